@@ -1,0 +1,27 @@
+"""Bulk updates through a PATCH API: a diff before anything is sent, a ledger that survives, proof afterwards."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bulk_patch.errors import BulkPatchError
+    from bulk_patch.job import load_job
+    from bulk_patch.report import RunSummary
+    from bulk_patch.run import plan_job, run_job
+
+__all__ = ["BulkPatchError", "RunSummary", "load_job", "plan_job", "run_job"]
+
+#: Loaded when first used: pandas alone takes over a second to import.
+_HOMES = {
+    "BulkPatchError": "bulk_patch.errors",
+    "RunSummary": "bulk_patch.report",
+    "load_job": "bulk_patch.job",
+    "plan_job": "bulk_patch.run",
+    "run_job": "bulk_patch.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bulk_patch' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

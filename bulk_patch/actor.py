@@ -1,0 +1,17 @@
+"""Who does this."""
+
+import os
+import socket
+
+from bulk_patch.ledgers import Actor
+
+
+def who(operator: str) -> Actor:
+    """Say who does this: the operator as named, the login by uid, host and process."""
+    try:
+        import pwd  # not on every platform
+
+        login = pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        login = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return Actor(operator or login, login, socket.gethostname(), os.getpid())

@@ -1,0 +1,97 @@
+"""One command for the first start, a restart and the nightly cron line: which of them is it now? Pure."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+
+from bulk_patch.errors import RefusedError
+from bulk_patch.ledgers import Run
+
+
+class Way(Enum):
+    """What `run` or `plan` has to do about the runs that are there."""
+
+    PLAN = "plan"  # no run is open: plan a new one
+    RESUME = "resume"  # go on with the open run, from the ledger alone
+    REPLACE = "replace"  # the open run has sent nothing: discard it and plan anew
+    FINISH = "finish"  # bring the open run to its end from the ledger, then plan the new input
+    CLOSE = "close"  # --new: settle what is ambiguous, close the open run, plan anew
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the decision depends on.
+
+    Args:
+        open_run: The run of this job and target that has rows still to be tried.
+        last_run: The newest sealed run of this job and target.
+        sent: The open run has sent something.
+        changed: The input, or the job's [input], [baseline] or guards.fields, are not those of the run in question: the
+            open one, else the last.
+        new: `--new` was given.
+    """
+
+    open_run: Run | None
+    last_run: Run | None
+    sent: bool
+    changed: bool
+    new: bool
+
+
+def decide_run(facts: Facts) -> Way:
+    """Choose the way of `run`.
+
+    Raises:
+        RefusedError: Nothing may be sent without `--new`.
+    """
+    run = facts.open_run
+    if run is None:
+        _refuse_twice(facts)
+        return Way.PLAN
+    if facts.new:
+        return Way.CLOSE if facts.sent else Way.REPLACE
+    if not facts.changed:
+        return Way.RESUME
+    if not facts.sent:
+        return Way.REPLACE
+    if run.baseline in ("none", "file"):
+        raise RefusedError(
+            f"the input or the job changed, and run {run.id} of {_when(run.created_at)} has sent a part of the old one",
+            "put the old input and job back to finish that run, or drop its rest: run --new",
+        )
+    return Way.FINISH
+
+
+def decide_plan(facts: Facts) -> Way:
+    """Choose the way of `plan`, which sends nothing.
+
+    Raises:
+        RefusedError: There is a run that it may not replace.
+    """
+    run = facts.open_run
+    if run is None:
+        _refuse_twice(facts)
+        return Way.PLAN
+    if not facts.sent:
+        return Way.REPLACE
+    if facts.new:
+        return Way.CLOSE
+    raise RefusedError(
+        f"run {run.id} of {_when(run.created_at)} is open and has sent a part of its rows",
+        "finish it with run, or drop its rest with --new",
+    )
+
+
+def _refuse_twice(facts: Facts) -> None:
+    """Refuse to send what was sent already, where no baseline would notice."""
+    last = facts.last_run
+    if last is None or facts.new or facts.changed or last.baseline not in ("none", "file") or last.started_at is None:
+        return
+    raise RefusedError(
+        f"this input was sent already: run {last.id} ended {_when(last.finished_at or last.created_at)}",
+        "to send it once more, on purpose: --new",
+    )
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")

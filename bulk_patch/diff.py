@@ -1,0 +1,255 @@
+"""Desired against baseline, in pandas: what is wanted, what is wrong with it, what would change. No I/O.
+
+All values are text. In `Wanted.values` a missing cell means no change and an empty one means clear.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from bulk_patch.job import Input
+from bulk_patch.model import State
+from bulk_patch.targets import Target
+from bulk_patch.targets.fields import HIDDEN, Field, Seen, anything
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a row is invalid: which field, what rule, how to mend it. Never the value."""
+
+    field: str
+    reason: str
+    hint: str
+
+
+Problems = dict[int, list[Problem]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A chunk of the input, normalised. Everything is indexed by data row."""
+
+    ids: pd.Series  # lower-cased
+    values: pd.DataFrame  # a column per field
+    problems: Problems
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a baseline knows of a chunk's customers."""
+
+    frame: pd.DataFrame  # index: id; dotted columns of text, and objects once more as JSON text; missing: absent
+    complete: bool  # a column that is not there means absent, not unknown
+    authoritative: bool  # a customer that is not there does not exist
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What would change. Rows with problems are in neither `changed` nor counted as unchanged."""
+
+    changed: pd.DataFrame  # bool, rows that change × fields
+    before: pd.DataFrame | None  # the same rows as the baseline has them, None without one
+    known: pd.Series  # bool, the same rows: the baseline has this customer
+    unchanged: int
+    problems: Problems = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """What becomes of one of several rows with one id."""
+
+    state: State  # pending: this one stands for all
+    reason: str = ""
+    hint: str = ""
+
+
+# --- wanted
+
+
+def prepare(
+    frame: pd.DataFrame, *, id_column: str, fields: Mapping[str, str], settings: Input, target: Target
+) -> Wanted:
+    """Turn cells as read into desired values.
+
+    Args:
+        frame: A chunk as `source.frames` yields it.
+        id_column: The column that holds the id.
+        fields: Column to field name.
+        settings: The job's [input]: what blank cells and the clear text mean.
+        target: Knows the fields.
+    """
+    problems: Problems = {}
+    ids = frame[id_column].fillna("").str.lower()
+    _note_bad_ids(ids, target, problems)
+    columns = {}
+    for column, name in fields.items():
+        rule = target.field(name)
+        if rule is not None:
+            columns[name] = _wanted(frame[column], rule, settings, problems)
+    return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems)
+
+
+def _wanted(cells: pd.Series, rule: Field, settings: Input, problems: Problems) -> pd.Series:
+    values = nfc(cells)
+    blank, clear = values == "", values == settings.clear
+    if settings.blank == "clear":
+        clear |= blank
+    elif settings.blank == "reject":
+        _note(problems, blank, rule, "is blank", "give a value, or say in the job what blank cells mean: input.blank")
+    if clear.any():
+        if rule.name not in settings.may_clear:
+            _note(problems, clear, rule, "is not named in input.may_clear", "name it there, or give a value")
+        elif not rule.clearable or rule.required:
+            _note(problems, clear, rule, "cannot be cleared: the API requires a value", "give a value")
+        values = values.mask(clear, "")
+    values = values.mask(blank & ~clear)
+    given = values.notna() & (values != "")
+    spaces = given & (values.str.strip() == "")
+    _note(problems, spaces, rule, "holds nothing but spaces", "leave the cell empty for no change")
+    odd = given & values.str.contains(HIDDEN, regex=True).fillna(False).astype(bool)
+    _note(problems, odd, rule, "holds a control, bidi or zero-width character", "retype the cell on one line")
+    return values
+
+
+def nfc(values: pd.Series) -> pd.Series:
+    """Return text in NFC, so that é as one code point and as two are the same; ASCII is left alone."""
+    other = ~values.str.isascii().fillna(True).astype(bool)
+    if not other.any():
+        return values
+    return values.where(~other, values[other].str.normalize("NFC"))
+
+
+def _note_bad_ids(ids: pd.Series, target: Target, problems: Problems) -> None:
+    bad = ids[~ids.str.fullmatch(target.id_pattern.pattern)]
+    for row, text in bad.items():
+        hint = "the id must be the API's own, a UUID"
+        if pd.Series([text]).str.fullmatch(r"[\d.,]+e\+?\d+|\d+\.0").item():
+            hint = "a spreadsheet turned the id into a number: export the column as text"
+        _add(problems, row, Problem("id", "is missing" if not text else "is no UUID", hint))
+
+
+def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
+    """Decide rows whose ids repeat.
+
+    Args:
+        wanted: All rows of the input whose id occurs more than once, and no others.
+        last_wins: `duplicates = "last"`: rows that disagree give way to the last one.
+    """
+    changes = wanted.values.fillna("\0")  # no value holds it: it tells "no change" from "clear"
+    same_change = changes.apply(lambda row: hash(tuple(row)), axis=1) if len(changes) else pd.Series(dtype="int64")
+    decided: dict[int, Repeat] = {}
+    for _, rows in wanted.ids.groupby(wanted.ids, sort=False).groups.items():
+        stands = rows[-1] if last_wins else rows[0]
+        others = [row for row in rows if row != stands]
+        if same_change.loc[rows].nunique() == 1 or last_wins:
+            word = "the same change as row" if not last_wins else "overruled by row"
+            decided |= {row: Repeat(State.DUPLICATE, f"{word} {stands}") for row in others}
+            decided[stands] = Repeat(State.PENDING)
+        else:
+            hint = 'keep one of them, or set input.duplicates = "last"'
+            for row in rows:
+                named = [str(other) for other in rows if other != row]
+                shown = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
+                decided[row] = Repeat(State.INVALID, f"disagrees with row {shown} of the same id", hint)
+    return decided
+
+
+# --- compared
+
+
+def compare(wanted: Wanted, picture: Picture | None, target: Target) -> Compared:
+    """Say which fields of which rows change; check every given value against its field's rule.
+
+    Args:
+        wanted: A chunk of the input.
+        picture: What the baseline knows of these customers; None: nothing is known.
+        target: Knows the fields.
+    """
+    values = wanted.values
+    problems: Problems = {row: list(found) for row, found in wanted.problems.items()}
+    before, known = _align(picture, wanted.ids)
+    context = _context(values, before)
+    changed = {}
+    for name in values.columns:
+        rule = target.field(name)
+        assert rule is not None
+        desired = values[name]
+        given = desired.notna()
+        _check(desired[given & (desired != "")], rule, context, problems)
+        if rule.seen is not Seen.WHOLE or before is None or not _has(picture, name):
+            changed[name] = given
+            continue
+        now = before[name] if name in before else pd.Series(index=values.index, dtype="str")
+        changed[name] = given & (~known | _differ(desired, now, rule, context))
+    table = pd.DataFrame(changed, index=values.index).astype(bool)
+    if picture is not None and picture.authoritative:
+        hint = "is it of this workspace, and this environment? Take the row out, or mend the id"
+        for row in wanted.ids.index[~known]:
+            if row not in problems:
+                _add(problems, row, Problem("id", "is no customer that the API knows", hint))
+    fine = ~values.index.isin(list(problems))
+    moves = table.any(axis=1) & fine
+    return Compared(
+        changed=table[moves],
+        before=before[moves] if before is not None else None,
+        known=known[moves],
+        unchanged=int((fine & ~moves).sum()),
+        problems=problems,
+    )
+
+
+def _align(picture: Picture | None, ids: pd.Series) -> tuple[pd.DataFrame | None, pd.Series]:
+    """Return the baseline's rows in the order of the input, and which of them there are."""
+    if picture is None:
+        return None, pd.Series(False, index=ids.index)
+    positions = picture.frame.index.get_indexer(pd.Index(ids))
+    aligned = picture.frame.reindex(ids)
+    aligned.index = ids.index
+    return aligned, pd.Series(positions >= 0, index=ids.index)
+
+
+def _has(picture: Picture | None, name: str) -> bool:
+    return picture is not None and (picture.complete or name in picture.frame)
+
+
+def _context(values: pd.DataFrame, before: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the country codes that hold after the change: other parts of an address are judged by them."""
+    columns = {}
+    names = [*values.columns, *(before.columns if before is not None else ())]
+    for name in dict.fromkeys(name for name in names if name.endswith(".country_code")):
+        was = before[name] if before is not None and name in before else pd.Series(index=values.index, dtype="str")
+        columns[name] = values[name].where(values[name].notna(), was) if name in values else was
+    return pd.DataFrame(columns, index=values.index)
+
+
+def _check(values: pd.Series, rule: Field, context: pd.DataFrame, problems: Problems) -> None:
+    if rule.check is anything or values.empty:
+        return
+    bad = values.index[~rule.check(values, context).astype(bool)]
+    for row in bad:
+        _add(problems, row, Problem(rule.name, "breaks its rule", f"must be {rule.rule}"))
+
+
+def _differ(desired: pd.Series, now: pd.Series, rule: Field, context: pd.DataFrame) -> pd.Series:
+    wanted, there = desired.fillna(""), nfc(now).fillna("")
+    if rule.rewrite is not None:
+        wanted, there = rule.rewrite(wanted, context), rule.rewrite(there, context)
+    return wanted != there
+
+
+def _note(problems: Problems, rows: pd.Series, rule: Field, reason: str, hint: str) -> None:
+    for row in rows.index[rows.fillna(False).astype(bool)]:
+        _add(problems, row, Problem(rule.name, reason, hint))
+
+
+def _add(problems: Problems, row: object, problem: Problem) -> None:
+    assert isinstance(row, int)
+    problems.setdefault(row, []).append(problem)
+
+
+def changed_fields(compared: Compared) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that changes with the names of its fields that do."""
+    names = list(compared.changed.columns)
+    for row, flags in zip(compared.changed.index, compared.changed.to_numpy(), strict=True):
+        yield int(row), [name for name, flag in zip(names, flags, strict=True) if flag]

@@ -1,0 +1,71 @@
+"""The local engine: one event loop, as many workers as the job's concurrency."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+from bulk_patch.model import Outcome, Patch
+
+
+class LocalEngine:
+    """Runs every patch through `send`, `concurrency` at a time.
+
+    Args:
+        send: Brings one row to its outcome; never raises, and returns what is known also when cancelled.
+        concurrency: How many rows are out at once.
+    """
+
+    def __init__(self, send: Callable[[Patch], Awaitable[Outcome]], *, concurrency: int) -> None:
+        self._send = send
+        self._concurrency = concurrency
+        self._rows: asyncio.Queue[Patch | None] = asyncio.Queue()
+        self._done: list[Outcome] = []
+        self._news = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self, batches: AsyncIterator[list[Patch]]) -> AsyncGenerator[list[Outcome]]:
+        """Send every patch of every batch; see the Protocol."""
+        tasks = [asyncio.create_task(self._work(), name=f"worker-{n}") for n in range(self._concurrency)]
+        tasks.append(asyncio.create_task(self._feed(batches), name="feed"))
+        for task in tasks:
+            task.add_done_callback(lambda _: self._news.set())
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                for task in tasks:
+                    if task.done():
+                        task.result()  # a bug in a task is the run's
+                ended = all(task.done() for task in tasks)
+                if self._done:
+                    done, self._done = self._done, []
+                    yield done
+                if ended:
+                    return
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def abort(self) -> None:
+        """Cut off what is out; it comes back as open."""
+        for task in self._sending:
+            task.cancel()
+
+    async def _feed(self, batches: AsyncIterator[list[Patch]]) -> None:
+        try:
+            async for batch in batches:
+                for patch in batch:
+                    self._rows.put_nowait(patch)
+        finally:
+            for _ in range(self._concurrency):
+                self._rows.put_nowait(None)
+
+    async def _work(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        while (patch := await self._rows.get()) is not None:
+            self._sending.add(me)
+            outcome = await self._send(patch)
+            self._sending.discard(me)
+            self._done.append(outcome)
+            self._news.set()

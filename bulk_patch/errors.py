@@ -1,0 +1,145 @@
+"""Every error a user can meet, each with a hint and an exit code.
+
+    BulkPatchError
+    ├── UsageError          2  what was typed
+    │   ├── JobError        2  the job file
+    │   └── InputError      2  the input file; nothing was sent
+    ├── IncompleteError     4  something outside is missing for now: run again
+    ├── StoppedError        5  a guard or an integrity fault: a person must look
+    ├── CredentialError     6  token, permission or TLS
+    ├── LedgerError         7  ledger or disk
+    ├── LockedError         8  another process holds the job
+    └── RefusedError        9  the plan cannot run as things are
+
+Foreign errors are translated where they arise, never shown raw. A new exit code is added to `Exit` and, if it can be
+raised, gets its class here; nothing else needs to know.
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes, as cron and scripts read them."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    NEEDS_PERSON = 3
+    INCOMPLETE = 4
+    STOPPED = 5
+    CREDENTIAL = 6
+    LEDGER = 7
+    LOCKED = 8
+    REFUSED = 9
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+    @property
+    def words(self) -> str:
+        """Say the code in words."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Exit.OK: "done",
+    Exit.BUG: "a bug in bulk-patch; the ledger is intact",
+    Exit.USAGE: "the command, job file or input is wrong; nothing was sent",
+    Exit.NEEDS_PERSON: "complete, but some rows need a person",
+    Exit.INCOMPLETE: "incomplete; running it again is safe and goes on",
+    Exit.STOPPED: "stopped by a guard or an integrity fault; a person must look",
+    Exit.CREDENTIAL: "the credential, a permission or TLS was refused",
+    Exit.LEDGER: "the ledger or the disk failed",
+    Exit.LOCKED: "another process holds this job",
+    Exit.REFUSED: "the plan cannot run as things are",
+    Exit.INTERRUPTED: "interrupted; what was out was finished and recorded",
+    Exit.TERMINATED: "terminated; what was out was finished and recorded",
+}
+
+# The gravest first: one run can meet several of these, and answers with the first that holds.
+PRECEDENCE = (
+    Exit.BUG,
+    Exit.LEDGER,
+    Exit.STOPPED,
+    Exit.CREDENTIAL,
+    Exit.INTERRUPTED,
+    Exit.TERMINATED,
+    Exit.REFUSED,
+    Exit.INCOMPLETE,
+    Exit.NEEDS_PERSON,
+    Exit.OK,
+)
+
+
+def gravest(*codes: int) -> Exit:
+    """Return the code that a run with all these findings ends with.
+
+    Args:
+        codes: Exit codes, at least one; all but `USAGE` and `LOCKED`, which end a command before it has findings.
+    """
+    return min((Exit(code) for code in codes), key=PRECEDENCE.index)
+
+
+class BulkPatchError(Exception):
+    """A failure that the user can act on.
+
+    Args:
+        message: What happened, in one sentence, without any customer's value.
+        hint: What is safe and what to type next.
+    """
+
+    exit_code = Exit.BUG
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(BulkPatchError):
+    """The command line is wrong."""
+
+    exit_code = Exit.USAGE
+
+
+class JobError(UsageError):
+    """The job file is wrong."""
+
+
+class InputError(UsageError):
+    """The input or baseline file is wrong; nothing was sent."""
+
+
+class IncompleteError(BulkPatchError):
+    """Something outside is missing for now; running again is safe."""
+
+    exit_code = Exit.INCOMPLETE
+
+
+class StoppedError(BulkPatchError):
+    """A guard or an integrity fault stopped the job; a person must look."""
+
+    exit_code = Exit.STOPPED
+
+
+class CredentialError(BulkPatchError):
+    """The token, a permission or TLS was refused."""
+
+    exit_code = Exit.CREDENTIAL
+
+
+class LedgerError(BulkPatchError):
+    """The ledger or the disk failed; nothing is sent without a durable intent."""
+
+    exit_code = Exit.LEDGER
+
+
+class LockedError(BulkPatchError):
+    """Another process holds this job."""
+
+    exit_code = Exit.LOCKED
+
+
+class RefusedError(BulkPatchError):
+    """The plan cannot run as things are."""
+
+    exit_code = Exit.REFUSED

@@ -1,0 +1,117 @@
+"""From what a user names, an id, a prefix of one, or a job file, to a run in a ledger."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bulk_patch import registry
+from bulk_patch.actor import who
+from bulk_patch.errors import LedgerError, UsageError
+from bulk_patch.job import Job, load_job, output_root
+from bulk_patch.ledgers import Holder, Ledger, Run
+from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.targets import Target
+
+LEDGER_FILE = "ledger.db"
+RECORD_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run, and where it is kept."""
+
+    run: Run
+    folder: Path  # of the job: output/<job>
+
+    @property
+    def run_folder(self) -> Path:
+        """Return where the run's files are."""
+        return self.folder / self.run.id
+
+    def read(self) -> Ledger:
+        """Open the ledger to read, also while another process writes; the caller closes it."""
+        return _read(self.folder)
+
+    def holder(self) -> Holder | None:
+        """Return who sends or plans now, if anybody does."""
+        return SqliteLedger.holder(self.folder / LEDGER_FILE)
+
+    def target(self) -> Target:
+        """Return the target of the run, for its fields and their masks."""
+        kind, _, resource = self.run.target.split(" ")
+        target: Target = registry.find("target", kind)(resource, today=datetime.now(tz=UTC).date())
+        return target
+
+    def note_reveal(self, operator: str, *, command: str) -> None:
+        """Record that somebody looks at whole values; waits up to 10 s for whoever holds the ledger."""
+        path = self.folder / LEDGER_FILE
+        with SqliteLedger.open(path, job=self.run.job, wait_s=RECORD_WAIT_S) as ledger:
+            ledger.note(self.run.id, who(operator), "revealed", {"command": command}, now=time.time())
+
+
+def find_run(name: str, *, output: Path | None) -> Found:
+    """Find one run.
+
+    Args:
+        name: A run's id, any unique prefix of it, or a job file: then that job's latest run.
+        output: The `output/` folder; None: beside the job file, else in the current directory.
+
+    Raises:
+        UsageError: There is none, or more than one.
+    """
+    if name.endswith(".toml") or Path(name).is_file():
+        job = load_job(name)
+        folder = output_root(job.file, given=output) / job.name
+        runs = _runs_in(folder)
+        if not runs:
+            raise UsageError(f"no run of {job.name} in {folder}", f"begin one: bulk-patch plan {name}")
+        return Found(runs[0], folder)
+    root = output_root(None, given=output)
+    found = [Found(run, folder) for folder in _job_folders(root) for run in _runs_in(folder) if run.id.startswith(name)]
+    exact = [its for its in found if its.run.id == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if found:
+        raise UsageError(f"{len(found)} runs begin with {name}", "give more of the id; bulk-patch status lists them")
+    raise UsageError(f"no run {name} in {root}", "bulk-patch status lists the runs; --output names another folder")
+
+
+def list_runs(output: Path | None) -> list[Found]:
+    """Return all runs of all jobs of an output folder, newest first."""
+    root = output_root(None, given=output)
+    found = [Found(run, folder) for folder in _job_folders(root) for run in _runs_in(folder)]
+    return sorted(found, key=lambda its: its.run.created_at, reverse=True)
+
+
+def job_of(found: Found, overrides: tuple[str, ...]) -> Job:
+    """Load the job that a run was planned from, with the overrides it had.
+
+    Raises:
+        UsageError: The job file is gone, or is another job by now.
+    """
+    file = str(found.run.details.get("job_file", ""))
+    if not Path(file).is_file():
+        raise UsageError(f"the job file of run {found.run.id} is gone", "name the job file instead of the run")
+    job = load_job(file, (*found.run.details.get("overrides", ()), *overrides))
+    if job.name != found.run.job:
+        raise UsageError(f"{file} is the job {job.name} now, the run was of {found.run.job}", "put the old file back")
+    return job
+
+
+def _job_folders(root: Path) -> list[Path]:
+    return sorted(path.parent for path in root.glob(f"*/{LEDGER_FILE}")) if root.is_dir() else []
+
+
+def _runs_in(folder: Path) -> list[Run]:
+    if not (folder / LEDGER_FILE).exists():
+        return []
+    with _read(folder) as ledger:
+        return ledger.runs()
+
+
+def _read(folder: Path) -> Ledger:
+    try:
+        return SqliteLedger.read(folder / LEDGER_FILE, job=folder.name)
+    except LedgerError as error:
+        raise LedgerError(f"{folder.name}: {error.message}", error.hint) from None

@@ -1,0 +1,73 @@
+"""The flags that commands share."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The flags that every command has."""
+
+    output: Path | None
+    sets: tuple[str, ...]
+    quiet: bool
+    verbose: bool
+    log_format: str
+    no_progress: bool
+
+
+def common(command: Command) -> Command:
+    """Add the common flags; the command gets them as `common`."""
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> Any:
+        flags = Common(**{name: given.pop(name) for name in Common.__dataclass_fields__})
+        return command(common=flags, **given)
+
+    options = [
+        click.option("--no-progress", is_flag=True, help="Show no progress bar and no progress lines."),
+        click.option("--log-format", type=click.Choice(["console", "json"]), default="console", help="On stderr."),
+        click.option("-v", "--verbose", is_flag=True, help="Log more, also to run.log."),
+        click.option("-q", "--quiet", is_flag=True, help="Only warnings, errors and the last lines."),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override a job setting by its dotted name; the value is TOML or bare text. Repeatable.",
+        ),
+        click.option(
+            "--output",
+            type=click.Path(file_okay=False, path_type=Path),
+            envvar="BULK_PATCH_OUTPUT",
+            help="The output/ folder. Default: beside the jobs/ folder of the job file; without one ./output.",
+        ),
+    ]
+    result: Any = wrapped
+    for option in options:
+        result = option(result)
+    return cast(Command, result)
+
+
+operator_flag = click.option(
+    "--operator", envvar="BULK_PATCH_OPERATOR", default="", metavar="NAME", help="Who does this. Default: the login."
+)
+sandbox_flag = click.option(
+    "--sandbox", is_flag=True, help="Start the local API for this command and send there; its world is kept."
+)
+yes_flag = click.option("--yes", is_flag=True, help="Do not ask before sending. Never skips a guard.")
+reason_flag = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the ledger.")
+ticket_flag = click.option("--ticket", default="", metavar="TEXT", help="Which ticket; kept in the ledger.")
+new_flag = click.option("--new", is_flag=True, help="Close the open run, once what is ambiguous is settled; plan anew.")
+invalid_flag = click.option(
+    "--skip-invalid/--no-skip-invalid", default=True, help="Set invalid rows aside, or refuse the whole input."
+)
+job_argument = click.argument("job_file", metavar="JOB", type=click.Path(path_type=str))
+run_argument = click.argument("run_name", metavar="RUN")

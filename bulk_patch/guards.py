@@ -1,0 +1,81 @@
+"""What stops a run before it does harm: pure decisions over counts and outcomes."""
+
+from collections import deque
+from collections.abc import Iterable
+
+from bulk_patch.errors import Exit
+from bulk_patch.job import Guards, share_of
+from bulk_patch.model import Counts, Outcome, State, Stop
+
+WINDOW = 500
+AT_LEAST = 10
+FAILED = frozenset({State.REJECTED, State.MISMATCH})
+
+
+def check_plan(
+    guards: Guards, counts: Counts, *, changes: int, input_rows: int, waived: Iterable[str]
+) -> tuple[str, Stop] | None:
+    """Say which guard a sealed plan trips, if any, with its stop.
+
+    Args:
+        guards: The job's.
+        counts: Rows per state.
+        changes: Rows that would be sent.
+        input_rows: Rows of the input.
+        waived: Guards that a person waived for this run.
+    """
+    if guards.max_changes is not None and changes > guards.max_changes and "max_changes" not in waived:
+        reason = f"guard max_changes: the plan would change {changes:,} customers, {guards.max_changes:,} are allowed"
+        return "max_changes", Stop(Exit.STOPPED, reason, "look at the plan: is it the right file, the right baseline?")
+    invalid = counts.get(State.INVALID, 0)
+    if invalid > share_of(guards.max_invalid, input_rows) and "max_invalid" not in waived:
+        reason = f"guard max_invalid: {invalid:,} of {input_rows:,} rows are invalid, {guards.max_invalid} are allowed"
+        return "max_invalid", Stop(Exit.STOPPED, reason, "failures.csv names each row, its rule and how to mend it")
+    return None
+
+
+class FailureGuard:
+    """Trips when too many of the last answers were refusals: `guards.max_failures`.
+
+    Args:
+        limit: Rows or a share of the last 500 answers; never trips below ten.
+    """
+
+    def __init__(self, limit: int | str) -> None:
+        self._limit = limit
+        self._recent: deque[tuple[int, bool]] = deque(maxlen=WINDOW)
+        self._failed = 0
+
+    def note(self, outcome: Outcome) -> Stop | None:
+        """Count one outcome; return the stop that it makes due."""
+        if outcome.state not in FAILED and outcome.state is not State.APPLIED:
+            return None
+        failed = outcome.state in FAILED
+        if len(self._recent) == WINDOW:
+            self._failed -= self._recent[0][1]
+        self._recent.append((outcome.row, failed))
+        self._failed += failed
+        if self._failed < AT_LEAST or self._failed <= share_of(self._limit, len(self._recent)):
+            return None
+        rows = ", ".join(str(row) for row, its in list(self._recent)[-100:] if its)
+        reason = (
+            f"guard max_failures: {self._failed} of the last {len(self._recent)} answers were refusals, "
+            f"{self._limit} are allowed (rows {rows})"
+        )
+        return Stop(Exit.STOPPED, reason, "failures.csv names their causes; mend them before the rest is sent")
+
+
+def check_canary(outcome: Outcome, *, number: int, of: int) -> Stop | None:
+    """Say whether one of the first rows, sent one by one, trips the canary: anything that does not end applied.
+
+    A row that is proven not to have been executed says nothing about the change; the run ends as incomplete then.
+    """
+    if outcome.state is State.APPLIED or outcome.new_generation or outcome.stop is not None:
+        return None
+    if outcome.state is State.PENDING:
+        return Stop(Exit.INCOMPLETE, f"nothing could be sent: {outcome.reason}", "run it again when the API answers")
+    names = f" ({', '.join(outcome.fields)})" if outcome.fields else ""
+    reason = (
+        f"canary: row {outcome.row}, number {number} of the first {of}, ended {outcome.state}: {outcome.reason}{names}"
+    )
+    return Stop(Exit.STOPPED, reason, "look at that row first: show it, and read the customer in the API")

@@ -1,0 +1,363 @@
+"""A job with its ledger, target and session open: everything that `run.py` tells is done here.
+
+One thread owns the ledger while rows are sent; signals drain what is out.
+"""
+
+import asyncio
+import datetime as dt
+import secrets
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bulk_patch import registry, source
+from bulk_patch.actor import who
+from bulk_patch.baseline import Baseline
+from bulk_patch.credential import Credential
+from bulk_patch.decide import Facts
+from bulk_patch.drive import Driver, Ended
+from bulk_patch.errors import Exit, InputError, StoppedError, gravest
+from bulk_patch.guards import check_plan
+from bulk_patch.job import Job, output_root
+from bulk_patch.ledgers import Ledger, Run
+from bulk_patch.model import Counts, State, Stop
+from bulk_patch.observe import attach_log_file, get_logger
+from bulk_patch.order import Order
+from bulk_patch.pace import Pace
+from bulk_patch.plan import scan_input, write_plan
+from bulk_patch.private_files import make_private_folder
+from bulk_patch.read import Session
+from bulk_patch.report import RunSummary, exit_code_of, write_reports
+from bulk_patch.send import Sender
+from bulk_patch.signals import draining
+from bulk_patch.stats import Stats
+from bulk_patch.targets import Target
+from bulk_patch.wire import Wire
+
+_TICK_S = 0.5
+
+log = get_logger()
+
+
+@asynccontextmanager
+async def open_house(job: Job, order: Order, *, sends: bool) -> "AsyncIterator[House]":
+    """Open ledger, wire and signals, and close them in reverse whatever happens."""
+    folder = output_root(job.file, given=order.output) / job.name
+    target: Target = registry.find("target", job.target.kind)(
+        job.target.resource, today=dt.datetime.now(tz=dt.UTC).date()
+    )
+    async with AsyncExitStack() as stack:
+        ledger: Ledger = registry.find("ledger", job.ledger.kind).open(folder / "ledger.db", job=job.name)
+        stack.callback(ledger.close)
+        session: Session | None = None
+        if sends:
+            credential = (
+                Credential.of_sandbox(job.sandbox_token)
+                if job.sandbox_token
+                else Credential(job.target.token, job.file.parent)
+            )
+            rate = job.limits.rate_per_s
+            pace = Pace(None if isinstance(rate, str) else float(rate), longest_delay_s=job.retry.longest_delay_s)
+            wire = Wire(
+                job.target.base_url,
+                credential=credential,
+                pace=pace,
+                timeout_s=job.limits.timeout_s,
+                proxy=job.target.proxy,
+                ca_file=job.target.ca_file,
+            )
+            await stack.enter_async_context(wire)
+            session = Session(target, wire, credential=credential, retry=job.retry, concurrency=job.limits.concurrency)
+        thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="ledger"))
+        house = House(job, order, folder, target, ledger, session, thread)
+        stack.enter_context(draining(house.on_signal))
+        yield house
+
+
+@dataclass(slots=True)
+class House:
+    """A job with its ledger, target and session open."""
+
+    job: Job
+    order: Order
+    folder: Path
+    target: Target
+    ledger: Ledger
+    session: Session | None
+    thread: ThreadPoolExecutor
+    driver: Driver | None = None
+    task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
+
+    def on_signal(self, code: Exit) -> None:
+        """Drain what is out, or cancel what has not begun."""
+        if self.driver is not None:
+            log.warning("draining", reason="no new rows; what is out is finished and recorded")
+            self.driver.signalled(code)
+        elif self.task is not None:
+            self.task.cancel()
+
+    # --- before sending
+
+    def facts(self) -> Facts:
+        """Gather what decides whether to resume, replace or plan."""
+        target = self.job.target_name
+        open_run = self.ledger.open_run(target)
+        last = next((run for run in self.ledger.runs(target) if run.state == "sealed"), None)
+        in_question = open_run or last
+        return Facts(
+            open_run=open_run,
+            last_run=last,
+            sent=open_run is not None and self.ledger.has_sent(open_run.id),
+            changed=in_question is not None and self._is_changed(in_question),
+            new=self.order.new,
+        )
+
+    def _is_changed(self, run: Run) -> bool:
+        """Tell whether the input or the job is not what the run was planned from.
+
+        An input that is gone is no change: a resume does not need it. It is hashed again only if its size or time
+        differ.
+        """
+        if run.kind != "run":
+            return False
+        if run.identity != self.job.identity:
+            return True
+        path = self.job.input.path
+        is_open = self.ledger.open_run(run.target) is not None
+        file = self.job.baseline.path
+        if not is_open and file is not None and source.sha256_of(file) != run.baseline_sha256:
+            return True
+        if not path.exists():
+            return False
+        size, mtime_ns = source.fingerprint(path)
+        if (size, mtime_ns) == (run.input_size, run.input_mtime_ns):
+            return False
+        if source.sha256_of(path) != run.input_sha256:
+            return True
+        self.ledger.update(run.id, input_size=size, input_mtime_ns=mtime_ns)
+        return False
+
+    def refuse_stopped(self, run: Run) -> None:
+        """Refuse a run that a guard stopped, until a person waives that one stop with `--continue`.
+
+        Raises:
+            StoppedError: Without `--continue`.
+        """
+        if not run.stopped_by:
+            return
+        if not self.order.go_on:
+            raise StoppedError(f"run {run.id} is stopped: {run.stop_reason}", run.stop_hint)
+        self.ledger.update(run.id, stopped_by="", stop_reason="", stop_hint="", waived=(*run.waived, run.stopped_by))
+        self.note(run, "continued", guard=run.stopped_by)
+
+    def discard(self, run: Run) -> None:
+        """Drop a run that has sent nothing."""
+        log.info("plan_replaced", run=run.id, reason="nothing of it was sent")
+        self.ledger.discard(run.id)
+
+    def close_run(self, run: Run) -> None:
+        """Never send the rest of a run."""
+        self.ledger.close_run(run.id)
+        log.info("closed", run=run.id, reason="--new: its pending rows are never sent")
+        self.note(run, "closed", rows=self.ledger.counts(run.id).get(State.PENDING, 0))
+        self.report(run, self.exit_code(run))
+
+    def ambiguous_rows(self, run: Run) -> list[int]:
+        """Return the rows whose outcome is not known and can still be settled."""
+        rows = self.ledger.rows(run.id, states=(State.UNKNOWN, State.SENDING))
+        return [row.row for row in rows if not row.final]
+
+    async def plan(self) -> Run:
+        """Plan the input as a new run, and let the watcher see it."""
+        job, order = self.job, self.order
+        found = scan_input(job, self.target)
+        baseline: Baseline = registry.find("baseline", job.baseline.kind)(job, self.target, self.session)
+        now = time.time()
+        run = Run(
+            id=_new_id(now),
+            job=job.name,
+            target=job.target_name,
+            secret=str(uuid.UUID(bytes=secrets.token_bytes(16))),
+            created_at=now,
+            actor=who(order.operator),
+            reason=order.reason,
+            ticket=order.ticket,
+            identity=job.identity,
+            baseline=job.baseline.kind,
+            input_path=str(found.path),
+            input_sha256=found.sha256,
+            input_size=found.size,
+            input_mtime_ns=found.mtime_ns,
+            baseline_sha256=baseline.sha256,
+            columns=found.columns,
+            details={"job_file": str(job.file), "overrides": list(job.overrides)},
+        )
+        self._log_to(run.id)
+        log.info("planning", run=run.id, job=job.name, target=run.target, rows=found.rows)
+        order.watcher.reading(found.rows, baseline.reads(found.rows))
+        if self.session is not None:
+            self.session.on_read = order.watcher.read
+        self.ledger.begin(run)
+        run = await write_plan(job, run, found=found, target=self.target, baseline=baseline, ledger=self.ledger)
+        counts = self.ledger.counts(run.id)
+        log.info(
+            "planned", run=run.id, plan_sha256=run.plan_sha256, counts=_plain(counts), seconds=round(run.plan_s, 2)
+        )
+        for warning in run.details["warnings"]:
+            log.warning("unusual", run=run.id, reason=warning)
+        order.watcher.planned(run, counts)
+        return run
+
+    def _log_to(self, run_id: str) -> None:
+        folder = self.folder / run_id
+        make_private_folder(folder)
+        attach_log_file(folder / "run.log")
+
+    # --- sending
+
+    async def settle(self, run: Run) -> RunSummary | None:
+        """Bring the ambiguous rows of a run to an answer; None when that was done as far as it goes."""
+        rows = self.ambiguous_rows(run)
+        if not rows:
+            return None
+        ended = await self._drive(run, only_rows=rows)
+        return None if ended.by_itself else self._finish(run, ended)
+
+    async def send(self, run: Run, *, only_requested: bool = False) -> RunSummary:
+        """Send what is left of a run, or what `retry` asked for, and report."""
+        ledger, job, order = self.ledger, self.job, self.order
+        run = ledger.run(run.id)
+        counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
+        self.refuse_invalid(run)
+        if not to_do:
+            return self.report(run, self.exit_code(run))
+        changes = run.details.get("changes", to_do)
+        guarded = check_plan(job.guards, counts, changes=changes, input_rows=run.input_rows, waived=run.waived)
+        if guarded is not None:
+            return self._stopped(run, *guarded)
+        if not order.watcher.agrees(run, counts):
+            log.info("declined", run=run.id)
+            return self.report(run, Exit.INCOMPLETE)
+        return self._finish(run, await self._drive(run, only_requested=only_requested))
+
+    def refuse_invalid(self, run: Run) -> None:
+        """Refuse the whole input for its invalid rows, when asked to.
+
+        Raises:
+            InputError: With `--no-skip-invalid`.
+        """
+        invalid = self.ledger.counts(run.id).get(State.INVALID, 0)
+        if invalid and not self.order.skip_invalid:
+            self.report(run, Exit.USAGE)
+            hint = "failures.csv names each row and how to mend it; without --no-skip-invalid they are set aside"
+            raise InputError(f"{invalid:,} rows are invalid, and --no-skip-invalid refuses the input for them", hint)
+
+    async def _drive(self, run: Run, *, only_requested: bool = False, only_rows: Sequence[int] | None = None) -> Ended:
+        ledger, job, session = self.ledger, self.job, self.session
+        assert session is not None  # whoever sends opened one
+        self._log_to(run.id)
+        now = time.time()
+        clock_went_back = now < ledger.last_time() - 1
+        recovered = ledger.start_session(run.id, who(self.order.operator), now)
+        if recovered:
+            log.warning("recovered", run=run.id, rows=recovered, reason="left in flight by a kill")
+        counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
+        stats = Stats.from_json(run.stats)
+        stats.limit_per_s = None if isinstance(job.limits.rate_per_s, str) else float(job.limits.rate_per_s)
+        waived = "canary" in run.waived or only_requested or only_rows is not None
+        canary = 0 if waived else max(0, job.guards.canary - counts.get(State.APPLIED, 0))
+        engine = registry.find("engine", job.engine.kind)(Sender(session).send, concurrency=job.limits.concurrency)
+        self.driver = Driver(
+            job,
+            run,
+            ledger=ledger,
+            in_thread=self._in_thread,
+            engine=engine,
+            session=session,
+            stats=stats,
+            canary=canary,
+            limit=self.order.limit,
+            only_requested=only_requested,
+            only_rows=only_rows,
+            clock_went_back=clock_went_back,
+            watch=self.order.watcher.progress,
+        )
+        log.info("sending", run=run.id, target=run.target, rows=to_do, rate_per_s=stats.limit_per_s)
+        self.order.watcher.sending(run, to_do)
+        ticks = asyncio.create_task(self._tick(self.driver), name="ticks")
+        try:
+            ended = await self.driver.drive()
+        finally:
+            ticks.cancel()
+            self.order.watcher.sent()
+            self.driver = None
+        await self._in_thread(ledger.end_session, run.id, now=time.time(), by_itself=ended.by_itself)
+        return ended
+
+    async def _tick(self, driver: Driver) -> None:
+        """Let the watcher look also while nothing moves: during a pause, an outage."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.order.watcher.progress(driver)
+
+    def _in_thread(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(self.thread, lambda: call(*args, **kwargs))
+
+    # --- afterwards
+
+    def _finish(self, run: Run, ended: Ended) -> RunSummary:
+        codes: list[int] = [stop.exit_code for stop in ended.stops]
+        if ended.signal is not None:
+            codes.append(ended.signal)
+        if ended.stopped_by:
+            stop = next(stop for stop in ended.stops if stop.exit_code is Exit.STOPPED)
+            return self._stopped(run, ended.stopped_by, stop, *codes)
+        for stop in ended.stops:
+            log.error("stopped", run=run.id, reason=stop.reason, hint=stop.hint)
+        return self.report(run, gravest(*codes, self.exit_code(run)), ended.stops)
+
+    def _stopped(self, run: Run, guard: str, stop: Stop, *codes: int) -> RunSummary:
+        """Remember a stop that only a person may lift."""
+        self.ledger.update(run.id, stopped_by=guard, stop_reason=stop.reason, stop_hint=stop.hint)
+        self.note(run, "stopped", guard=guard, reason=stop.reason)
+        log.error("stopped", run=run.id, guard=guard, reason=stop.reason, hint=stop.hint)
+        return self.report(run, gravest(stop.exit_code, *codes))
+
+    def exit_code(self, run: Run) -> Exit:
+        """Return what the rows alone say."""
+        to_do = self.ledger.to_do(run.id) if self.ledger.run(run.id).state != "closed" else 0
+        return exit_code_of(self.ledger.counts(run.id), to_do=to_do)
+
+    def report(self, run: Run, code: Exit, stops: Sequence[Stop] = ()) -> RunSummary:
+        """Write results, failures and summary, and return the summary."""
+        self.ledger.update(run.id, exit_code=int(code), finished_at=time.time())
+        if not run.stopped_by and code is not Exit.STOPPED:
+            reason, hint = (stops[0].reason, stops[0].hint) if stops else ("", "")
+            self.ledger.update(run.id, stop_reason=reason, stop_hint=hint)
+        run = self.ledger.run(run.id)
+        counts, to_do = self.ledger.counts(run.id), self.ledger.to_do(run.id)
+        command = self.order.watcher.next_command(run, counts, to_do)
+        summary = write_reports(self.ledger, run, self.folder / run.id, next_command=command)
+        log.info("reported", run=run.id, state=summary.state, counts=_plain(counts), exit_code=int(code))
+        return summary
+
+    def note(self, run: Run, action: str, **detail: Any) -> None:
+        """Keep a fact of the run for the auditor."""
+        why = {name: text for name, text in (("why", self.order.reason), ("ticket", self.order.ticket)) if text}
+        self.ledger.note(run.id, who(self.order.operator), action, {**detail, **why}, now=time.time())
+
+
+# --- small things
+
+
+def _new_id(now: float) -> str:
+    return f"{dt.datetime.fromtimestamp(now, tz=dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _plain(counts: Counts) -> dict[str, int]:
+    return {str(state): count for state, count in counts.items() if count}

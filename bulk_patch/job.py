@@ -1,0 +1,380 @@
+"""The job file: what is wanted, of whom, how fast, within which guards.
+
+`load_job` reads TOML, applies `--set` overrides and checks everything that can be checked without opening another file.
+Secrets stay references (`env:NAME`, `file:PATH`, `cmd:PROGRAM ARGS`) until `credential.read_secret`.
+"""
+
+import difflib
+import hashlib
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bulk_patch import registry
+from bulk_patch.errors import JobError
+
+SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
+
+
+class Section(BaseModel):
+    """A table of the job file: unknown keys are errors, `"50"` is not a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _count_or_share(value: int | str) -> int | str:
+    text = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"\d+(\.\d+)?%|\d+", text):
+        raise ValueError('must be a number of rows, or a share such as "5%"')
+    return value
+
+
+def share_of(limit: int | str, total: int) -> float:
+    """Turn a limit such as `200` or `"5%"` into rows of `total`."""
+    if isinstance(limit, int):
+        return limit
+    return float(limit.rstrip("%")) * total / 100 if limit.endswith("%") else float(limit)
+
+
+class Input(Section):
+    """Where the changes come from."""
+
+    path: Path = Field(strict=False)
+    id: str
+    blank: Literal["keep", "clear", "reject"] = "keep"
+    clear: str = Field(default="<CLEAR>", min_length=1)
+    may_clear: tuple[str, ...] = Field(default=(), strict=False)
+    duplicates: Literal["reject", "last"] = "reject"
+    rename: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _blank_needs_leave(self) -> "Input":
+        if self.blank == "clear" and not self.may_clear:
+            raise ValueError('blank = "clear" clears fields, so may_clear has to name them')
+        return self
+
+
+class Baseline(Section):
+    """What the desired values are compared with."""
+
+    kind: str = "live"
+    path: Path | None = Field(default=None, strict=False)
+    max_age_h: float = Field(default=24, ge=0, strict=False)
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        return _usable("baseline", kind)
+
+    @model_validator(mode="after")
+    def _path_goes_with_file(self) -> "Baseline":
+        if (self.kind == "file") != (self.path is not None):
+            raise ValueError('path goes with kind = "file", and kind = "file" needs it')
+        return self
+
+
+class TargetSettings(Section):
+    """Which API, and how to reach it."""
+
+    kind: str
+    base_url: str
+    resource: str = "customers"
+    token: str = Field(repr=False)
+    proxy: str | None = None
+    ca_file: Path | None = Field(default=None, strict=False)
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        return _usable("target", kind)
+
+    @field_validator("token")
+    @classmethod
+    def _is_a_reference(cls, token: str) -> str:
+        if not SECRET_REFERENCE.fullmatch(token):
+            raise ValueError("must be env:NAME, file:PATH or cmd:PROGRAM ARGS; never the secret itself")
+        return token
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
+            raise ValueError("must be a plain address: no user, query or fragment in it")
+        if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+            raise ValueError("must be https; http is accepted for loopback only")
+        return url.rstrip("/")
+
+
+class Limits(Section):
+    """How fast."""
+
+    rate_per_s: float | int | Literal["unlimited"] = 20
+    concurrency: int = Field(default=16, ge=1, le=1000)
+    timeout_s: float = Field(default=75, gt=0, strict=False)
+
+    @field_validator("rate_per_s")
+    @classmethod
+    def _is_positive(cls, rate: float | str) -> float | str:
+        if not isinstance(rate, str) and not 0 < rate < 1e6:
+            raise ValueError('must be above 0, or "unlimited"')
+        return rate
+
+
+class Retry(Section):
+    """How stubbornly."""
+
+    attempts: int = Field(default=8, ge=1)
+    longest_delay_s: float = Field(default=60, gt=0, strict=False)
+    give_up_after_s: float = Field(default=1800, ge=0, strict=False)
+
+
+class Guards(Section):
+    """What stops a run before it does harm."""
+
+    fields: tuple[str, ...] | None = Field(default=None, strict=False)
+    max_changes: int | None = Field(default=None, ge=0)
+    max_invalid: int | str = "5%"
+    max_failures: int | str = "2%"
+    canary: int = Field(default=10, ge=0)
+    watch: dict[str, list[str]] = {}
+    drift: Literal["auto", "check", "off"] = "auto"
+    approval: bool = False
+
+    _shares = field_validator("max_invalid", "max_failures")(_count_or_share)
+
+    @field_validator("watch")
+    @classmethod
+    def _watch_comes_later(cls, watch: dict[str, list[str]]) -> dict[str, list[str]]:
+        if watch:
+            raise ValueError("is not built yet; leave it out")
+        return watch
+
+    @field_validator("approval")
+    @classmethod
+    def _approval_comes_later(cls, approval: bool) -> bool:
+        if approval:
+            raise ValueError("is not built yet; leave it out or set it to false")
+        return approval
+
+
+class LedgerSettings(Section):
+    """Where every run is kept."""
+
+    kind: str = "sqlite"
+    url: str | None = Field(default=None, repr=False)
+    group: str | None = None
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        return _usable("ledger", kind)
+
+    @field_validator("url", "group")
+    @classmethod
+    def _comes_later(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("is not built yet; leave it out")
+        return value
+
+
+class EngineSettings(Section):
+    """Who sends."""
+
+    kind: str = "local"
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        return _usable("engine", kind)
+
+
+class SandboxSettings(Section):
+    """What a rehearsal starts from."""
+
+    customers: Path | None = Field(default=None, strict=False)
+
+
+class Job(Section):
+    """One job file, checked. Paths are absolute."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")
+    description: str = ""
+    input: Input
+    baseline: Baseline = Baseline()
+    target: TargetSettings
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    guards: Guards = Guards()
+    ledger: LedgerSettings = LedgerSettings()
+    engine: EngineSettings = EngineSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    file: Path = Field(exclude=True, strict=False)  # the job file itself
+    overrides: tuple[str, ...] = Field(default=(), exclude=True)  # --set KEY=VALUE, as given
+    sandbox_token: str | None = Field(default=None, exclude=True, repr=False)  # the target is a rehearsal server
+
+    @model_validator(mode="after")
+    def _drift_needs_a_picture(self) -> "Job":
+        if self.guards.drift == "check" and self.baseline.kind == "none":
+            raise ValueError('guards.drift = "check" compares with a baseline, and baseline.kind is "none"')
+        return self
+
+    @property
+    def target_name(self) -> str:
+        """Name what open runs and "already sent" are kept per: kind, base URL and resource."""
+        where = "sandbox" if self.sandbox_token else self.target.base_url
+        return f"{self.target.kind} {where} {self.target.resource}"
+
+    @property
+    def identity(self) -> str:
+        """Hash what a sealed plan depends on besides the input's content: [input], [baseline], guards.fields."""
+        facts: dict[str, Any] = {
+            "input": self.input.model_dump(mode="json"),
+            "baseline": self.baseline.model_dump(mode="json"),
+            "fields": sorted(self.guards.fields) if self.guards.fields is not None else None,
+        }
+        for section in ("input", "baseline"):
+            if path := facts[section]["path"]:
+                facts[section]["path"] = os.path.relpath(path, self.file.parent)
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def at_sandbox(self, base_url: str, token: str) -> "Job":
+        """Return the same job aimed at a rehearsal server; the job's own token is neither read nor needed then."""
+        target = self.target.model_copy(update={"base_url": base_url})
+        return self.model_copy(update={"target": target, "sandbox_token": token})
+
+
+def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
+    """Read and check a job file.
+
+    Args:
+        path: A TOML file as the README describes it.
+        overrides: `KEY=VALUE` settings by dotted name; the value is TOML or bare text, paths are relative to the
+            current directory.
+
+    Raises:
+        JobError: With every fault found, the nearest known key for an unknown one, and where it stands.
+    """
+    file = Path(path).absolute()
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise JobError(f"no job file at {path}", "name an existing file, or write one: bulk-patch init") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(
+            f"{path} cannot be read: {type(error).__name__}", "is it a text file that you may read?"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(
+            f"{path} is not valid TOML: {error}", "text needs quotes; a path with \\ needs 'single' ones"
+        ) from None
+    _absolute_paths(settings, file.parent)
+    # The file alone first: an override must not hide a fault of the file.
+    job = _validate(settings, file)
+    if overrides:
+        changes: dict[str, Any] = {}
+        for override in overrides:
+            _apply_override(settings, changes, override)
+        job = _validate(settings, file).model_copy(update={"overrides": tuple(overrides)})
+    return job
+
+
+def output_root(job_file: Path | None, *, given: Path | None = None) -> Path:
+    """Return the `output/` folder of a job file: beside its `jobs` folder, else in its own; without one `./output`."""
+    if given is not None:
+        return given.absolute()
+    if job_file is None:
+        return Path("output").absolute()
+    folder = job_file.absolute().parent
+    return (folder.parent if folder.name == "jobs" else folder) / "output"
+
+
+# --- how the file is checked
+
+
+def _usable(group: str, kind: str) -> str:
+    try:
+        registry.check(group, kind)
+    except JobError as error:
+        raise ValueError(f"{error.message.partition(': ')[2]}; {error.hint}") from None
+    return kind
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_PATHS = (("input", "path"), ("baseline", "path"), ("target", "ca_file"), ("sandbox", "customers"))
+
+
+def _absolute_paths(settings: dict[str, Any], folder: Path) -> None:
+    for section, key in _PATHS:
+        table = settings.get(section)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = os.path.normpath(folder / Path(table[key]).expanduser())
+
+
+def _apply_override(settings: dict[str, Any], changes: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise JobError(
+            f"--set {name.strip() or override}: has to be KEY=VALUE", "for example: --set limits.rate_per_s=5"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        value = text
+    table = settings
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise JobError(
+                f"--set {name}: {key} is a setting, not a table", "dotted names follow the job file's tables"
+            )
+    if tuple(keys) in _PATHS and isinstance(value, str):
+        value = os.path.abspath(os.path.expanduser(value))
+    table[keys[-1]] = value
+    changes[name] = value
+
+
+def _validate(settings: Mapping[str, Any], file: Path) -> Job:
+    reserved = {"file", "overrides", "sandbox_token"} & settings.keys()
+    if reserved:
+        raise JobError(f"{file.name}: {reserved.pop()} is not a setting", "see: bulk-patch init")
+    try:
+        return Job.model_validate({**settings, "file": file})
+    except ValidationError as error:
+        faults = [
+            _describe(cast(Mapping[str, Any], fault)) for fault in error.errors(include_input=False, include_url=False)
+        ]
+    raise JobError(f"{file.name}: " + "; ".join(faults), "bulk-patch init writes a commented job file to compare with")
+
+
+def _describe(fault: Mapping[str, Any]) -> str:
+    """Say one fault of the job file: where, what, and the nearest known key; never the value, it may be a secret."""
+    where = [str(part) for part in fault["loc"] if part not in ("literal['unlimited']", "float", "int", "str")]
+    name = ".".join(where) or "the job"
+    if fault["type"] == "extra_forbidden":
+        table: Any = Job
+        for part in where[:-1]:
+            table = table.model_fields[part].annotation
+        near = difflib.get_close_matches(where[-1], table.model_fields, n=1, cutoff=0.5)
+        known = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(table.model_fields))}"
+        return f"{name} is not a setting{known}"
+    if fault["type"] == "missing":
+        return f"{name} is required"
+    return f"{name} {fault['msg'].removeprefix('Value error, ')}"

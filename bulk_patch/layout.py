@@ -1,0 +1,87 @@
+"""Plain text for a terminal: wrapped, aligned, and unable to steer it. Pure."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+WIDTH = 100
+
+
+def safe(text: object) -> str:
+    """Replace what could steer a terminal or hide text: control, bidi and line characters."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(text))
+
+
+def wrap(text: str, lead: str = "") -> list[str]:
+    """Break text into lines; the first begins with `lead`, the others below it. Long words stay whole."""
+    return textwrap.wrap(
+        safe(text),
+        WIDTH,
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def join(lines: Iterable[str]) -> str:
+    """Make one text of lines."""
+    return "\n".join(lines) + "\n"
+
+
+def section(title: str, lines: Sequence[str]) -> list[str]:
+    """Return lines under a title and an empty one after them; nothing when there are none."""
+    return [title, *lines, ""] if lines else []
+
+
+def numbered(things: Iterable[tuple[str, int]], *, shown: int | None = None) -> list[str]:
+    """Return numbers, and beside each what it counts; of more than `shown`, how many are left out."""
+    listed = list(things)
+    places = digits(count for _, count in listed)
+    lines = [line for text, count in listed[:shown] for line in wrap(text, f"  {count:>{places},}  ")]
+    more = len(listed) - len(listed[:shown])
+    return [*lines, f"  {'':>{places}}  and {more} more"] if more else lines
+
+
+def table(lines: Sequence[Sequence[str]], *, right: Iterable[int]) -> list[str]:
+    """Align columns; those in `right` to the right."""
+    cells = [[safe(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    to_right = set(right)
+    return [
+        "  ".join(
+            cell.rjust(width) if at in to_right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def digits(numbers: Iterable[int]) -> int:
+    """Return how many characters the longest of these numbers takes."""
+    return max((len(f"{number:,}") for number in numbers), default=1)
+
+
+def amount(number: float, noun: str) -> str:
+    """Return a number with its noun: `1 row`, `2,000 rows`."""
+    return f"{number:,.0f} {noun}" + ("" if number == 1 else "s")
+
+
+def time_words(time_s: float | None) -> str:
+    """Return Unix seconds as people write a time, to the second."""
+    return "?" if time_s is None else f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def duration_words(seconds: float) -> str:
+    """Say a duration as a person would: `about 12 s`, `about 2 h 5 min`."""
+    if seconds < 1:
+        return "under 1 s"
+    if round(seconds) < 60:
+        return f"about {round(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"about {hours} h {minutes} min"
+    return f"about {hours // 24} d {hours % 24} h"

@@ -1,0 +1,284 @@
+"""The Ledger seam: where every run of a job, every row and every intent is kept.
+
+A ledger is synchronous and used from one thread by one writer, the driver, for every engine. It is the only
+memory of a job: a resume needs the ledger and the token, nothing else.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from bulk_patch.model import Counts, Outcome, Patch, State
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did something: recorded with every command that writes."""
+
+    operator: str  # --operator, or the login
+    login: str  # OS login by uid
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Which process may write to a ledger now."""
+
+    pid: int  # 0: it has not said its name yet
+    host: str
+    started_at: float  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a job: its plan's facts and how far it came. Times are Unix seconds, None: not yet."""
+
+    id: str  # 20261122-151203-4f2a
+    job: str
+    target: str  # kind, base URL and resource; the sandbox is one of its own
+    kind: str = "run"  # run | undo
+    state: str = "planning"  # planning | sealed | closed: `--new` closed it, its pending rows are never sent
+    secret: str = field(repr=False)  # UUID that the keys are derived from
+    created_at: float
+    actor: Actor
+    reason: str = ""
+    ticket: str = ""
+    identity: str  # SHA-256 over [input], [baseline] and guards.fields as the job said them
+    baseline: str  # none | file | last-run | live
+    input_path: str = ""
+    input_sha256: str = ""
+    input_size: int = 0
+    input_mtime_ns: int = 0
+    baseline_sha256: str = ""  # of a baseline file
+    columns: tuple[str, ...] = ()  # the input's header, as read
+    input_rows: int = 0
+    unchanged: int = 0
+    plan_sha256: str = ""
+    plan_s: float = 0.0
+    sealed_at: float | None = None
+    started_at: float | None = None  # first claim
+    finished_at: float | None = None  # end of the last session
+    stopped_by: str = ""  # the guard or fault that stopped it, "" when nothing did
+    stop_reason: str = ""
+    stop_hint: str = ""
+    waived: tuple[str, ...] = ()  # stops that a person waived with --continue
+    exit_code: int | None = None  # of the last session
+    details: Mapping[str, Any] = field(default_factory=dict)  # the plan's summary, JSON
+    stats: Mapping[str, Any] = field(default_factory=dict)  # requests, times, latencies, JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """One row as the plan writes it; rows that are `unchanged` are only counted."""
+
+    row: int  # data row, the first is 1
+    customer_id: str
+    state: State  # pending | invalid | duplicate | kept
+    cells: bytes  # JSON array of the cells as read, in the order of Run.columns; null: missing
+    reason: str = ""
+    hint: str = ""
+    fields: tuple[str, ...] = ()  # what would change, or what is invalid
+    body: bytes | None = None  # pending rows only
+    before: bytes | None = None  # see model.Patch.before
+    read_back: bool = False  # something is cleared: confirm by a GET
+    recheck: bool = False  # an object was completed from an old picture: read again before sending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """One row as the ledger holds it."""
+
+    row: int
+    customer_id: str
+    state: State
+    cells: bytes
+    reason: str
+    hint: str
+    fields: tuple[str, ...]
+    body: bytes | None
+    before: bytes | None
+    attempts: int  # PATCHes known to be sent
+    http_status: int | None
+    api_code: str
+    key: str  # the last used, "" when never sent
+    generation: int
+    first_intent_at: float | None  # of the row, Unix seconds
+    done_at: float | None
+    final: bool  # unknown for good
+
+
+class Ledger(Protocol):
+    """The contract of every ledger.
+
+    * One read-write connection, behind a lock that dies with the process; opening a second one raises
+      `LockedError` that names pid, host and start. Readers never lock and never write.
+    * `claim` and `record` are durable when they return (power loss included). They raise `LedgerError` on any
+      storage failure, and nothing that failed is retried: the caller stops.
+    * Only the moves of `model.MOVES` are made; any other raises `LedgerError` and changes nothing.
+    * No method holds more than the rows it was given or asked for in memory.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def close(self) -> None:
+        """Release the lock and the files."""
+
+    # --- runs
+
+    def runs(self, target: str | None = None) -> list[Run]:
+        """Return all runs, newest first, of one target or of all; a plan that is not sealed yet is one."""
+
+    def run(self, run_id: str) -> Run:
+        """Return one run by its exact id; `LedgerError` when there is none."""
+
+    def open_run(self, target: str) -> Run | None:
+        """Return the newest sealed run of this target that has rows still to be tried, if any.
+
+        Rows that a session spent count.
+        """
+
+    def begin(self, run: Run) -> None:
+        """Start a plan. Unsealed plans of the same target are discarded in the same transaction."""
+
+    def add(self, run_id: str, rows: Iterable[PlanRow]) -> None:
+        """Append rows of the plan, in input order; the plan is not yet valid.
+
+        A plan that was begun elsewhere, or whose rows failed half-way, is refused: begin again.
+        """
+
+    def seal(
+        self,
+        run_id: str,
+        *,
+        input_rows: int,
+        unchanged: int,
+        plan_s: float,
+        details: Mapping[str, Any],
+        now: float,
+    ) -> str:
+        """Make the plan valid and immutable; return its SHA-256.
+
+        The hash (`ledgers.seal`) covers the run's id, secret, identity, target and input hash, and the hashes of
+        chunks of 1,000 pending rows; a chunk hash covers row, customer id, body, before-image and flags. Durable
+        on return. States must balance with `input_rows`.
+        """
+
+    def discard(self, run_id: str) -> None:
+        """Remove a run that has sent nothing, with its rows."""
+
+    def close_run(self, run_id: str) -> None:
+        """Never send what is still pending of this run (`--new`); its rows keep their states.
+
+        What `request_retry` asks for can still be sent.
+        """
+
+    def has_sent(self, run_id: str) -> bool:
+        """Tell whether any row of the run ever had an intent."""
+
+    def update(self, run_id: str, **changes: Any) -> None:
+        """Change facts of a run.
+
+        Only these: stopped_by, stop_reason, stop_hint, waived, exit_code, finished_at, stats, input_size,
+        input_mtime_ns. Any other raises `TypeError`.
+        """
+
+    # --- sending
+
+    def start_session(self, run_id: str, actor: Actor, now: float) -> int:
+        """Begin to send: verify the plan's hash, take back what a kill left in flight.
+
+        Rows left `sending` become `unknown` and ambiguous, with the reason `left_in_flight`. Return how many there
+        were. `peek`, `claim`, `record` and `end_session` need a session.
+        """
+
+    def claim(
+        self,
+        run_id: str,
+        n: int,
+        *,
+        now: float,
+        only_requested: bool = False,
+        rows: Sequence[int] | None = None,
+    ) -> list[Patch]:
+        """Move up to n rows to `sending`, in row order, and return them once that is durable.
+
+        Eligible: pending; unknown that is not final and spent its attempts in fewer than two sessions; rejected
+        that was requested by `request_retry`. Not what spent its budget in this session. `only_requested`: only
+        what `request_retry` asked for and has no answer yet. `rows` restricts to rows that `peek` returned.
+
+        Each chunk of the plan is verified against its sealed hash when it is first touched: a difference raises
+        `LedgerError` and nothing of it is sent. `Patch.first` is left at SEND, the driver decides.
+        """
+
+    def peek(self, run_id: str, n: int, *, only_requested: bool = False) -> list[tuple[Patch, State, bool]]:
+        """Return what `claim` would hand out next, with state and recheck flag, and change nothing.
+
+        `Patch.intent_at` is 0.0 when there was no intent under its key yet.
+        """
+
+    def record(self, run_id: str, outcomes: Sequence[Outcome], *, now: float) -> None:
+        """Write outcomes in one durable transaction.
+
+        An outcome with `new_generation` goes to pending under the next generation, noted with its reason. An
+        outcome `drifted` is for a pending row. `spent` is remembered with this session. A row that was ambiguous
+        when it was handed out and comes back `pending` under the same key was not sent this time, but may have
+        been before: it is recorded as `unknown`. What is `unknown` is ambiguous. `fields` of an outcome are
+        named in the row's hint; its own `fields` stay what would change.
+        """
+
+    def request_retry(self, run_id: str, *, now: float) -> int:
+        """Ask for rejected rows and unknown rows again; return how many are asked for.
+
+        Rejected ones get the next generation; of unknown ones, those left `sending` by a kill included, it is
+        forgotten that they spent their attempts or were final.
+        """
+
+    def end_session(self, run_id: str, *, now: float, by_itself: bool) -> None:
+        """End the session.
+
+        Args:
+            run_id: The run.
+            now: Unix seconds.
+            by_itself: Not by outage, signal, credential or ledger; only then rows that are unknown and spent their
+                attempts count as such. Those that did so twice become final.
+        """
+
+    def note(self, run_id: str, actor: Actor, action: str, detail: Mapping[str, Any], *, now: float) -> None:
+        """Append a fact of the run for the auditor: continued, paused, stopped. No customer's value."""
+
+    def notes(self, run_id: str) -> list[tuple[float, Actor, str, Mapping[str, Any]]]:
+        """Return the noted facts in order."""
+
+    # --- reading
+
+    def counts(self, run_id: str) -> Counts:
+        """Return rows for every state, at once whatever the size (kept, not counted); all 0 before the seal."""
+
+    def to_do(self, run_id: str) -> int:
+        """Return how many rows are still to be tried: pending, sending, unknown not for good, retry requested.
+
+        Of a closed run: only what `request_retry` asked for.
+        """
+
+    def rows(
+        self, run_id: str, *, states: Sequence[State] | None = None, customer_id: str | None = None
+    ) -> Iterator[LedgerRow]:
+        """Stream rows in input order, in bounded memory; by customer only once the plan is sealed."""
+
+    def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield (customer id, body) of what any run of this target applied to these customers, or found mismatching.
+
+        Customers in the order asked; for each, oldest first.
+        """
+
+    def last_time(self) -> float:
+        """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one.
+
+        A clock that is behind it went back.
+        """

@@ -1,0 +1,369 @@
+"""The SQLite ledger: one file beside the reports, in the standard library, for one writer.
+
+sqlite.py           the contract, method by method
+sqlite_plan.py      a plan on its way in
+sqlite_send.py      rows on their way out, outcomes on their way back
+sqlite_queries.py   every statement
+sqlite_schema.py    the tables and their migrations
+sqlite_database.py  one connection and its failures in words
+sqlite_file.py      lock, permissions, opening
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bulk_patch.errors import LedgerError
+from bulk_patch.ledgers import Actor, Holder, LedgerRow, PlanRow, Run, sqlite_queries
+from bulk_patch.ledgers.sqlite_database import Database, Line
+from bulk_patch.ledgers.sqlite_file import (
+    Lock,
+    explained,
+    find_holder,
+    make_folder,
+    open_for_reading,
+    open_for_writing,
+)
+from bulk_patch.ledgers.sqlite_plan import Planning, forget_run, pack_customer, span, sweep, unpack_customer
+from bulk_patch.ledgers.sqlite_send import Candidate, Session, request_retry
+from bulk_patch.model import Counts, Outcome, Patch, State, encode_json, idempotency_key
+
+_PAGE_ROWS = 500
+_RUN_FACTS = tuple(fact.name for fact in fields(Run))
+_JSON_FACTS = frozenset({"actor", "columns", "waived", "details", "stats"})
+_CHANGEABLE = frozenset(
+    {"stopped_by", "stop_reason", "stop_hint", "waived", "exit_code", "finished_at", "stats", "input_size"}
+    | {"input_mtime_ns"}
+)
+
+
+class SqliteLedger:
+    """A `Ledger` in one SQLite file; see the Protocol for what each method promises."""
+
+    def __init__(self, database: Database, lock: Lock | None = None) -> None:
+        self._database = database
+        self._lock = lock
+        self._planning: Planning | None = None
+        self._session: Session | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, job: str, group: bool = False, wait_s: float = 0.0) -> Self:
+        """Open the ledger of a job to write; make it when there is none.
+
+        Args:
+            path: The ledger's file, usually `output/<job>/ledger.db`.
+            job: The job's name.
+            group: Let the folder's group read and write.
+            wait_s: How long to wait for another process that holds it.
+
+        Raises:
+            LockedError: When another process holds it, with its pid, host and start.
+            LedgerError: When it is damaged, of another job or of a newer version, or the disk fails.
+        """
+        folder_mode, file_mode = (0o2770, 0o660) if group else (0o700, 0o600)
+        with explained(path):
+            make_folder(path.parent, folder_mode)
+            path = path.resolve()  # one ledger, one lock, by whatever name it is reached
+            lock = Lock(_lock_of(path), mode=file_mode, wait_s=wait_s)
+            try:
+                return cls(open_for_writing(path, job=job, mode=file_mode), lock)
+            except BaseException:
+                lock.release()
+                raise
+
+    @classmethod
+    def read(cls, path: Path, *, job: str) -> Self:
+        """Open the ledger of a job to read, also while another process writes; never lock, never write.
+
+        Raises:
+            LedgerError: When the job has no ledger yet, or it is damaged, of another job or of another version.
+        """
+        with explained(path):
+            return cls(open_for_reading(path.resolve(), job=job))
+
+    @staticmethod
+    def holder(path: Path) -> Holder | None:
+        """Return who holds the ledger for writing now, if anybody does."""
+        return find_holder(_lock_of(path.resolve()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock and the files."""
+        try:
+            self._database.close()
+        finally:
+            if self._lock:
+                self._lock.release()
+
+    # --- runs
+
+    def runs(self, target: str | None = None) -> list[Run]:
+        """Return all runs, newest first, of one target or of all."""
+        return [_to_run(line) for line in self._database.all(sqlite_queries.RUNS, {"id": None, "target": target})]
+
+    def run(self, run_id: str) -> Run:
+        """Return one run by its exact id; `LedgerError` when there is none."""
+        return _to_run(self._line(run_id))
+
+    def open_run(self, target: str) -> Run | None:
+        """Return the newest sealed run of this target that has rows still to be tried."""
+        line = self._database.first(sqlite_queries.OPEN_RUN, {"target": target})
+        return self.run(line[0]) if line else None
+
+    def begin(self, run: Run) -> None:
+        """Start a plan; unsealed ones of the same target go."""
+        database = self._database
+        with database.transaction():
+            for (number,) in database.all(sqlite_queries.UNSEALED, {"target": run.target}):
+                forget_run(database, number)
+            if database.first(sqlite_queries.RUNS, {"id": run.id, "target": None}):
+                raise LedgerError(f"there is a run {run.id} already")
+            started = replace(run, state="planning")
+            number = database.run(sqlite_queries.INSERT_RUN, _to_values(started)).lastrowid
+            database.run(sqlite_queries.KEEP_TIME, {"now": run.created_at})
+        assert number is not None
+        sweep(database)
+        self._planning = Planning(database, started, number)
+
+    def add(self, run_id: str, rows: Iterable[PlanRow]) -> None:
+        """Append rows of the plan, in input order."""
+        planning = self._planning_of(run_id)
+        self._planning = None  # so that a plan that failed half-way cannot be sealed
+        planning.add(rows)
+        self._planning = planning
+
+    def seal(
+        self,
+        run_id: str,
+        *,
+        input_rows: int,
+        unchanged: int,
+        plan_s: float,
+        details: Mapping[str, Any],
+        now: float,
+    ) -> str:
+        """Make the plan valid and immutable; return its SHA-256."""
+        planning = self._planning_of(run_id)
+        self._planning = None
+        return planning.seal(input_rows=input_rows, unchanged=unchanged, plan_s=plan_s, details=details, now=now)
+
+    def discard(self, run_id: str) -> None:
+        """Remove a run that has sent nothing, with its rows."""
+        with self._database.transaction():
+            if self.has_sent(run_id):
+                raise LedgerError(f"run {run_id} has sent something and cannot be discarded")
+            forget_run(self._database, self._number(run_id))
+        sweep(self._database)
+
+    def close_run(self, run_id: str) -> None:
+        """Never send what is still pending of this run."""
+        with self._database.transaction():
+            if self.run(run_id).state == "planning":
+                raise LedgerError(f"run {run_id} is not sealed and cannot be closed")
+            self._database.run(sqlite_queries.CLOSE_RUN, {"id": run_id})
+
+    def has_sent(self, run_id: str) -> bool:
+        """Tell whether any row of the run ever had an intent."""
+        return self.run(run_id).started_at is not None
+
+    def update(self, run_id: str, **changes: Any) -> None:
+        """Change facts of a run that its plan does not fix."""
+        if fixed := changes.keys() - _CHANGEABLE:
+            raise TypeError(f"these facts of a run never change: {', '.join(sorted(fixed))}")
+        with self._database.transaction():
+            changed = replace(self.run(run_id), **changes)
+            self._database.run(sqlite_queries.UPDATE_RUN, _to_values(changed))
+
+    # --- sending
+
+    def start_session(self, run_id: str, actor: Actor, now: float) -> int:
+        """Begin to send; return how many rows a kill had left in flight."""
+        session = Session(self._database, self.run(run_id), self._number(run_id))
+        left = session.start(_to_text(asdict(actor)), now)
+        self._session = session
+        return left
+
+    def claim(
+        self,
+        run_id: str,
+        n: int,
+        *,
+        now: float,
+        only_requested: bool = False,
+        rows: Sequence[int] | None = None,
+    ) -> list[Patch]:
+        """Move up to n rows to `sending`, in row order, and return them once that is durable."""
+        return self._session_of(run_id).claim(n, now=now, only_requested=only_requested, rows=rows)
+
+    def peek(self, run_id: str, n: int, *, only_requested: bool = False) -> list[Candidate]:
+        """Return what `claim` would hand out next, with state and recheck flag, and change nothing."""
+        return self._session_of(run_id).peek(n, only_requested=only_requested)
+
+    def record(self, run_id: str, outcomes: Sequence[Outcome], *, now: float) -> None:
+        """Write outcomes in one durable transaction."""
+        self._session_of(run_id).record(outcomes, now=now)
+
+    def request_retry(self, run_id: str, *, now: float) -> int:
+        """Ask for rejected and unknown rows again; return how many."""
+        return request_retry(self._database, self._number(run_id), now)
+
+    def end_session(self, run_id: str, *, now: float, by_itself: bool) -> None:
+        """End the session."""
+        self._session_of(run_id).end(now=now, by_itself=by_itself)
+        self._session = None
+
+    def note(self, run_id: str, actor: Actor, action: str, detail: Mapping[str, Any], *, now: float) -> None:
+        """Append a fact of the run for the auditor."""
+        values = {
+            "run": self._number(run_id),
+            "now": now,
+            "actor": _to_text(asdict(actor)),
+            "action": action,
+            "detail": _to_text(detail),
+        }
+        with self._database.transaction():
+            self._database.run(sqlite_queries.INSERT_NOTE, values)
+            self._database.run(sqlite_queries.KEEP_TIME, {"now": now})
+
+    def notes(self, run_id: str) -> list[tuple[float, Actor, str, Mapping[str, Any]]]:
+        """Return the noted facts in order."""
+        lines = self._database.all(sqlite_queries.NOTES, {"run": self._number(run_id)})
+        return [(at, Actor(**json.loads(actor)), action, json.loads(detail)) for at, actor, action, detail in lines]
+
+    # --- reading
+
+    def counts(self, run_id: str) -> Counts:
+        """Return rows per state, every state named."""
+        counts = dict.fromkeys(State, 0)
+        for state, rows in self._database.all(sqlite_queries.COUNTS, {"run": self._number(run_id)}):
+            counts[State(state)] = rows
+        return counts
+
+    def to_do(self, run_id: str) -> int:
+        """Return how many rows are still to be tried; of a closed run only what `retry` asked for."""
+        number = self._number(run_id)
+        if self.run(run_id).state == "closed":
+            line = self._database.first(sqlite_queries.COUNT_REQUESTED, span(number))
+        else:
+            line = self._database.first(sqlite_queries.COUNT_OPEN, {"run": number})
+        return line[0] if line else 0
+
+    def rows(
+        self, run_id: str, *, states: Sequence[State] | None = None, customer_id: str | None = None
+    ) -> Iterator[LedgerRow]:
+        """Stream rows in input order, in bounded memory."""
+        values: dict[str, Any] = span(self._number(run_id))
+        values |= {"after": values["first"], "n": _PAGE_ROWS}
+        values["states"] = None if states is None else _to_text(states)
+        if customer_id is None:
+            return self._stream(sqlite_queries.PAGE, values, self.run(run_id).secret)
+        values["customer_id"] = pack_customer(customer_id)
+        return self._stream(sqlite_queries.CUSTOMER_PAGE, values, self.run(run_id).secret)
+
+    def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield (customer id, body) of what any run of this target applied or found mismatching, oldest first."""
+        for customer_id in customer_ids:
+            values = {"customer_id": pack_customer(customer_id), "target": target}
+            for (body,) in self._database.all(sqlite_queries.APPLIED_BODIES, values):
+                yield customer_id, body
+
+    def last_time(self) -> float:
+        """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one."""
+        line = self._database.first(sqlite_queries.LAST_TIME)
+        return line[0] if line else 0.0
+
+    # --- within
+
+    def _line(self, run_id: str) -> Line:
+        line = self._database.first(sqlite_queries.RUNS, {"id": run_id, "target": None})
+        if line is None:
+            raise LedgerError(f"there is no run {run_id}", "`bulk-patch status` lists the runs.")
+        return line
+
+    def _number(self, run_id: str) -> int:
+        number: int = self._line(run_id)[0]
+        return number
+
+    def _planning_of(self, run_id: str) -> Planning:
+        if self._planning is None or self._planning.run.id != run_id:
+            raise LedgerError(f"run {run_id} is not being planned", "Plan it again: nothing was sent.")
+        return self._planning
+
+    def _session_of(self, run_id: str) -> Session:
+        if self._session is None or self._session.run.id != run_id:
+            raise LedgerError(f"run {run_id} has no session: nothing can be sent")
+        return self._session
+
+    def _stream(self, query: str, values: dict[str, Any], secret: str) -> Iterator[LedgerRow]:
+        while page := self._database.all(query, values):
+            for line in page:
+                yield _to_row(line, secret)
+            values["after"] = page[-1][0]
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def _to_text(value: Any) -> str:
+    return encode_json(value).decode()
+
+
+def _to_values(run: Run) -> dict[str, Any]:
+    """Return a run's facts as its line stores them."""
+    values = {name: getattr(run, name) for name in _RUN_FACTS} | {"actor": asdict(run.actor)}
+    return {name: _to_text(value) if name in _JSON_FACTS else value for name, value in values.items()}
+
+
+def _to_run(line: Line) -> Run:
+    """Return the run that a line holds."""
+    values = dict(zip(_RUN_FACTS, line[1:], strict=True))
+    values |= {name: json.loads(values[name]) for name in _JSON_FACTS}
+    values |= {name: tuple(values[name]) for name in ("columns", "waived")}
+    return Run(**values | {"actor": Actor(**values["actor"])})
+
+
+@lru_cache(maxsize=4096)
+def _decode_names(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+def _to_row(line: Line, secret: str) -> LedgerRow:
+    """Return the row that a line of `PAGE` holds."""
+    (_, row, customer_id, state, cells, reason, hint, names, body, before) = line[:10]
+    (attempts, http_status, api_code, generation, first_intent_at, key_intent_at, done_at, final) = line[10:]
+    if first_intent_at is None:
+        key = ""
+    else:  # a generation that was not used yet follows one that was
+        used = generation if key_intent_at is not None else generation - 1
+        key = idempotency_key(secret, row, used)
+    return LedgerRow(
+        row=row,
+        customer_id=unpack_customer(customer_id),
+        state=State(state),
+        cells=cells,
+        reason=reason,
+        hint=hint,
+        fields=_decode_names(names),
+        body=body,
+        before=before,
+        attempts=attempts,
+        http_status=http_status,
+        api_code=api_code,
+        key=key,
+        generation=generation,
+        first_intent_at=first_intent_at,
+        done_at=done_at,
+        final=bool(final),
+    )

@@ -1,0 +1,179 @@
+"""How a plan gets into a SQLite ledger, is sealed, and is removed again when nobody wants it."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from bulk_patch.errors import LedgerError
+from bulk_patch.ledgers import PlanRow, Run, sqlite_queries
+from bulk_patch.ledgers.seal import CHUNK_ROWS, Chunk, frame_row, hash_plan
+from bulk_patch.ledgers.sqlite_database import Database, Line
+from bulk_patch.ledgers.sqlite_schema import ROW_BITS
+from bulk_patch.model import State, encode_json
+
+_BATCH_ROWS = 20_000  # one transaction; larger ones only make the log longer
+_PLANNED = frozenset({State.PENDING, State.INVALID, State.DUPLICATE, State.KEPT})
+_LAST_ROW = (1 << ROW_BITS) - 1
+
+_is_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+
+
+def pack_customer(customer_id: str) -> bytes | str:
+    """Return a customer id as it is stored: a UUID takes 16 bytes instead of 36, here and in the index."""
+    return bytes.fromhex(customer_id.replace("-", "")) if _is_uuid(customer_id) else customer_id
+
+
+def unpack_customer(stored: bytes | str) -> str:
+    """Return a customer id as it was planned."""
+    if isinstance(stored, str):
+        return stored
+    digits = stored.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def span(run_number: int) -> dict[str, int]:
+    """Return the first and the last id that a row of this run can have."""
+    first = run_number << ROW_BITS
+    return {"first": first, "last": first | _LAST_ROW}
+
+
+@lru_cache(maxsize=4096)  # a plan has few combinations of changed fields, and many rows
+def _encode_names(names: tuple[str, ...]) -> str:
+    return encode_json(names).decode()
+
+
+class Planning:
+    """One plan from its first row to its seal; a plan that is left unsealed is discarded by the next one."""
+
+    def __init__(self, database: Database, run: Run, number: int) -> None:
+        self.run = run
+        self._database = database
+        self._number = number
+        self._offset = number << ROW_BITS
+        self._last_row = 0
+        self._counts: Counter[State] = Counter()
+        self._chunk = hashlib.sha256()
+        self._chunk_rows: list[int] = []
+        self._chunks: list[Chunk] = []
+
+    def add(self, rows: Iterable[PlanRow]) -> None:
+        """Append rows, which come in input order."""
+        rest = iter(rows)
+        while batch := list(islice(rest, _BATCH_ROWS)):  # outside of the transaction: reading the input may fail
+            first, last = self._offset | batch[0].row, self._offset | batch[-1].row
+            lines = [self._take(row) for row in batch]
+            with self._database.transaction():
+                self._database.run_many(sqlite_queries.INSERT_ROW, lines)
+                self._database.run(sqlite_queries.INSERT_PROGRESS, {"first": first, "last": last})
+
+    def _take(self, row: PlanRow) -> Line:
+        """Check, count and hash one row; return its line."""
+        if not self._last_row < row.row <= _LAST_ROW:
+            raise LedgerError(f"row {row.row} of the plan is not after row {self._last_row}")
+        if row.state not in _PLANNED or (row.body is None) == (row.state is State.PENDING):
+            raise LedgerError(
+                f"row {row.row} cannot be planned as {row.state} {'with' if row.body else 'without'} a body"
+            )
+        self._last_row = row.row
+        self._counts[row.state] += 1
+        if row.body is not None:
+            self._chunk.update(frame_row(row.row, row.customer_id, row.body, row.before, row.read_back, row.recheck))
+            self._chunk_rows.append(row.row)
+            if len(self._chunk_rows) == CHUNK_ROWS:
+                self._end_chunk()
+        return (
+            self._offset | row.row,
+            pack_customer(row.customer_id),
+            str(row.state),  # exact types: for any other sqlite3 asks for an adapter, row by row
+            row.reason or None,
+            row.hint or None,
+            _encode_names(row.fields),
+            int(row.read_back),
+            int(row.recheck),
+            row.cells,
+            row.body,
+            row.before,
+        )
+
+    def _end_chunk(self) -> None:
+        rows = self._chunk_rows
+        self._chunks.append(Chunk(rows[0], rows[-1], len(rows), self._chunk.digest()))
+        self._chunk, self._chunk_rows = hashlib.sha256(), []
+
+    def seal(self, *, input_rows: int, unchanged: int, plan_s: float, details: Mapping[str, Any], now: float) -> str:
+        """Make the plan valid; return its SHA-256."""
+        planned = self._counts.total() + unchanged
+        if planned != input_rows:
+            raise LedgerError(f"the plan has {planned} rows and its input {input_rows}: nothing is sealed")
+        if self._chunk_rows:
+            self._end_chunk()
+        sealed = replace(self.run, input_rows=input_rows, unchanged=unchanged)
+        plan_sha256 = hash_plan(sealed, self._chunks)
+        facts = {
+            "id": sealed.id,
+            "input_rows": input_rows,
+            "unchanged": unchanged,
+            "plan_sha256": plan_sha256,
+            "plan_s": plan_s,
+            "sealed_at": now,
+            "details": encode_json(details).decode(),
+        }
+        with self._database.transaction():
+            self._database.run_many(sqlite_queries.INSERT_CHUNK, self._chunk_lines())
+            self._database.run_many(sqlite_queries.INSERT_COUNT, self._count_lines(unchanged))
+            self._database.run(sqlite_queries.INSERT_CUSTOMERS, span(self._number))
+            self._database.run(sqlite_queries.SEAL_RUN, facts)
+            self._database.run(sqlite_queries.KEEP_TIME, {"now": now})
+        return plan_sha256
+
+    def _chunk_lines(self) -> Sequence[Mapping[str, Any]]:
+        return [
+            {
+                "run": self._number,
+                "first_row": chunk.first_row,
+                "last_row": chunk.last_row,
+                "rows": chunk.rows,
+                "sha256": chunk.sha256,
+            }
+            for chunk in self._chunks
+        ]
+
+    def _count_lines(self, unchanged: int) -> Sequence[Mapping[str, Any]]:
+        counts = self._counts | Counter({State.UNCHANGED: unchanged})
+        return [
+            {
+                "run": self._number,
+                "state": state,
+                "rows": counts[state],
+                "open": counts[state] if state is State.PENDING else 0,
+            }
+            for state in State
+        ]
+
+
+def forget_run(database: Database, number: int) -> None:
+    """Remove a run at once, within a transaction; its rows follow with `sweep`."""
+    for statement in sqlite_queries.DELETE_RUN:
+        database.run(statement, {"run": number})
+
+
+def sweep(database: Database) -> None:
+    """Remove the rows of forgotten runs, in slices: no transaction is large, and a kill leaves some for later."""
+    while line := database.first(sqlite_queries.NEXT_DISCARDED):
+        number = line[0]
+        limits = span(number)
+        (last,) = database.first(sqlite_queries.LAST_ROW, limits) or (None,)
+        first = limits["first"]
+        while last is not None and first <= last:
+            with database.transaction():
+                for statement in sqlite_queries.DELETE_SLICE:
+                    database.run(statement, {"first": first, "last": first + _BATCH_ROWS - 1})
+            first += _BATCH_ROWS
+        with database.transaction():
+            for statement in sqlite_queries.DELETE_REST:
+                database.run(statement, limits | {"run": number})

@@ -1,0 +1,300 @@
+"""Every statement of a SQLite ledger, named and whole. Tables and lanes: sqlite_schema.py."""
+
+# --- runs
+
+#: All facts of a run, in the order of `ledgers.Run`, after its number.
+RUNS = """
+SELECT number, id, job, target, kind, state, secret, created_at, actor, reason, ticket, identity, baseline, input_path,
+    input_sha256, input_size, input_mtime_ns, baseline_sha256, columns, input_rows, unchanged, plan_sha256, plan_s,
+    sealed_at, started_at, finished_at, stopped_by, stop_reason, stop_hint, waived, exit_code, details, stats
+FROM runs
+WHERE (:id IS NULL OR id = :id) AND (:target IS NULL OR target = :target)
+ORDER BY number DESC
+"""
+
+#: The newest sealed run of a target that has a row in a lane.
+OPEN_RUN = """
+SELECT id FROM runs
+WHERE target = :target AND state = 'sealed'
+    AND EXISTS (SELECT 1 FROM counts WHERE counts.run = runs.number AND counts.open > 0)
+ORDER BY number DESC LIMIT 1
+"""
+
+#: A new run.
+INSERT_RUN = """
+INSERT INTO runs (id, job, target, kind, state, secret, created_at, actor, reason, ticket, identity, baseline,
+    input_path, input_sha256, input_size, input_mtime_ns, baseline_sha256, columns, input_rows, unchanged,
+    plan_sha256, plan_s, sealed_at, started_at, finished_at, stopped_by, stop_reason, stop_hint, waived,
+    exit_code, details, stats)
+VALUES (:id, :job, :target, :kind, :state, :secret, :created_at, :actor, :reason, :ticket, :identity, :baseline,
+    :input_path, :input_sha256, :input_size, :input_mtime_ns, :baseline_sha256, :columns, :input_rows, :unchanged,
+    :plan_sha256, :plan_s, :sealed_at, :started_at, :finished_at, :stopped_by, :stop_reason, :stop_hint, :waived,
+    :exit_code, :details, :stats)
+"""
+
+#: The facts of a run that may change after its plan.
+UPDATE_RUN = """
+UPDATE runs SET stopped_by = :stopped_by, stop_reason = :stop_reason, stop_hint = :stop_hint, waived = :waived,
+    exit_code = :exit_code, finished_at = :finished_at, stats = :stats, input_size = :input_size,
+    input_mtime_ns = :input_mtime_ns
+WHERE id = :id
+"""
+
+#: The facts of a run that its seal fixes.
+SEAL_RUN = """
+UPDATE runs SET state = 'sealed', input_rows = :input_rows, unchanged = :unchanged, plan_sha256 = :plan_sha256,
+    plan_s = :plan_s, sealed_at = :sealed_at, details = :details
+WHERE id = :id
+"""
+
+#: `--new` closed it.
+CLOSE_RUN = "UPDATE runs SET state = 'closed' WHERE id = :id"
+
+#: The first intent of a run.
+START_RUN = "UPDATE runs SET started_at = :now WHERE number = :run AND started_at IS NULL"
+
+#: The end of a run's last session.
+FINISH_RUN = "UPDATE runs SET finished_at = :now WHERE number = :run"
+
+#: Where a run is in its life.
+RUN_STATE = "SELECT state FROM runs WHERE number = :run"
+
+#: Unsealed plans of a target.
+UNSEALED = "SELECT number FROM runs WHERE target = :target AND state = 'planning'"
+
+# --- time
+
+#: Keep the latest time ever written.
+KEEP_TIME = "UPDATE meta SET value = max(value, :now) WHERE name = 'last_time'"
+
+#: The latest time ever written.
+LAST_TIME = "SELECT value FROM meta WHERE name = 'last_time'"
+
+# --- planning
+
+#: One row of a plan.
+INSERT_ROW = """
+INSERT INTO rows (id, customer_id, state, reason, hint, fields, read_back, recheck, cells, body, before)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+#: Where the rows of one batch stand before anything was sent; 1 is the lane READY.
+INSERT_PROGRESS = """
+INSERT INTO progress (id, state, lane)
+SELECT id, state, CASE state WHEN 'pending' THEN 1 END FROM rows WHERE id BETWEEN :first AND :last ORDER BY id
+"""
+
+#: One chunk of a plan.
+INSERT_CHUNK = """
+INSERT INTO chunks (run, first_row, last_row, rows, sha256) VALUES (:run, :first_row, :last_row, :rows, :sha256)
+"""
+
+#: The customers of a plan, in the order of the index.
+INSERT_CUSTOMERS = """
+INSERT INTO customers (customer_id, id) SELECT customer_id, id FROM rows WHERE id BETWEEN :first AND :last ORDER BY 1, 2
+"""
+
+#: One state's count at the seal.
+INSERT_COUNT = "INSERT INTO counts (run, state, rows, open) VALUES (:run, :state, :rows, :open)"
+
+# --- discarding
+
+#: Everything small of a run, in the order that the references allow.
+DELETE_RUN = (
+    "DELETE FROM notes WHERE run = :run",
+    "DELETE FROM sessions WHERE run = :run",
+    "DELETE FROM counts WHERE run = :run",
+    "DELETE FROM chunks WHERE run = :run",
+    "DELETE FROM runs WHERE number = :run",
+    "INSERT INTO discarded (run) VALUES (:run)",
+)
+
+#: A discarded run whose rows are still there.
+NEXT_DISCARDED = "SELECT run FROM discarded ORDER BY run LIMIT 1"
+
+#: The last row of a discarded run.
+LAST_ROW = "SELECT max(id) FROM rows WHERE id BETWEEN :first AND :last"
+
+#: One slice of a discarded run.
+DELETE_SLICE = (
+    "DELETE FROM progress WHERE id BETWEEN :first AND :last",
+    "DELETE FROM rows WHERE id BETWEEN :first AND :last",
+)
+
+#: What is left of a discarded run; the customers in one pass, since their order is not the rows'.
+DELETE_REST = (
+    "DELETE FROM customers WHERE id BETWEEN :first AND :last",
+    "DELETE FROM discarded WHERE run = :run",
+)
+
+# --- sending
+
+#: A new session.
+INSERT_SESSION = "INSERT INTO sessions (run, actor, started_at) VALUES (:run, :actor, :now)"
+
+#: The end of a session.
+END_SESSION = "UPDATE sessions SET ended_at = :now, by_itself = :by_itself WHERE number = :session"
+
+#: All chunks of a plan.
+CHUNKS = "SELECT first_row, last_row, rows, sha256 FROM chunks WHERE run = :run ORDER BY first_row"
+
+#: What a chunk's hash covers.
+CHUNK_ROWS = """
+SELECT row, customer_id, body, before, read_back, recheck FROM rows
+WHERE id BETWEEN :first AND :last AND body IS NOT NULL ORDER BY id
+"""
+
+#: Rows that a kill left in flight (lane 2): they may have been executed.
+RECOVER = """
+UPDATE progress INDEXED BY progress_lane
+SET state = 'unknown', lane = 1, ambiguous = 1, reason = 'left_in_flight', hint = NULL
+WHERE lane = 2 AND state = 'sending' AND id BETWEEN :first AND :last
+"""
+
+#: Rows that spent their attempts in an earlier session (lane 3).
+REFILL = "UPDATE progress INDEXED BY progress_lane SET lane = 1 WHERE lane = 3 AND id BETWEEN :first AND :last"
+
+#: The next rows to send. The index must be named: by its statistics-free guess SQLite walks all rows that are done.
+NEXT_READY = """
+SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, r.customer_id, r.body, r.before, r.read_back,
+    r.recheck
+FROM progress AS p INDEXED BY progress_lane CROSS JOIN rows AS r ON r.id = p.id
+WHERE p.lane = 1 AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
+"""
+
+#: The next rows to send among those that `retry` asked for.
+NEXT_REQUESTED = """
+SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, r.customer_id, r.body, r.before, r.read_back,
+    r.recheck
+FROM progress AS p INDEXED BY progress_requested CROSS JOIN rows AS r ON r.id = p.id
+WHERE p.requested = 1 AND p.lane = 1 AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
+"""
+
+#: The rows to send among these.
+NEXT_AMONG = """
+SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, r.customer_id, r.body, r.before, r.read_back,
+    r.recheck
+FROM json_each(:ids) AS asked CROSS JOIN progress AS p ON p.id = asked.value CROSS JOIN rows AS r ON r.id = p.id
+WHERE p.lane = 1 AND p.requested >= :only_requested AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
+"""
+
+#: The intent (lane 2).
+MARK_SENDING = """
+UPDATE progress SET state = 'sending', lane = 2, first_intent_at = coalesce(first_intent_at, :now),
+    key_intent_at = coalesce(key_intent_at, :now), done_at = NULL
+WHERE id IN (SELECT value FROM json_each(:ids))
+"""
+
+#: Where rows stand before their outcomes.
+STANDING = """
+SELECT row, state, lane IS NOT NULL, generation, ambiguous FROM progress
+WHERE id IN (SELECT value FROM json_each(:ids))
+"""
+
+#: The outcome of one row.
+RECORD = """
+UPDATE progress SET state = :state, lane = :lane, requested = CASE WHEN :keep_request THEN requested ELSE 0 END,
+    attempts = attempts + :attempts, generation = :generation, ambiguous = :ambiguous,
+    spent_in = coalesce(:spent_in, spent_in), final = :final, http_status = coalesce(:http_status, http_status),
+    api_code = coalesce(:api_code, api_code), reason = :reason, hint = :hint,
+    key_intent_at = CASE WHEN :new_generation THEN NULL ELSE key_intent_at END, done_at = :done_at
+WHERE id = :id
+"""
+
+#: A generation, before its key is used.
+INSERT_GENERATION = "INSERT INTO generations (id, generation, at, reason) VALUES (:id, :generation, :now, :reason)"
+
+#: The change of one state's count.
+CHANGE_COUNT = "UPDATE counts SET rows = rows + :rows, open = open + :open WHERE run = :run AND state = :state"
+
+#: Unknown rows that spent their attempts in a session that ended by itself.
+COUNT_SPENT = """
+UPDATE progress INDEXED BY progress_spent_in SET spent_sessions = spent_sessions + 1
+WHERE spent_in = :session AND state = 'unknown'
+"""
+
+#: Those that did so for the second time: unknown for good.
+GIVE_UP = """
+UPDATE progress INDEXED BY progress_spent_in SET final = 1, lane = NULL, requested = 0
+WHERE spent_in = :session AND state = 'unknown' AND spent_sessions >= 2 AND lane IS NOT NULL
+"""
+
+# --- retry
+
+#: The next generation of rejected rows that were not asked for yet; their old key answers with the old refusal.
+NEXT_GENERATIONS = """
+INSERT INTO generations (id, generation, at, reason)
+SELECT id, generation + 1, :now, 'retry' FROM progress
+WHERE id BETWEEN :first AND :last AND state = 'rejected' AND requested = 0
+"""
+
+#: Rejected rows, to be sent under the next generation (lane 1).
+RETRY_REJECTED = """
+UPDATE progress SET lane = 1, requested = 1, generation = generation + 1, key_intent_at = NULL, ambiguous = 0
+WHERE id BETWEEN :first AND :last AND state = 'rejected' AND requested = 0
+"""
+
+#: Unknown rows that were given up, to be sent under their old key.
+RETRY_FINAL = """
+UPDATE progress SET lane = 1 WHERE id BETWEEN :first AND :last AND state = 'unknown' AND lane IS NULL
+"""
+
+#: Unknown rows, and those that a kill left in flight, are asked for and may spend their attempts anew.
+RETRY_UNKNOWN = """
+UPDATE progress SET requested = 1, final = 0, spent_sessions = 0, spent_in = NULL,
+    lane = CASE lane WHEN 3 THEN 1 ELSE lane END
+WHERE id BETWEEN :first AND :last AND state IN ('unknown', 'sending')
+"""
+
+#: Rows that are asked for.
+COUNT_REQUESTED = """
+SELECT count(*) FROM progress INDEXED BY progress_requested
+WHERE requested = 1 AND lane IS NOT NULL AND id BETWEEN :first AND :last
+"""
+
+# --- notes
+
+#: A fact for the auditor.
+INSERT_NOTE = "INSERT INTO notes (run, at, actor, action, detail) VALUES (:run, :now, :actor, :action, :detail)"
+
+#: The facts of a run.
+NOTES = "SELECT at, actor, action, detail FROM notes WHERE run = :run ORDER BY number"
+
+# --- reading
+
+#: Rows per state.
+COUNTS = "SELECT state, rows FROM counts WHERE run = :run"
+
+#: How many rows are in a lane.
+COUNT_OPEN = "SELECT coalesce(sum(open), 0) FROM counts WHERE run = :run"
+
+#: One page of rows, after the last one of the page before.
+PAGE = """
+SELECT p.id, p.row, r.customer_id, p.state, r.cells, coalesce(p.reason, r.reason, ''), coalesce(p.hint, r.hint, ''),
+    r.fields, r.body, r.before, p.attempts, p.http_status, coalesce(p.api_code, ''), p.generation,
+    p.first_intent_at, p.key_intent_at, p.done_at, p.final
+FROM progress AS p CROSS JOIN rows AS r ON r.id = p.id
+WHERE p.id > :after AND p.id <= :last
+    AND (:states IS NULL OR p.state IN (SELECT value FROM json_each(:states)))
+ORDER BY p.id LIMIT :n
+"""
+
+#: One page of rows of one customer.
+CUSTOMER_PAGE = """
+SELECT p.id, p.row, r.customer_id, p.state, r.cells, coalesce(p.reason, r.reason, ''), coalesce(p.hint, r.hint, ''),
+    r.fields, r.body, r.before, p.attempts, p.http_status, coalesce(p.api_code, ''), p.generation,
+    p.first_intent_at, p.key_intent_at, p.done_at, p.final
+FROM customers AS c CROSS JOIN progress AS p ON p.id = c.id CROSS JOIN rows AS r ON r.id = c.id
+WHERE c.customer_id = :customer_id AND c.id > :after AND c.id <= :last
+    AND (:states IS NULL OR p.state IN (SELECT value FROM json_each(:states)))
+ORDER BY c.id LIMIT :n
+"""
+
+#: What runs of a target changed at one customer, oldest first; 32 is ROW_BITS.
+APPLIED_BODIES = """
+SELECT r.body
+FROM customers AS c CROSS JOIN progress AS p ON p.id = c.id CROSS JOIN rows AS r ON r.id = c.id
+CROSS JOIN runs ON runs.number = c.id >> 32
+WHERE c.customer_id = :customer_id AND p.state IN ('applied', 'mismatch') AND runs.target = :target
+ORDER BY c.id
+"""

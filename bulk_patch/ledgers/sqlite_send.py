@@ -1,0 +1,264 @@
+"""How rows of a sealed plan leave a SQLite ledger, and how their outcomes come back."""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bulk_patch.errors import LedgerError
+from bulk_patch.ledgers import Run, sqlite_queries
+from bulk_patch.ledgers.seal import Chunk, frame_row, hash_plan
+from bulk_patch.ledgers.sqlite_database import Database, Line
+from bulk_patch.ledgers.sqlite_plan import span, unpack_customer
+from bulk_patch.ledgers.sqlite_schema import READY, SPENT
+from bulk_patch.model import MOVES, Outcome, Patch, State, idempotency_key
+
+Candidate = tuple[Patch, State, bool]  # with the state it has now, and whether it must be read again
+
+_UNDECIDED = frozenset({State.PENDING, State.UNKNOWN})
+
+
+class CountChanges:
+    """What a transaction changes in the counts of a run."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[State] = Counter()
+        self._open: Counter[State] = Counter()
+
+    def leave(self, state: State, *, rows: int = 1, open_rows: int = 1) -> None:
+        """Take rows from a state."""
+        self._rows[state] -= rows
+        self._open[state] -= open_rows
+
+    def enter(self, state: State, *, rows: int = 1, open_rows: int = 1) -> None:
+        """Give rows to a state."""
+        self._rows[state] += rows
+        self._open[state] += open_rows
+
+    def write(self, database: Database, run_number: int) -> None:
+        """Write the changes, within the transaction that changed the rows."""
+        lines = [
+            {"run": run_number, "state": state, "rows": self._rows[state], "open": self._open[state]}
+            for state in self._rows
+        ]
+        database.run_many(sqlite_queries.CHANGE_COUNT, lines)
+
+
+class Session:
+    """One session of sending one run; what it knows beyond the ledger's file is which chunks it has verified."""
+
+    def __init__(self, database: Database, run: Run, number: int) -> None:
+        """Check the plan's hash.
+
+        Raises:
+            LedgerError: When the plan is not sealed, or not as it was sealed.
+        """
+        if run.state == "planning":
+            raise LedgerError(f"run {run.id} is not sealed: its plan cannot be sent", "Plan it again.")
+        self.run = run
+        self._database = database
+        self._number = number
+        self._span = span(number)
+        self._chunks = [Chunk(*line) for line in database.all(sqlite_queries.CHUNKS, {"run": number})]
+        self._first_rows = [chunk.first_row for chunk in self._chunks]
+        self._verified: set[int] = set()
+        self._session: int | None = None
+        if hash_plan(run, self._chunks) != run.plan_sha256:
+            raise self._damage("its facts or the hashes of its rows")
+
+    def start(self, actor: str, now: float) -> int:
+        """Take back what a kill left in flight and what an earlier session spent; return how many were in flight."""
+        with self._database.transaction():
+            started = self._database.run(
+                sqlite_queries.INSERT_SESSION, {"run": self._number, "actor": actor, "now": now}
+            )
+            left = self._database.run(sqlite_queries.RECOVER, self._span).rowcount
+            self._database.run(sqlite_queries.REFILL, self._span)
+            changes = CountChanges()
+            changes.leave(State.SENDING, rows=left, open_rows=left)
+            changes.enter(State.UNKNOWN, rows=left, open_rows=left)
+            self._finish(changes, now)
+        self._session = started.lastrowid
+        return left
+
+    def claim(self, n: int, *, now: float, only_requested: bool, rows: Sequence[int] | None) -> list[Patch]:
+        """Move rows to `sending`, durably, and return them."""
+        with self._database.transaction():
+            lines = self._next(n, only_requested=only_requested, rows=rows)
+            changes = CountChanges()
+            for row, state, *_ in lines:
+                changes.leave(_check_move(row, state, State.SENDING))
+                changes.enter(State.SENDING)
+            ids = self._ids(line[0] for line in lines)
+            if lines:
+                self._database.run(sqlite_queries.MARK_SENDING, {"ids": ids, "now": now})
+                self._database.run(sqlite_queries.START_RUN, {"run": self._number, "now": now})
+                self._finish(changes, now)
+        return [self._candidate(line, now)[0] for line in lines]
+
+    def peek(self, n: int, *, only_requested: bool) -> list[Candidate]:
+        """Return what `claim` would hand out."""
+        return [self._candidate(line, 0.0) for line in self._next(n, only_requested=only_requested, rows=None)]
+
+    def _next(self, n: int, *, only_requested: bool, rows: Sequence[int] | None) -> list[Line]:
+        """Return the lines of the next rows, all of them verified."""
+        closed = self._database.first(sqlite_queries.RUN_STATE, {"run": self._number}) == ("closed",)
+        only_requested = only_requested or closed
+        limits: dict[str, Any] = self._span | {"n": max(n, 0)}  # a negative limit is none
+        if rows is not None:
+            among = limits | {"ids": self._ids(rows), "only_requested": int(only_requested)}
+            lines = self._database.all(sqlite_queries.NEXT_AMONG, among)
+        elif only_requested:
+            lines = self._database.all(sqlite_queries.NEXT_REQUESTED, limits)
+        else:
+            lines = self._database.all(sqlite_queries.NEXT_READY, limits)
+        for line in lines:
+            self._verify(line)
+        return lines
+
+    def _verify(self, line: Line) -> None:
+        """Compare the chunk that a row is in with its sealed hash, once a session."""
+        row, body = line[0], line[6]
+        place = bisect_right(self._first_rows, row) - 1
+        if place < 0 or row > self._chunks[place].last_row or body is None:
+            raise self._damage(f"row {row}")
+        if place in self._verified:
+            return
+        chunk = self._chunks[place]
+        offset = self._span["first"]
+        limits = {"first": offset | chunk.first_row, "last": offset | chunk.last_row}
+        found = hashlib.sha256()
+        for its_row, customer_id, *rest in self._database.all(sqlite_queries.CHUNK_ROWS, limits):
+            found.update(frame_row(its_row, unpack_customer(customer_id), *rest))
+        if found.digest() != chunk.sha256:
+            raise self._damage(f"a row from {chunk.first_row} to {chunk.last_row}")
+        self._verified.add(place)
+
+    def _damage(self, what: str) -> LedgerError:
+        return LedgerError(
+            f"run {self.run.id} is not as it was sealed: {what} changed; nothing more of it is sent",
+            f"Restore {self._database.path} from a backup, or find out who changed it before you plan anew.",
+        )
+
+    def _candidate(self, line: Line, now: float) -> Candidate:
+        row, state, generation, ambiguous, intent_at, customer_id, body, before, read_back, recheck = line
+        patch = Patch(
+            row=row,
+            customer_id=unpack_customer(customer_id),
+            body=body,
+            before=before,
+            key=idempotency_key(self.run.secret, row, generation),
+            generation=generation,
+            ambiguous=bool(ambiguous),
+            intent_at=now if intent_at is None else intent_at,
+            read_back=bool(read_back),
+        )
+        return patch, State(state), bool(recheck)
+
+    def record(self, outcomes: Sequence[Outcome], *, now: float) -> None:
+        """Write outcomes in one durable transaction."""
+        with self._database.transaction():
+            ids = self._ids(outcome.row for outcome in outcomes)
+            standings = {row: rest for row, *rest in self._database.all(sqlite_queries.STANDING, {"ids": ids})}
+            changes, lines, generations = CountChanges(), [], []
+            for outcome in outcomes:
+                if outcome.row not in standings:
+                    raise LedgerError(f"row {outcome.row} is not in the plan, or has two outcomes at once")
+                before, was_open, generation, ambiguous = standings.pop(outcome.row)
+                after = _resolve(outcome, before, was_ambiguous=bool(ambiguous))
+                if after is State.SENDING:
+                    raise _refuse_move(outcome.row, before, after)  # only a claim does that
+                changes.leave(_check_move(outcome.row, before, after), open_rows=was_open)
+                line = self._line(outcome, after, generation, now)
+                changes.enter(after, open_rows=line["lane"] is not None)
+                lines.append(line)
+                if outcome.new_generation:
+                    generations.append(line)
+            self._database.run_many(sqlite_queries.INSERT_GENERATION, generations)
+            self._database.run_many(sqlite_queries.RECORD, lines)
+            self._finish(changes, now)
+
+    def _line(self, outcome: Outcome, state: State, generation: int, now: float) -> Mapping[str, Any]:
+        """Return the values that the row gets."""
+        final = outcome.final and state is State.UNKNOWN
+        waits = state in _UNDECIDED and not final
+        lane = (SPENT if outcome.spent else READY) if waits else None
+        return {
+            "id": self._span["first"] | outcome.row,
+            "state": state,
+            "lane": lane,
+            "keep_request": lane == READY,
+            "attempts": outcome.attempts,
+            "generation": generation + outcome.new_generation,
+            "new_generation": outcome.new_generation,
+            "ambiguous": not outcome.new_generation and (outcome.ambiguous or state is State.UNKNOWN),
+            "spent_in": self._session if lane == SPENT else None,
+            "final": final,
+            "http_status": outcome.http_status,
+            "api_code": outcome.api_code or None,
+            "reason": outcome.reason,
+            "hint": f"fields: {', '.join(outcome.fields)}" if outcome.fields else None,
+            "done_at": None if state is State.PENDING else now,
+            "now": now,
+        }
+
+    def end(self, *, now: float, by_itself: bool) -> None:
+        """End the session; rows that spent their attempts in their second such session are given up."""
+        with self._database.transaction():
+            session = {"session": self._session}
+            changes = CountChanges()
+            if by_itself:
+                self._database.run(sqlite_queries.COUNT_SPENT, session)
+                given_up = self._database.run(sqlite_queries.GIVE_UP, session).rowcount
+                changes.leave(State.UNKNOWN, rows=0, open_rows=given_up)
+            self._database.run(sqlite_queries.END_SESSION, session | {"now": now, "by_itself": by_itself})
+            self._database.run(sqlite_queries.FINISH_RUN, {"run": self._number, "now": now})
+            self._finish(changes, now)
+
+    def _ids(self, rows: Iterable[int]) -> str:
+        offset = self._span["first"]
+        return json.dumps([offset | row for row in rows])
+
+    def _finish(self, changes: CountChanges, now: float) -> None:
+        changes.write(self._database, self._number)
+        self._database.run(sqlite_queries.KEEP_TIME, {"now": now})
+
+
+def request_retry(database: Database, run_number: int, now: float) -> int:
+    """Ask for rejected and unknown rows again; return how many are asked for."""
+    rows = span(run_number)
+    with database.transaction():
+        database.run(sqlite_queries.NEXT_GENERATIONS, rows | {"now": now})
+        rejected = database.run(sqlite_queries.RETRY_REJECTED, rows).rowcount
+        final = database.run(sqlite_queries.RETRY_FINAL, rows).rowcount
+        database.run(sqlite_queries.RETRY_UNKNOWN, rows)
+        changes = CountChanges()
+        changes.enter(State.REJECTED, rows=0, open_rows=rejected)
+        changes.enter(State.UNKNOWN, rows=0, open_rows=final)
+        changes.write(database, run_number)
+        database.run(sqlite_queries.KEEP_TIME, {"now": now})
+        line = database.first(sqlite_queries.COUNT_REQUESTED, rows)
+    return line[0] if line else 0
+
+
+def _resolve(outcome: Outcome, before: str, *, was_ambiguous: bool) -> State:
+    """Return the state that an outcome asks for."""
+    if outcome.new_generation:
+        return State.PENDING
+    comes_back = before == State.SENDING and outcome.state is State.PENDING
+    if comes_back and (was_ambiguous or outcome.ambiguous):
+        return State.UNKNOWN  # this time nothing was sent, but an attempt before may have executed
+    return outcome.state
+
+
+def _check_move(row: int, before: str, after: State) -> State:
+    """Refuse a move that the table does not name; return the state that is left."""
+    if (before, after) not in MOVES:
+        raise _refuse_move(row, before, after)
+    return State(before)
+
+
+def _refuse_move(row: int, before: str, after: State) -> LedgerError:
+    return LedgerError(f"row {row} may not go from {before} to {after}", "Nothing was changed. Please report this.")

@@ -1,0 +1,295 @@
+"""When may the next request go: one rate for the whole run, pauses that all obey, an outage brake, backoff.
+
+Pure but for an injected clock and sleep. Every request of a run passes `permit`: PATCHes, retries, reads, probes.
+
+The limiter is a reservation: the next permit is due one interval after the last, and a permit that comes more than
+10 ms late is not made up for. So no window of length w holds more than rate × (w + 0.01 s) + 1 sends, by
+construction. It starts empty, so a crash loop cannot exceed the rate either. Libraries were measured and overshoot or
+starve: see .github/DECISIONS.md.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+LATE_S = 0.010
+FLOOR_PER_S = 0.1
+OUTAGE_FAILURES = 10
+OUTAGE_ROWS = 3
+OUTAGE_WINDOW_S = 30.0
+STEPS_CAP_S = 30.0
+SHORT_S = 0.05
+
+
+class Closed(Exception):  # noqa: N818 - not an error, a way out
+    """The run stops: what waited for a permit was not sent."""
+
+
+def backoff_s(attempt: int, longest_s: float, draw: Callable[[], float] = random.random) -> float:
+    """Return a full-jitter delay: uniform in 0 … min(longest, 2^attempt) seconds.
+
+    Args:
+        attempt: 0 for the first repetition.
+        longest_s: Cap of the delay.
+        draw: Uniform in [0, 1).
+    """
+    return draw() * min(longest_s, 2.0 ** min(attempt, 30))
+
+
+def steps_s(attempt: int) -> float:
+    """Return 1, 2, 4 … 30 s: the wait for an API that is still busy with this key."""
+    return min(STEPS_CAP_S, 2.0 ** min(attempt, 30))
+
+
+class Pace:
+    """The one limiter of a run.
+
+    Args:
+        rate_per_s: Never exceeded in any window; None: unlimited, until the API answers 429.
+        longest_delay_s: Cap of pauses that we choose ourselves.
+        clock: Monotonic seconds.
+        draw: Uniform in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self,
+        rate_per_s: float | None,
+        *,
+        longest_delay_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._limit = rate_per_s if rate_per_s is not None else math.inf
+        self._rate = self._limit
+        self._longest_s = longest_delay_s
+        self._clock = clock
+        self._draw = draw
+        self._turn = asyncio.Lock()
+        self._next_at = clock() + (1 / self._limit)  # empty at start
+        self._paused_until = -math.inf
+        self._held = 0
+        self._closed = False
+        self._woken = asyncio.Event()
+        self._throttles_in_a_row = 0
+        self._ceiling = self._limit  # the lowest rate that was refused lately
+        self._changed_at = clock()  # of the rate
+        self._recent: deque[float] = deque(maxlen=64)  # permits, to know the rate where there is no limit
+        self._outage = Outage()
+        self.permits = 0
+        self.throttled = 0
+        self.pause_reason = ""
+
+    @property
+    def limit_per_s(self) -> float:
+        """Return the job's rate; infinite when there is none."""
+        return self._limit
+
+    @property
+    def rate_per_s(self) -> float:
+        """Return the rate that holds now."""
+        return self._rate
+
+    @property
+    def paused_s(self) -> float:
+        """Return how long everybody still waits, seconds."""
+        return max(0.0, self._paused_until - self._clock())
+
+    @property
+    def outage_s(self) -> float:
+        """Return for how long nothing has succeeded, seconds; 0 when there is no outage."""
+        return self._outage.lasting_s(self._clock())
+
+    async def permit(self, *, probe: bool = False) -> float:
+        """Wait for the turn to send one request; return the monotonic time of the permit.
+
+        Args:
+            probe: Pass by those whom `hold` stops: the request that decides whether they may go on.
+
+        Raises:
+            Closed: When the run stops meanwhile: nothing was sent.
+        """
+        if probe:
+            await self._until_free(probe=True)
+            return self._grant()
+        async with self._turn:  # first come, first served
+            await self._until_free()
+            return self._grant()
+
+    def _grant(self) -> float:
+        now = self._clock()
+        self._grow(now)
+        if self._rate < math.inf:
+            self._next_at = max(self._next_at, now - LATE_S) + 1 / self._rate
+        self._recent.append(now)
+        self.permits += 1
+        self._outage.sent()
+        return now
+
+    async def _until_free(self, *, probe: bool = False) -> None:
+        while not self._closed:
+            if (self._held and not probe) or self._outage.probing:
+                self._woken.clear()
+                await self._woken.wait()
+                continue
+            due_at = max(self._paused_until, self._outage.probe_at)
+            if self._rate < math.inf:
+                due_at = max(due_at, self._next_at)
+            wait_s = due_at - self._clock()
+            if wait_s <= 0:
+                return
+            if wait_s < SHORT_S:
+                await asyncio.sleep(wait_s)
+            else:  # long enough to be woken up from
+                self._woken.clear()
+                await wait_or(self._woken, wait_s)
+        raise Closed
+
+    def close(self) -> None:
+        """Let nobody pass any more."""
+        self._closed = True
+        self._woken.set()
+
+    # --- what the answers say
+
+    def succeeded(self) -> None:
+        """Note an answer of the API itself: it is there."""
+        self._throttles_in_a_row = 0
+        self._outage.succeeded(self._clock())
+        self._woken.set()
+
+    def failed(self, row: int) -> None:
+        """Note an answer of the outage kind: 5xx, no answer, unreachable."""
+        self._outage.failed(row, self._clock(), self._longest_s, self._draw)
+        self._woken.set()
+
+    def passed(self) -> None:
+        """Note a request that ended without saying anything about an outage: 429, a foreign page, a cancel."""
+        self._outage.ended()
+        self._woken.set()
+
+    def throttle(self, sent_at: float, asked_s: float | None) -> float:
+        """Note a 429: all pause for the longest of what was asked and our backoff, and the rate is halved.
+
+        Requests that were out before the last halving do not halve it again.
+
+        Args:
+            sent_at: When the refused request got its permit.
+            asked_s: The API's own wish.
+
+        Returns:
+            The pause, seconds.
+        """
+        now = self._clock()
+        self.throttled += 1
+        if sent_at >= self._changed_at or self._throttles_in_a_row == 0:
+            refused = self._rate if self._rate < math.inf else self._measured(now)
+            self._ceiling = max(FLOOR_PER_S, refused)
+            self._rate = max(FLOOR_PER_S, refused / 2)
+            self._changed_at = now
+        self._throttles_in_a_row += 1
+        # Jitter is only ever added to what was asked, never taken from it.
+        own_s = backoff_s(self._throttles_in_a_row - 1, self._longest_s, self._draw)
+        pause_s = max(asked_s or 0.0, own_s)
+        self.pause(pause_s, "rate limited")
+        return pause_s
+
+    def pause(self, seconds: float, reason: str) -> None:
+        """Let everybody wait; a longer pause that already holds is kept."""
+        until = self._clock() + seconds
+        if until > self._paused_until:
+            self._paused_until = until
+            self.pause_reason = reason
+
+    def hold(self) -> None:
+        """Let everybody wait until `release`: the credential is being renewed."""
+        self._held += 1
+
+    def release(self) -> None:
+        """End one `hold`."""
+        self._held -= 1
+        self._woken.set()
+
+    def _measured(self, now: float) -> float:
+        """Return the rate of the last permits, for a run without a limit."""
+        if len(self._recent) < 2 or now <= self._recent[0]:
+            return max(FLOOR_PER_S, float(len(self._recent)))
+        return len(self._recent) / (now - self._recent[0])
+
+    def _grow(self, now: float) -> None:
+        """Grow a halved rate back: 5 % a second up to 0.9 of what was refused, then 0.5 %, to look rather than ask."""
+        if self._rate >= self._limit or now - self._changed_at < 1.0:
+            return
+        near = self._rate >= 0.9 * self._ceiling
+        goal = min(self._limit, self._ceiling) if self._limit < math.inf else self._ceiling
+        step = (0.005 if near else 0.05) * goal * (now - self._changed_at)
+        self._rate = min(self._limit, self._rate + min(step, goal * 0.1))
+        if not near:
+            self._rate = min(self._rate, max(0.9 * self._ceiling, FLOOR_PER_S))
+        self._changed_at = now
+
+
+class Outage:
+    """The brake for an API that is down: pure, fed with what happened.
+
+    It is drawn by ten failures in a row, or by ten that are half of the answers in 30 s, from at least three rows.
+    While it holds, one waiting row at a time probes, with growing pauses; the first success releases it.
+    """
+
+    def __init__(self) -> None:
+        self.drawn = False
+        self.probing = False
+        self.probe_at = -math.inf
+        self._since: float | None = None  # first failure after the last success
+        self._in_a_row = 0
+        self._recent: deque[tuple[float, int | None]] = deque(maxlen=1000)  # when, row of a failure or None
+        self._probes = 0
+
+    def sent(self) -> None:
+        """Note that a request goes out; while the brake holds it is the probe."""
+        self.probing = self.drawn
+
+    def ended(self) -> None:
+        """Note that a request ended without saying anything about an outage."""
+        self.probing = False
+
+    def succeeded(self, now: float) -> None:
+        """Note a success."""
+        if self.drawn:
+            self._recent.clear()
+        self._recent.append((now, None))
+        self.drawn, self.probing, self.probe_at = False, False, -math.inf
+        self._since, self._in_a_row, self._probes = None, 0, 0
+
+    def failed(self, row: int, now: float, longest_s: float, draw: Callable[[], float]) -> None:
+        """Note a failure of a row."""
+        self.probing = False
+        self._since = now if self._since is None else self._since
+        self._in_a_row += 1
+        self._recent.append((now, row))
+        while self._recent[0][0] < now - OUTAGE_WINDOW_S:
+            self._recent.popleft()
+        self.drawn = self.drawn or self._is_one()
+        if self.drawn:
+            self.probe_at = now + max(1.0, backoff_s(self._probes, longest_s, draw))
+            self._probes += 1
+
+    def _is_one(self) -> bool:
+        rows = [row for _, row in self._recent if row is not None]
+        in_a_row = rows[-self._in_a_row :] if self._in_a_row >= OUTAGE_FAILURES else []
+        in_window = rows if len(rows) >= OUTAGE_FAILURES and 2 * len(rows) >= len(self._recent) else []
+        return len(set(in_a_row)) >= OUTAGE_ROWS or len(set(in_window)) >= OUTAGE_ROWS
+
+    def lasting_s(self, now: float) -> float:
+        """Return how long nothing has succeeded, seconds; 0 while the brake is not drawn."""
+        return now - self._since if self.drawn and self._since is not None else 0.0
+
+
+async def wait_or(event: asyncio.Event, seconds: float) -> bool:
+    """Sleep, but wake up when the event is set; tell whether it was."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()

@@ -1,0 +1,279 @@
+"""From an input file to a sealed plan: read, compare, build, count. Only a live baseline sends anything: reads."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from bulk_patch import source
+from bulk_patch.baseline import Baseline
+from bulk_patch.bodies import Change, build, frame_cells, is_unsent_note
+from bulk_patch.diff import Problem, Problems, Repeat, Wanted, compare, prepare, settle_repeats
+from bulk_patch.errors import InputError, JobError
+from bulk_patch.job import Job
+from bulk_patch.ledgers import Ledger, PlanRow, Run
+from bulk_patch.model import State
+from bulk_patch.source import Source
+from bulk_patch.targets import Target
+
+FRAME_ROWS = 50_000
+SAMPLES = 3
+TRANSITIONS = 5
+USUAL_TIMES = 10
+_MOST_KEPT = 20_000
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a person decides by. Everything in it is masked or a count."""
+
+    unchanged: int = 0
+    changes: int = 0
+    duplicates: int = 0
+    invalid: Counter[str] = field(default_factory=Counter)
+    invalid_rows: int = 0
+    fields: Counter[str] = field(default_factory=Counter)
+    cleared: Counter[str] = field(default_factory=Counter)
+    transitions: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, change: Change) -> None:
+        """Count one change."""
+        self.changes += 1
+        self.fields.update(change.fields)
+        self.cleared.update(change.clears)
+        for name, old, new in change.moves:
+            moves = self.transitions.setdefault(name, Counter())
+            moves["?" if old is None else old or "(none)", new or "(cleared)"] += 1
+            if len(moves) > _MOST_KEPT:  # masked values are few, but nobody promised it
+                self.transitions[name] = Counter(dict(moves.most_common(_MOST_KEPT // 2)))
+        if len(self.samples) < SAMPLES:
+            moves_shown = [[name, old, new] for name, old, new in change.moves]
+            self.samples.append({"row": change.row, "customer_id": change.customer_id, "changes": moves_shown})
+
+    def details(self, *, reads: int, recheck: int) -> dict[str, Any]:
+        """Return the summary as JSON values."""
+        return {
+            "changes": self.changes,
+            "invalid": self.invalid.most_common(20),
+            "fields": dict(self.fields.most_common()),
+            "cleared": dict(self.cleared.most_common()),
+            "transitions": {
+                name: [[old, new, count] for (old, new), count in moves.most_common(TRANSITIONS)]
+                for name, moves in self.transitions.items()
+            },
+            "samples": self.samples,
+            "warnings": self.warnings,
+            "reads": reads,
+            "recheck": recheck,
+        }
+
+
+def scan_input(job: Job, target: Target) -> Source:
+    """Read the whole input once, strictly, and check that the job may change what is in it.
+
+    Raises:
+        InputError: The file is refused.
+        JobError: It holds fields that `guards.fields` does not allow, or the job names fields that do not exist.
+    """
+    for name in job.input.may_clear:
+        if target.field(name) is None:
+            raise JobError(f"input.may_clear: {name} is not a field of the target", "use dotted names as in the README")
+    found = source.scan(
+        job.input,
+        knows=lambda name: target.field(name) is not None,
+        id_pattern=target.id_pattern,
+        known=target.field_names(),
+    )
+    allowed = job.guards.fields
+    if allowed is not None:
+        beyond = [name for name in found.fields.values() if not _allowed(name, allowed)]
+        if beyond:
+            raise JobError(
+                f"{job.input.path.name} would change {', '.join(beyond)}, which guards.fields does not allow",
+                'name them in guards.fields, or map the columns to "" in [input.rename]',
+            )
+    return found
+
+
+def _allowed(name: str, allowed: Iterable[str]) -> bool:
+    return any(name == its or name.startswith(f"{its}.") for its in allowed)
+
+
+async def write_plan(job: Job, run: Run, *, found: Source, target: Target, baseline: Baseline, ledger: Ledger) -> Run:
+    """Compare the input with the baseline, write every row that is not unchanged, and seal.
+
+    Args:
+        job: The job.
+        run: The run as it was begun in the ledger.
+        found: The scanned input.
+        target: Knows fields and bodies.
+        baseline: What to compare with.
+        ledger: Gets the rows.
+
+    Returns:
+        The sealed run.
+
+    Raises:
+        InputError: The input changed while it was read.
+        BulkPatchError: What the baseline meets.
+    """
+    begun = time.monotonic()
+    tally = Tally()
+    repeats = _find_repeats(found, job, target)
+    recheck = 0
+    for frame in source.frames(found, rows=FRAME_ROWS):
+        wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
+        ids = dict(zip(frame.index.tolist(), wanted.ids.tolist(), strict=True))
+        duplicates = _take_duplicates(wanted, repeats)
+        wanted = _without(wanted, duplicates)
+        picture = await baseline.picture(list(wanted.ids))
+        compared = compare(wanted, picture, target)
+        tally.unchanged += compared.unchanged
+        tally.duplicates += len(duplicates)
+        problems: Problems = dict(compared.problems)
+        changes: dict[int, Change] = {}
+        for built in build(compared, wanted, picture, target):
+            if isinstance(built, Change):
+                changes[built.row] = built
+            else:
+                problems.setdefault(built[0], []).append(built[1])
+        tally.unchanged += _drop_sent_notes(changes, run.target, target, ledger)
+        for change in changes.values():
+            tally.add(change)
+            recheck += change.completed and baseline.taken_at > 0 and job.baseline.kind != "live"
+        for found_problems in problems.values():
+            tally.invalid_rows += 1
+            tally.invalid.update(f"{problem.field} {problem.reason}" for problem in found_problems)
+        ledger.add(run.id, _plan_rows(frame, ids, changes, problems, duplicates, stale=job.baseline.kind != "live"))
+    tally.warnings += _unusual(found.rows, run, ledger)
+    if tally.cleared:
+        total = sum(tally.cleared.values())
+        tally.warnings.append(
+            f"{total} values would be cleared: clearing is not documented by the API, each is read back"
+        )
+    ledger.seal(
+        run.id,
+        input_rows=found.rows,
+        unchanged=tally.unchanged,
+        plan_s=time.monotonic() - begun,
+        now=time.time(),
+        details={**run.details, **tally.details(reads=baseline.reads(found.rows), recheck=recheck)},
+    )
+    return ledger.run(run.id)
+
+
+def _find_repeats(found: Source, job: Job, target: Target) -> dict[int, Repeat]:
+    """Decide rows that share an id, wherever in the file they stand."""
+    if not found.repeated_ids:
+        return {}
+    pieces = []
+    for frame in source.frames(found, rows=FRAME_ROWS):
+        shared = frame[frame[found.id_column].fillna("").str.lower().isin(found.repeated_ids)]
+        if len(shared):
+            pieces.append(shared)
+    if not pieces:
+        raise InputError(f"{found.path.name} changed while it was read", "plan again when nobody writes to it")
+    wanted = prepare(
+        pd.concat(pieces), id_column=found.id_column, fields=found.fields, settings=job.input, target=target
+    )
+    return settle_repeats(wanted, last_wins=job.input.duplicates == "last")
+
+
+def _take_duplicates(wanted: Wanted, repeats: dict[int, Repeat]) -> dict[int, Repeat]:
+    """Return the duplicates of a chunk, and note the rows that disagree as invalid."""
+    duplicates: dict[int, Repeat] = {}
+    if repeats:
+        for row in wanted.ids.index[wanted.ids.index.isin(list(repeats))]:
+            repeat = repeats[row]
+            if repeat.state is State.INVALID:
+                wanted.problems.setdefault(row, []).append(Problem("row", repeat.reason, repeat.hint))
+            elif repeat.state is State.DUPLICATE and (row not in wanted.problems or "overruled" in repeat.reason):
+                duplicates[row] = repeat
+    return duplicates
+
+
+def _without(wanted: Wanted, rows: Iterable[int]) -> Wanted:
+    gone = list(rows)
+    if not gone:
+        return wanted
+    problems = {row: found for row, found in wanted.problems.items() if row not in set(gone)}
+    return Wanted(wanted.ids.drop(gone), wanted.values.drop(gone), problems)
+
+
+def _drop_sent_notes(changes: dict[int, Change], target_name: str, target: Target, ledger: Ledger) -> int:
+    """Take out rows that only repeat a note which an earlier run of this job wrote; return how many."""
+    notes = {row: change for row, change in changes.items() if is_unsent_note(change, target)}
+    if not notes:
+        return 0
+    ids = sorted({change.customer_id for change in notes.values()})
+    sent: dict[str, list[dict[str, Any]]] = {}
+    for customer_id, body in ledger.applied_bodies(target_name, ids):
+        sent.setdefault(customer_id, []).append(json.loads(body))
+    repeated = [
+        row
+        for row, change in notes.items()
+        if any(json.loads(change.body).items() <= body.items() for body in sent.get(change.customer_id, ()))
+    ]
+    for row in repeated:
+        del changes[row]
+    return len(repeated)
+
+
+def _plan_rows(
+    frame: pd.DataFrame,
+    ids: Mapping[int, str],
+    changes: dict[int, Change],
+    problems: Problems,
+    duplicates: dict[int, Repeat],
+    *,
+    stale: bool,
+) -> Iterator[PlanRow]:
+    """Yield the rows of a chunk that are not unchanged, in input order."""
+    kept = frame.loc[sorted(changes.keys() | problems.keys() | duplicates.keys())]
+    for row, cells in frame_cells(kept):
+        if row in changes:
+            change = changes[row]
+            yield PlanRow(
+                row=row,
+                customer_id=change.customer_id,
+                state=State.PENDING,
+                cells=cells,
+                fields=change.fields,
+                body=change.body,
+                before=change.before,
+                read_back=bool(change.clears),
+                recheck=stale and change.completed,
+            )
+        elif row in problems:
+            found = problems[row]
+            yield PlanRow(
+                row=row,
+                customer_id=ids[row],
+                state=State.INVALID,
+                cells=cells,
+                reason="; ".join(f"{problem.field} {problem.reason}" for problem in found),
+                hint="; ".join(dict.fromkeys(problem.hint for problem in found)),
+                fields=tuple(dict.fromkeys(problem.field for problem in found)),
+            )
+        else:
+            yield PlanRow(
+                row=row, customer_id=ids[row], state=State.DUPLICATE, cells=cells, reason=duplicates[row].reason
+            )
+
+
+def _unusual(rows: int, run: Run, ledger: Ledger) -> list[str]:
+    """Warn of an empty input, or one of quite another size than usual; cron mails show it, nothing stops."""
+    if rows == 0:
+        return ["the input has a header and no rows"]
+    usual = sorted(past.input_rows for past in ledger.runs(run.target) if past.id != run.id and past.input_rows)[-20:]
+    if len(usual) >= 3:
+        middle = usual[len(usual) // 2]
+        if rows >= USUAL_TIMES * middle:
+            return [f"the input has {rows} rows; the last runs had about {middle}"]
+    return []

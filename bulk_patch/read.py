@@ -1,0 +1,246 @@
+"""Reading customers: pages for baselines and drift checks, single ones as evidence; paced and retried."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bulk_patch.credential import Credential
+from bulk_patch.errors import BulkPatchError, Exit
+from bulk_patch.job import Retry
+from bulk_patch.model import Act, History, NoReply, Reply, Request, Stop, Verdict, Wait
+from bulk_patch.pace import Pace, backoff_s, steps_s, wait_or
+from bulk_patch.targets import Record, Streak, Target
+from bulk_patch.targets.answers import http_date
+from bulk_patch.wire import Wire
+
+LONGEST_PAUSE_S = 15 * 60
+#: Before the API ever answered, a page that is not its own means a wrong address: not worth a second try.
+NOT_THE_API = frozenset({"not the API's word", "unreadable answer"})
+TOO_MANY_IDS = frozenset({400, 414, 431})
+
+
+class Halt(Exception):  # noqa: N818 - carries a finding, is not an error by itself
+    """The run must stop."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.reason)
+        self.stop = stop
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a read of one customer gave."""
+
+    record: Record | None  # None: the API does not know the customer
+    skew_s: float  # the server's clock minus ours
+
+
+class Unreadable(Exception):  # noqa: N818 - a finding
+    """A read did not succeed within its attempts."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+class Session:
+    """What all requests of one process share: wire, pace, credential, streaks, and the word to stop."""
+
+    def __init__(self, target: Target, wire: Wire, *, credential: Credential, retry: Retry, concurrency: int) -> None:
+        self.target = target
+        self.wire = wire
+        self.pace: Pace = wire.pace
+        self.retry = retry
+        self.stopping = asyncio.Event()
+        self._credential = credential
+        self._renewing = asyncio.Lock()
+        self._reading = asyncio.Semaphore(concurrency)
+        self._ids_per_read = target.ids_per_read
+        self._streak: tuple[str, int] = ("", 0)
+        self.on_read: Callable[[int], None] = lambda customers: None
+        self._met = False  # the API has answered a read in its own words
+
+    def stop(self) -> None:
+        """Send nothing new; what is out may finish."""
+        self.stopping.set()
+        self.pace.close()
+
+    # --- reads
+
+    async def read_one(self, customer_id: str) -> Read:
+        """Read one customer.
+
+        Raises:
+            Unreadable: Not within the attempts.
+            Halt: The run must stop.
+            Closed: The run stops already.
+        """
+        reply, verdict = await self._call(self.target.read_one(customer_id))
+        record = self.target.record(reply, customer_id) if verdict.act is Act.APPLIED else None
+        if verdict.act is Act.APPLIED and record is None:
+            raise Unreadable(verdict)
+        sent = http_date(reply.headers.get("date"))
+        return Read(record, sent.timestamp() - time.time() if sent is not None else 0.0)
+
+    async def read_many(self, ids: Sequence[str]) -> list[Record]:
+        """Read customers by their ids, unknown ones left out; the batch is halved where the API finds it too long.
+
+        Raises:
+            Unreadable, Halt, Closed: As `read_one`.
+        """
+        batches = [self._read_some(batch) for batch in _batches(ids, self._ids_per_read)]
+        tasks = [asyncio.ensure_future(batch) for batch in batches]
+        try:
+            return [record for records in await asyncio.gather(*tasks) for record in records]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read_some(self, ids: Sequence[str]) -> list[Record]:
+        try:
+            async with self._reading:
+                records = await self._read_batch(ids)
+            self.on_read(len(ids))
+            return records
+        except Unreadable as failure:
+            if failure.verdict.status not in TOO_MANY_IDS or len(ids) == 1:
+                raise
+        half = (len(ids) + 1) // 2
+        self._ids_per_read = min(self._ids_per_read, half)
+        return [record for batch in _batches(ids, half) for record in await self._read_some(batch)]
+
+    async def _read_batch(self, ids: Sequence[str]) -> list[Record]:
+        records: list[Record] = []
+        token: str | None = None
+        while True:
+            reply, verdict = await self._call(self.target.read(ids, token))
+            page = self.target.page(reply) if verdict.act is Act.APPLIED else None
+            if page is None:
+                raise Unreadable(verdict)
+            records += page.records
+            token = page.next_token
+            if token is None or not page.records:
+                return records
+
+    async def _call(self, request: Request) -> tuple[Reply, Verdict]:
+        """Make a read until it can be used, is refused, or its attempts are spent."""
+        seen: dict[str, int] = {}
+        renewed = False
+        tried = 0
+        while True:
+            reply, permitted_at, version = await self._exchange(request)
+            verdict = self.target.judge_read(reply, History(seen=seen, renewed=renewed))
+            self.tell_pace(verdict, 0, permitted_at)
+            stop = verdict.stop or (self.streak(verdict, canary=False) if verdict.streak else None)
+            if stop is not None:
+                raise Halt(stop)
+            if verdict.kind in NOT_THE_API and not self._met:
+                raise Unreadable(verdict)
+            if verdict.act in (Act.APPLIED, Act.REJECTED) and isinstance(reply, Reply):
+                self._met = True
+                return reply, verdict
+            tried += not verdict.free
+            if tried >= self.retry.attempts:
+                raise Unreadable(verdict)
+            if verdict.act is Act.RENEW:
+                await self.renew(version, request)
+                renewed = True
+            else:
+                await self.wait(verdict, seen.get(verdict.kind, 0))
+            seen[verdict.kind] = seen.get(verdict.kind, 0) + 1
+
+    async def _exchange(self, request: Request, *, probe: bool = False) -> tuple[Reply | NoReply, float, int]:
+        permitted_at = await self.pace.permit(probe=probe)
+        try:
+            reply, version = await self.wire.send(request)
+        except asyncio.CancelledError:
+            self.pace.passed()
+            raise
+        return reply, permitted_at, version
+
+    # --- what answers do to everybody
+
+    def tell_pace(self, verdict: Verdict, row: int, permitted_at: float) -> None:
+        """Let an answer act on the pace that all share.
+
+        Raises:
+            Halt: The API asks for a pause longer than a process should sleep, or nothing succeeded for too long.
+        """
+        if (verdict.pause_s or 0) > LONGEST_PAUSE_S:
+            until = time.strftime("%H:%M UTC", time.gmtime(time.time() + (verdict.pause_s or 0)))
+            raise Halt(Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then"))
+        if verdict.wait is Wait.PAUSE and verdict.kind == "throttled":
+            self.pace.passed()
+            self.pace.throttle(permitted_at, verdict.pause_s)
+        elif verdict.outage:
+            self.pace.failed(row)
+            if verdict.pause_s:
+                self.pace.pause(verdict.pause_s, "the API asked to wait")
+            lasting_s = self.pace.outage_s
+            if lasting_s > self.retry.give_up_after_s:
+                raise Halt(
+                    Stop(
+                        Exit.INCOMPLETE,
+                        f"no success for {lasting_s / 60:.0f} min: {verdict.reason}",
+                        "check target.base_url and the API's status page; then run the same command again",
+                    )
+                )
+        elif verdict.wait is Wait.PAUSE and verdict.act is Act.RETRY:
+            self.pace.passed()
+            self.pace.pause(max(1.0, backoff_s(self._streak[1], self.retry.longest_delay_s)), verdict.kind)
+        else:
+            self.pace.succeeded()
+
+    def streak(self, verdict: Verdict, *, canary: bool) -> Stop | None:
+        """Count answers of one kind in a row over the run; return the stop that so many mean."""
+        kind = verdict.streak
+        self._streak = (kind, self._streak[1] + 1 if kind == self._streak[0] else 1) if kind else ("", 0)
+        streak: Streak | None = self.target.streaks.get(kind)
+        if streak is None:
+            return None
+        if self._streak[1] >= streak.length or (canary and streak.canary):
+            times = "in the canary" if canary and streak.canary else f"{self._streak[1]} times in a row"
+            return Stop(streak.exit_code, f"{verdict.reason}, {times}", streak.hint)
+        return None
+
+    async def wait(self, verdict: Verdict, times: int) -> None:
+        """Wait as a verdict says, before the same row is tried again; a stop ends it early."""
+        if verdict.wait is Wait.BACKOFF:
+            await wait_or(self.stopping, backoff_s(times, self.retry.longest_delay_s))
+        elif verdict.wait is Wait.STEPS:
+            await wait_or(self.stopping, min(steps_s(times), self.retry.longest_delay_s))
+
+    async def renew(self, version: int, probe: Request) -> None:
+        """Renew the credential once, while all wait, and probe it.
+
+        Args:
+            version: The credential that was refused; when it is no longer the current one, somebody else renewed it.
+            probe: A read.
+
+        Raises:
+            Halt: It cannot be renewed, or the probe is refused too.
+        """
+        async with self._renewing:
+            if self._credential.version != version:
+                return
+            self.pace.hold()
+            try:
+                await asyncio.to_thread(self._credential.renew)
+                reply, _, _ = await self._exchange(probe, probe=True)
+                self.pace.passed()
+            except BulkPatchError as error:
+                raise Halt(Stop(Exit.CREDENTIAL, error.message, error.hint)) from None
+            finally:
+                self.pace.release()
+            if isinstance(reply, Reply) and reply.status == 401:
+                hint = (
+                    "check [target] token: is it for this workspace, and still valid? Then run the same command again"
+                )
+                raise Halt(Stop(Exit.CREDENTIAL, "the API refuses the token (HTTP 401)", hint))
+
+
+def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])

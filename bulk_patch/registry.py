@@ -1,0 +1,54 @@
+"""A name in the job file picks a plug-in through one table; each plug-in owns its own settings."""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from bulk_patch.errors import JobError
+
+#: (group, kind) -> "module:attribute", imported when asked for.
+BUILT_IN = {
+    ("target", "synctera"): "bulk_patch.targets.synctera:Synctera",
+    ("ledger", "sqlite"): "bulk_patch.ledgers.sqlite:SqliteLedger",
+    ("engine", "local"): "bulk_patch.engines.local:LocalEngine",
+    ("baseline", "none"): "bulk_patch.baseline:NoBaseline",
+    ("baseline", "file"): "bulk_patch.baseline:FileBaseline",
+    ("baseline", "live"): "bulk_patch.baseline:LiveBaseline",
+}
+
+#: Kinds that the interface names and that are not built yet.
+PLANNED = frozenset(
+    {("target", "rest"), ("ledger", "postgres"), ("engine", "dask"), ("baseline", "last-run")},
+)
+
+
+def kinds(group: str) -> list[str]:
+    """Return the kinds of a group that can be used now, built in and installed."""
+    installed = entry_points(group=f"bulk_patch.{group}s").names
+    return sorted({kind for its_group, kind in BUILT_IN if its_group == group} | installed)
+
+
+def check(group: str, kind: str) -> None:
+    """Refuse a kind that cannot be used.
+
+    Raises:
+        JobError: When there is no such plug-in, with those there are.
+    """
+    if kind in kinds(group):
+        return
+    what = "is not built yet" if (group, kind) in PLANNED else "is not known"
+    raise JobError(f"{group}.kind: {kind!r} {what}", f"use one of: {', '.join(kinds(group))}")
+
+
+def find(group: str, kind: str) -> Any:
+    """Import and return the plug-in of a kind.
+
+    Raises:
+        JobError: As `check`.
+    """
+    check(group, kind)
+    if (group, kind) in BUILT_IN:
+        module, _, attribute = BUILT_IN[group, kind].partition(":")
+        return getattr(import_module(module), attribute)
+    (found,) = entry_points(group=f"bulk_patch.{group}s", name=kind)
+    return found.load()

@@ -1,0 +1,39 @@
+"""The built-in sandbox beside a command: `--sandbox`."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bulk_patch.errors import UsageError
+from bulk_patch.job import Job
+from bulk_patch.private_files import make_private_folder
+from bulk_patch.sandbox import SandboxError, SandboxSettings, child
+
+
+@contextmanager
+def at_sandbox(job: Job, output: Path) -> Iterator[Job]:
+    """Yield the job aimed at a local API that lives as long as the block, and no longer than this process.
+
+    Its world and its log `requests.jsonl` are kept in `output/<job>/sandbox/`, so that a killed run goes on against
+    the same customers and keys; delete the folder to reset it.
+
+    Args:
+        job: The job; `[sandbox] customers` seeds the world, once.
+        output: The `output/` folder.
+
+    Raises:
+        UsageError: The sandbox does not start.
+    """
+    world = output / job.name / "sandbox"
+    make_private_folder(world)
+    token = secrets.token_hex(16)
+    settings = SandboxSettings(customers=job.sandbox.customers, log=world / "requests.jsonl", token=token, state=world)
+    with ExitStack() as stack:
+        try:
+            base_url = stack.enter_context(child(settings))
+        except SandboxError as error:
+            raise UsageError(
+                f"the sandbox: {error}", f"check [sandbox] customers; delete {world} to reset it"
+            ) from None
+        yield job.at_sandbox(base_url, token)

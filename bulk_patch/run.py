@@ -1,0 +1,139 @@
+"""The story: open the job, find or make its run, send it, report.
+
+    run_job ── open ── decide ─┬─ plan ─┬─ ask ── send ── report
+                               └─ resume┘
+
+Every step is a method of `house.House`; which of them happens is decided in `decide.py`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from bulk_patch.decide import Way, decide_plan, decide_run
+from bulk_patch.errors import Exit, RefusedError, gravest
+from bulk_patch.house import open_house
+from bulk_patch.job import Job
+from bulk_patch.order import Order
+from bulk_patch.report import RunSummary
+
+
+def run_job(job: Job, order: Order | None = None) -> RunSummary:
+    """Bring a job to its end: pick up its open run or plan a new one, send, report.
+
+    Args:
+        job: From `load_job`.
+        order: What else was asked for; the default sends without asking.
+
+    Returns:
+        The summary of the run, as in summary.json.
+
+    Raises:
+        BulkPatchError: Nothing (more) was sent; the message says what happened, the hint what to do.
+    """
+    return _in_loop(_run(job, order or Order()))
+
+
+def plan_job(job: Job, order: Order | None = None) -> RunSummary:
+    """Read, validate, compare and seal a plan; send nothing.
+
+    Args:
+        job: From `load_job`.
+        order: What else was asked for.
+
+    Returns:
+        The summary of the planned run.
+
+    Raises:
+        BulkPatchError: There is no plan; the message says what happened, the hint what to do.
+    """
+    return _in_loop(_plan(job, order or Order()))
+
+
+def retry_run(job: Job, run_id: str, order: Order | None = None) -> RunSummary:
+    """Send again what was rejected (new key) or is unknown (same key, or a read).
+
+    Args:
+        job: The job of the run.
+        run_id: The run's id.
+        order: What else was asked for.
+
+    Returns:
+        The summary of the run.
+
+    Raises:
+        BulkPatchError: As `run_job`.
+    """
+    return _in_loop(_retry(job, run_id, order or Order()))
+
+
+def _in_loop(story: Coroutine[Any, Any, RunSummary]) -> RunSummary:
+    try:
+        import uvloop  # not on every platform
+
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(story)
+
+
+# --- the story
+
+
+async def _run(job: Job, order: Order) -> RunSummary:
+    async with open_house(job, order, sends=True) as house:
+        facts = house.facts()
+        way = decide_run(facts)
+        if facts.open_run is None:
+            return await house.send(await house.plan())
+        if way is Way.REPLACE:
+            house.discard(facts.open_run)
+            return await house.send(await house.plan())
+        if way is Way.CLOSE:
+            unsettled = await house.settle(facts.open_run)
+            if unsettled is not None:
+                return unsettled
+            house.close_run(facts.open_run)
+            return await house.send(await house.plan())
+        house.refuse_stopped(facts.open_run)
+        first = await house.send(facts.open_run)
+        if way is Way.RESUME or first.exit_code not in (Exit.OK, Exit.NEEDS_PERSON):
+            return first
+        second = await house.send(await house.plan())
+        return replace(second, exit_code=gravest(first.exit_code, second.exit_code or Exit.OK))
+
+
+async def _plan(job: Job, order: Order) -> RunSummary:
+    async with open_house(job, order, sends=job.baseline.kind == "live") as house:
+        facts = house.facts()
+        way = decide_plan(facts)
+        if facts.open_run is not None and way is Way.REPLACE:
+            house.discard(facts.open_run)
+        if facts.open_run is not None and way is Way.CLOSE:
+            if house.ambiguous_rows(facts.open_run):
+                raise RefusedError(
+                    f"run {facts.open_run.id} has rows whose outcome is unknown", "settle them first: run --new"
+                )
+            house.close_run(facts.open_run)
+        run = await house.plan()
+        house.refuse_invalid(run)
+        return house.report(run, Exit.OK)
+
+
+async def _retry(job: Job, run_id: str, order: Order) -> RunSummary:
+    async with open_house(job, order, sends=True) as house:
+        run = house.ledger.run(run_id)
+        if run.target != job.target_name:
+            raise RefusedError(f"run {run.id} was for {run.target}", f"this is {job.target_name}")
+        other = house.ledger.open_run(job.target_name)
+        if other is not None and other.id != run.id:
+            raise RefusedError(f"run {other.id} of this job is open", "finish it first: run")
+        house.refuse_stopped(run)
+        asked = house.ledger.request_retry(run.id, now=time.time())
+        house.note(run, "retry", rows=asked)
+        if not asked:
+            return house.report(run, house.exit_code(run))
+        return await house.send(run, only_requested=True)

@@ -1,0 +1,364 @@
+"""What a tired person reads: plan, end, status, runs and rows as plain text. Pure functions, no I/O.
+
+Everything here was masked before it came, and what a cell or an API may have put into it cannot steer a terminal.
+"""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bulk_patch.errors import Exit
+from bulk_patch.layout import amount, digits, duration_words, join, numbered, safe, section, table, time_words, wrap
+from bulk_patch.ledgers import Holder, LedgerRow, Run
+from bulk_patch.model import Counts, State
+from bulk_patch.report import FAILURES, RESULTS, SUMMARY, Change, RunSummary, fold_counts, merge_rows
+
+#: In the order in which a person wants to know them.
+_ORDER = (
+    *(State.APPLIED, State.UNCHANGED, State.DUPLICATE, State.PENDING, State.UNKNOWN),
+    *(State.REJECTED, State.MISMATCH, State.DRIFTED, State.INVALID, State.KEPT),
+)
+_ALWAYS = frozenset({State.APPLIED, State.UNCHANGED})
+_SENT_NEVER = frozenset({State.UNCHANGED, State.DUPLICATE, State.INVALID, State.KEPT})
+_FOR_A_PERSON = frozenset({State.REJECTED, State.MISMATCH, State.DRIFTED, State.INVALID, State.KEPT})
+_UNSETTLED = frozenset({State.PENDING, State.SENDING, State.UNKNOWN})
+_FIRST_MEND = {
+    Exit.CREDENTIAL: "mend the credential or the permission",
+    Exit.LEDGER: "make room or mend the disk",
+}
+_REASONS_SHOWN = 8
+_TRANSITIONS_SHOWN = 3
+_TARGETING = frozenset({"plan", "run", "retry", "verify", "undo"})  # commands that know --sandbox and --set
+
+# --- what to type next
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """How the command was called, as far as the next one has to repeat it."""
+
+    job: str  # the job file as it was typed
+    sandbox: bool = False
+    output: str | None = None
+    sets: tuple[str, ...] = ()  # KEY=VALUE
+
+    def command(self, verb: str, *extra: str, run: str | None = None) -> str:
+        """Return a command, quoted for a shell.
+
+        Args:
+            verb: The subcommand.
+            extra: Its flags.
+            run: The run's id, for commands that take one in place of the job file.
+        """
+        words = ["bulk-patch", verb, run or self.job, *extra]
+        if verb in _TARGETING:
+            words += ["--sandbox"] if self.sandbox else []
+            words += [word for setting in self.sets for word in ("--set", setting)]
+        if self.output is not None:
+            words += ["--output", self.output]
+        return shlex.join(words)
+
+    def with_input(self, path: str | Path) -> "Invocation":
+        """Return the same with another input file."""
+        others = tuple(setting for setting in self.sets if setting.partition("=")[0].strip() != "input.path")
+        return replace(self, sets=(*others, f"input.path={path}"))
+
+
+def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, failures: str | Path) -> str:
+    """Return what to type next, after what has to be done first; "" when nothing is left to do.
+
+    Args:
+        run: The run as the ledger has it after its session.
+        counts: Rows per state.
+        to_do: Rows still to be tried.
+        prefix: How the command was called.
+        failures: Where failures.csv is, as seen from the current directory.
+    """
+    if run.stopped_by:
+        return f"look at {failures}, then: {prefix.command('run', '--continue')}"
+    if run.state == "closed" and to_do:
+        return prefix.command("retry", run=run.id)
+    if to_do or run.state == "planning":
+        if run.exit_code == Exit.USAGE:  # invalid rows, and --no-skip-invalid
+            return f"correct {failures}, then: {prefix.with_input(failures).command('run')}"
+        first = _FIRST_MEND.get(Exit(run.exit_code)) if run.exit_code is not None else None
+        return f"{first}, then: {prefix.command('run')}" if first else prefix.command("run")
+    if counts.get(State.REJECTED) or counts.get(State.UNKNOWN):
+        return f"mend the cause, see {failures}, then: {prefix.command('retry', run=run.id)}"
+    if counts.get(State.INVALID) or counts.get(State.DRIFTED):
+        return f"correct {failures}, then: {prefix.with_input(failures).command('run')}"
+    for state in (State.MISMATCH, State.KEPT):
+        if counts.get(state):
+            return prefix.command("show", "--status", str(state), run=run.id)
+    return ""
+
+
+# --- the plan
+
+
+def plan_screen(run: Run, counts: Counts, *, rate_per_s: float | None, canary: int = 0, ids_per_read: int = 100) -> str:
+    """Return what a person decides by before anything is sent.
+
+    Args:
+        run: The sealed run.
+        counts: Rows per state.
+        rate_per_s: Requests a second at most; None: unlimited.
+        canary: How many of the first rows are read back.
+        ids_per_read: Customers that one read can show.
+    """
+    details = run.details
+    lines = [*_heading(f"plan {run.id}", run), f"  plan    {run.plan_sha256[:12]}"]
+    lines += ["", *_count_lines(counts, {State.PENDING: "to send"}, shown={State.UNCHANGED, State.PENDING}), ""]
+    reasons = _merge(details.get("invalid", []))
+    lines += section("invalid because", numbered(reasons, shown=_REASONS_SHOWN))
+    lines += section("what changes, in how many rows", _field_lines(details))
+    lines += section("what would be cleared", numbered(details.get("cleared", {}).items()))
+    samples = details.get("samples", [])
+    lines += section("for example", [line for sample in samples for line in _sample_lines(sample)])
+    lines += section("warnings", [line for warning in details.get("warnings", []) for line in wrap(warning, "  ")])
+    lines += wrap(f"cost: {_cost(run, counts, rate_per_s, canary, ids_per_read)}")
+    lines += _stop_lines(run)
+    return join(lines)
+
+
+def _field_lines(details: Mapping[str, Any]) -> list[str]:
+    """Return each field with its number of rows, and its most frequent transitions below."""
+    fields = details.get("fields", {})
+    places = digits(fields.values())
+    lines: list[str] = []
+    for name, rows in fields.items():
+        lines.append(f"  {rows:>{places},}  {safe(name)}")
+        moves = details.get("transitions", {}).get(name, [])[:_TRANSITIONS_SHOWN]
+        lines += [f"  {'':>{places}}    {count:,} × {safe(old)} → {safe(new)}" for old, new, count in moves]
+    return lines
+
+
+def _sample_lines(sample: Mapping[str, Any]) -> list[str]:
+    return [
+        f"  row {sample['row']}  {safe(sample['customer_id'])}",
+        *_change_lines([(name, old, new) for name, old, new in sample["changes"]]),
+    ]
+
+
+def _cost(run: Run, counts: Counts, rate_per_s: float | None, canary: int, ids_per_read: int) -> str:
+    sends = counts.get(State.PENDING, 0)
+    details = run.details
+    rechecks = -(-details.get("recheck", 0) // ids_per_read)
+    reads = rechecks + min(canary, sends) + min(sum(details.get("cleared", {}).values()), sends)
+    text = f"{amount(sends, 'change')} to send"
+    if reads:
+        text += f" and up to {amount(reads, 'read')}"
+    if not sends:
+        text = "nothing to send"
+    elif rate_per_s is None:
+        text += ", as fast as the API answers"
+    else:
+        text += f", {duration_words((sends + reads) / rate_per_s)} at {rate_per_s:g} requests a second"
+    made = details.get("reads", 0)
+    return f"{text}; {amount(made, 'read')} made for the plan" if made else text
+
+
+# --- the end
+
+
+def end_screen(summary: RunSummary, run: Run, *, folder: Path, causes: Sequence[tuple[str, int]] = ()) -> str:
+    """Return what became of a run; `last_lines` come after it.
+
+    Args:
+        summary: What summary.json says.
+        run: The run as the ledger has it after its session.
+        folder: Where its files are, as seen from the current directory.
+        causes: From `report.find_causes`.
+    """
+    counts = {State(status): rows for status, rows in summary.counts.items()}
+    lines = [*_heading(f"run {run.id}: {summary.state}", run), ""]
+    lines += [*_count_lines(counts, {}, shown=_ALWAYS), ""]
+    lines += section("what needs a person", numbered(causes))
+    if summary.timings["requests"]:
+        lines += wrap(_throughput(summary))
+    names = ", ".join((RESULTS, FAILURES, SUMMARY))
+    lines += [f"files: {safe(folder)}/ ({names})"]
+    if summary.exit_code not in (None, Exit.OK, Exit.NEEDS_PERSON):
+        lines += _stop_lines(run)
+    return join([*lines, ""])
+
+
+def last_lines(summary: RunSummary) -> str:
+    """Return counts, exit code in words, and the exact next command."""
+    counts = {State(status): rows for status, rows in summary.counts.items()}
+    lines = [_one_line(counts, summary.input_rows)]
+    if summary.exit_code is not None:
+        lines.append(f"exit code {summary.exit_code:d}: {Exit(summary.exit_code).words}")
+    if summary.next:
+        lines.append(f"next: {safe(summary.next)}")
+    return join(lines)
+
+
+def _one_line(counts: Counts, input_rows: int) -> str:
+    shown = [f"{counts[state]} {state}" for state in _ORDER if counts.get(state) or state in _ALWAYS]
+    return f"{', '.join(shown)}: {input_rows} input rows"
+
+
+def _throughput(summary: RunSummary) -> str:
+    timings, rate = summary.timings, summary.rate
+    text = f"{amount(timings['requests'] or 0, 'request')} in {duration_words(timings['send_s'] or 0)}"
+    text += _rate_words(summary)
+    if timings["p50_ms"] is not None and timings["p99_ms"] is not None:
+        text += f"; half of the changes within {timings['p50_ms']:.0f} ms, 99 % within {timings['p99_ms']:.0f} ms"
+    return f"{text}; throttled {amount(rate['throttled'] or 0, 'time')}"
+
+
+def _rate_words(summary: RunSummary) -> str:
+    achieved, limit = summary.rate["achieved_per_s"], summary.rate["limit_per_s"]
+    if achieved is None:
+        return ""
+    return f", {achieved:.1f} a second" + (f" of at most {limit:g}" if limit is not None else ", no limit")
+
+
+# --- status, runs, rows
+
+
+def status_screen(summary: RunSummary, run: Run, counts: Counts, *, to_do: int, holder: Holder | None = None) -> str:
+    """Return how far a run is, on one screen.
+
+    Args:
+        summary: From `report.summarise`; `running` when the holder sends this run.
+        run: The run as the ledger has it now.
+        counts: Rows per state, those in flight included.
+        to_do: Rows still to be tried.
+        holder: The process that holds the ledger, if any.
+    """
+    running = summary.state == "running"
+    lines = _heading(f"run {run.id}: {summary.state}", run)
+    if holder is not None:
+        who = f"process {holder.pid} on {holder.host}" if holder.pid else "a process"
+        since = f" since {time_words(holder.started_at)}" if holder.pid else ""
+        lines.append(f"  {'sent' if running else 'ledger held'} by {safe(who)}{since}")
+    elif run.finished_at is not None and run.started_at is not None:
+        lines.append(f"  no process sends it; the last one ended {time_words(run.finished_at)}")
+    else:
+        lines.append("  no process sends it")
+    shown = counts if running else fold_counts(counts)
+    names = {State.SENDING: "in flight"} | ({} if run.started_at else {State.PENDING: "to send"})
+    lines += ["", *_count_lines(shown, names, shown=_ALWAYS), ""]
+    lines += wrap(_done(run, counts, to_do))
+    if summary.timings["requests"]:
+        lines += wrap(_throughput(summary))
+    achieved = summary.rate["achieved_per_s"]
+    if running and to_do and achieved:
+        lines.append(f"{duration_words(to_do / achieved)} left")
+    if run.stopped_by or summary.exit_code not in (None, Exit.OK, Exit.NEEDS_PERSON):
+        lines += _stop_lines(run)
+    if summary.exit_code is not None:
+        lines.append(f"exit code {summary.exit_code:d}: {Exit(summary.exit_code).words}")
+    if summary.next:
+        lines.append(f"next: {safe(summary.next)}")
+    return join(lines)
+
+
+def _done(run: Run, counts: Counts, to_do: int) -> str:
+    total = sum(rows for state, rows in counts.items() if state not in _SENT_NEVER)
+    if run.state == "planning":
+        return "the plan is not sealed yet"
+    if run.state == "closed":
+        return f"closed by --new: {amount(counts.get(State.PENDING, 0), 'change')} of it will never be sent"
+    if not total:
+        return "nothing to send"
+    done = total - to_do
+    return f"{done:,} of {amount(total, 'change')} done, {1000 * done // total / 10} %"
+
+
+def runs_screen(runs: Sequence[tuple[Run, Counts]]) -> str:
+    """Return a table of runs, in the order given: how many rows, and what became of them."""
+    if not runs:
+        return "no runs yet\n"
+    lines = [("run", "job", "rows", "applied", "no change", "unsettled", "for a person", "state", "target")]
+    for run, counts in runs:
+        unchanged = counts.get(State.UNCHANGED, 0) + counts.get(State.DUPLICATE, 0)
+        unsettled = sum(counts.get(state, 0) for state in _UNSETTLED)
+        failed = sum(counts.get(state, 0) for state in _FOR_A_PERSON)
+        lines.append(
+            (
+                *(run.id, run.job, f"{run.input_rows:,}", f"{counts.get(State.APPLIED, 0):,}", f"{unchanged:,}"),
+                *(f"{unsettled:,}", f"{failed:,}", _short_state(run, counts), run.target),
+            )
+        )
+    return join(table(lines, right=range(2, 7)))
+
+
+def _short_state(run: Run, counts: Counts) -> str:
+    if run.state != "sealed":
+        return run.state
+    if run.stopped_by:
+        return "stopped"
+    if run.started_at is None and counts.get(State.PENDING):
+        return "planned"
+    return "begun" if run.exit_code is None else f"exit {run.exit_code}"
+
+
+def show_screen(rows: Iterable[tuple[LedgerRow, Sequence[Change]]]) -> Iterator[str]:
+    """Yield each row with what it changes, what became of it, and when.
+
+    Args:
+        rows: With what `report.changes_of` says of each, masked or not.
+    """
+    for row, changes in rows:
+        status = "unknown, maybe in flight" if row.state is State.SENDING else str(row.state)
+        status += " for good" if row.final else ""
+        lines = [f"row {row.row}  {safe(row.customer_id)}  {status}"]
+        lines += wrap("; ".join(filter(None, (row.reason, row.hint))), "  ")
+        lines += _change_lines(changes)
+        if row.key:
+            answer = f", HTTP {row.http_status}" if row.http_status is not None else ""
+            answer += f" {row.api_code}" if row.api_code else ""
+            lines.append(f"  sent {time_words(row.first_intent_at)}, {amount(row.attempts, 'attempt')}{safe(answer)}")
+            lines.append(f"  key  {row.key}")
+        if row.done_at is not None:
+            lines.append(f"  done {time_words(row.done_at)}")
+        yield join(lines)
+
+
+# --- pieces
+
+
+def _heading(title: str, run: Run) -> list[str]:
+    lines = [title, f"  job     {safe(run.job)}", f"  target  {safe(run.target)}"]
+    if run.input_path:
+        lines.append(f"  input   {safe(Path(run.input_path).name)}, {amount(run.input_rows, 'row')}")
+    return lines
+
+
+def _count_lines(counts: Counts, names: Mapping[State, str], *, shown: Iterable[State]) -> list[str]:
+    """Return the counts that are not 0, and those to be shown anyway, with the sum that they balance to."""
+    order = (State.SENDING, *_ORDER)
+    rows = [
+        (names.get(state, str(state)), counts.get(state, 0)) for state in order if counts.get(state) or state in shown
+    ]
+    rows.append(("input rows", sum(counts.values())))
+    places = digits(count for _, count in rows)
+    lines = [f"  {name:<12}{count:>{places},}" for name, count in rows]
+    return [*lines[:-1], f"  {'=' * (12 + places)}", lines[-1]]
+
+
+def _change_lines(changes: Sequence[Change]) -> list[str]:
+    width = max((len(name) for name, _, _ in changes), default=0)
+    return [
+        f"    {safe(name):<{width}}  {'?' if old is None else safe(old) or '(none)'} → {safe(new) or '(cleared)'}"
+        for name, old, new in changes
+    ]
+
+
+def _merge(reasons: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    merged: dict[str, int] = {}
+    for reason, rows in reasons:
+        merged[merge_rows(reason)] = merged.get(merge_rows(reason), 0) + rows
+    return sorted(merged.items(), key=lambda reason: -reason[1])
+
+
+def _stop_lines(run: Run) -> list[str]:
+    if not run.stop_reason:
+        return []
+    hint = wrap(run.stop_hint, "  ") if run.stop_hint else []
+    return ["", *wrap(f"stopped: {run.stop_reason}"), *hint]

@@ -1,0 +1,211 @@
+"""One row to one outcome: attempts, the key law's decisions carried out, evidence read where an answer proves nothing.
+
+What an answer means is decided in the target, when the next request may go in `pace`; here is only the loop between
+them. Each attempt passes the limiter, then the wire: retry(pace(http)).
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bulk_patch.errors import Exit
+from bulk_patch.model import (
+    NEVER_LEFT,
+    Act,
+    First,
+    History,
+    NoReply,
+    Outcome,
+    Patch,
+    Reply,
+    Request,
+    State,
+    Stop,
+    Verdict,
+)
+from bulk_patch.pace import Closed
+from bulk_patch.read import Halt, Session, Unreadable
+
+_ENDS = {Act.APPLIED: State.APPLIED, Act.REJECTED: State.REJECTED, Act.MISMATCH: State.MISMATCH}
+
+
+@dataclass(slots=True)
+class _Story:
+    """What happened to one row since it was handed out."""
+
+    patch: Patch
+    ambiguous: bool
+    attempts: int = 0  # PATCHes that may have left
+    tried: int = 0  # of the row's budget
+    renewed: bool = False
+    out: bool = False  # a request is under way
+    seen: Counter[str] = field(default_factory=Counter)
+    last: Verdict | None = None
+    elapsed_s: list[float] = field(default_factory=list)
+
+    def note(self, reply: Reply | NoReply, verdict: Verdict) -> None:
+        """Remember one answer."""
+        self.seen[verdict.kind] += 1
+        self.tried += not verdict.free
+        self.ambiguous = self.ambiguous or verdict.ambiguous
+        self.last = verdict
+        if isinstance(reply, Reply):
+            self.elapsed_s.append(reply.elapsed_s)
+        if not (isinstance(reply, NoReply) and reply.lost in NEVER_LEFT):
+            self.attempts += 1
+
+    def ends(
+        self,
+        state: State,
+        reason: str,
+        stop: Stop | None = None,
+        *,
+        fields: tuple[str, ...] = (),
+        spent: bool = False,
+        final: bool = False,
+        new_generation: bool = False,
+    ) -> Outcome:
+        """Make the outcome."""
+        last = self.last
+        return Outcome(
+            row=self.patch.row,
+            state=state,
+            reason=reason,
+            fields=fields or (last.api_fields if last is not None else ()),
+            attempts=self.attempts,
+            ambiguous=self.ambiguous and state in (State.UNKNOWN, State.PENDING) and not new_generation,
+            spent=spent,
+            final=final,
+            new_generation=new_generation,
+            http_status=last.status if last is not None else None,
+            api_code=last.api_code if last is not None else "",
+            stop=stop,
+            elapsed_s=tuple(self.elapsed_s),
+        )
+
+    def stays_open(self, reason: str, stop: Stop | None = None, *, spent: bool = False) -> Outcome:
+        """Leave the row for later: `unknown` unless every attempt is proven not executed."""
+        self.ambiguous = self.ambiguous or self.out
+        return self.ends(State.UNKNOWN if self.ambiguous else State.PENDING, reason, stop, spent=spent)
+
+
+class Sender:
+    """Sends rows, many at once; every row comes back as exactly one outcome.
+
+    Args:
+        session: What all requests of the process share.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._target = session.target
+        self._rekeyed: set[int] = set()
+
+    async def send(self, patch: Patch) -> Outcome:
+        """Bring one row as far as it goes now.
+
+        Never raises for anything a server or network can do. When cancelled, it still returns what is known: the
+        outcome of a row must not be lost to a cancel.
+        """
+        story = _Story(patch, patch.ambiguous)
+        try:
+            if patch.first is not First.SEND:
+                outcome = await self._look_first(story)
+                if outcome is not None:
+                    return outcome
+            return await self._attempts(story)
+        except Closed:
+            return story.stays_open("stopped before an answer that proves anything")
+        except Halt as halt:
+            return story.stays_open(halt.stop.reason, halt.stop)
+        except asyncio.CancelledError:
+            return story.stays_open("cut off while it was out")
+
+    async def _attempts(self, story: _Story) -> Outcome:
+        session, patch = self._session, story.patch
+        request = self._target.request(patch)
+        while story.tried < session.retry.attempts:
+            reply, permitted_at, version = await self._exchange(story, request)
+            verdict = self._target.judge(patch, reply, History(story.ambiguous, story.seen.copy(), story.renewed))
+            times = story.seen[verdict.kind]
+            story.note(reply, verdict)
+            session.tell_pace(verdict, patch.row, permitted_at)
+            stop = verdict.stop or session.streak(verdict, canary=patch.canary)
+            if verdict.act in _ENDS:
+                return story.ends(_ENDS[verdict.act], verdict.reason, stop)
+            if stop is not None:
+                return story.stays_open(stop.reason, stop)
+            if verdict.act is Act.NEW_KEY:
+                return self._new_key(story, verdict)
+            if verdict.act in (Act.CONFIRM, Act.LOOK, Act.SETTLE):
+                return await self._read_back(story, verdict)
+            if verdict.act is Act.RENEW:
+                await session.renew(version, self._target.read_one(patch.customer_id))
+                story.renewed = True
+            else:
+                await session.wait(verdict, times)
+        last = story.last.reason if story.last is not None else "none"
+        return story.stays_open(f"{story.tried} attempts proved nothing; the last answer: {last}", spent=True)
+
+    async def _exchange(self, story: _Story, request: Request) -> tuple[Reply | NoReply, float, int]:
+        session = self._session
+        permitted_at = await session.pace.permit()
+        story.out = True
+        try:
+            reply, version = await session.wire.send(request)
+        except asyncio.CancelledError:
+            session.pace.passed()
+            raise
+        story.out = False
+        return reply, permitted_at, version
+
+    def _new_key(self, story: _Story, verdict: Verdict) -> Outcome:
+        """Leave with a new generation, once: a fresh key that is refused again was not answered from a cache."""
+        row = story.patch.row
+        if row in self._rekeyed:
+            reason = "the API refuses the PATCH (HTTP 401) though it accepts the token for reading"
+            return story.stays_open(reason, Stop(Exit.CREDENTIAL, reason, "check what the token may do"))
+        self._rekeyed.add(row)
+        return story.ends(State.PENDING, verdict.reason, new_generation=True)
+
+    async def _read_back(self, story: _Story, verdict: Verdict) -> Outcome:
+        """Let a read decide what the answer could not."""
+        patch = story.patch
+        try:
+            read = await self._session.read_one(patch.customer_id)
+        except Unreadable as failure:
+            if verdict.kind == "confirmed":  # the API said so itself; only the second look failed
+                return story.ends(State.APPLIED, "confirmed by the answer; the read-back failed")
+            reason = f"{verdict.reason}, and it could not be read: {failure.verdict.reason}"
+            return self._undecided(story, reason)
+        weigh = self._target.evidence.weigh
+        found = weigh(patch, read.record, verdict.act, cached=verdict.cached, skew_s=read.skew_s)
+        if found.act is Act.REJECTED:
+            return story.ends(State.REJECTED, verdict.reason)
+        if found.act in _ENDS:
+            return story.ends(_ENDS[found.act], found.reason, fields=found.api_fields)
+        return self._undecided(story, f"{verdict.reason}; {found.reason}", found.api_fields)
+
+    async def _look_first(self, story: _Story) -> Outcome | None:
+        """Read an ambiguous row before anything is sent again; None: it may be sent, under the same key."""
+        patch = story.patch
+        expired = patch.first is First.READ_EXPIRED
+        try:
+            read = await self._session.read_one(patch.customer_id)
+        except Unreadable as failure:
+            return self._undecided(story, f"it could not be read: {failure.verdict.reason}")
+        act = Act.NEW_KEY if expired else Act.RETRY
+        found = self._target.evidence.weigh(patch, read.record, act, cached=False, skew_s=read.skew_s)
+        if found.act is Act.RETRY:
+            return None
+        if found.act is Act.APPLIED:
+            return story.ends(State.APPLIED, found.reason)
+        if found.act is Act.NEW_KEY:
+            return story.ends(State.PENDING, found.reason, new_generation=True)
+        if expired:
+            return story.ends(State.UNKNOWN, found.reason, final=True, fields=found.api_fields)
+        return self._undecided(story, found.reason, found.api_fields)
+
+    def _undecided(self, story: _Story, reason: str, fields: tuple[str, ...] = ()) -> Outcome:
+        story.ambiguous = True
+        return story.ends(State.UNKNOWN, reason, spent=True, fields=fields)

@@ -1,0 +1,55 @@
+"""Signals: the first one drains, SIGHUP changes nothing."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bulk_patch.errors import BulkPatchError, Exit
+
+CODES = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+
+
+class SignalledError(BulkPatchError):
+    """A signal came before anything was sent; an unsealed plan is discarded."""
+
+    def __init__(self, code: Exit) -> None:
+        super().__init__("stopped before anything was sent", "run the same command again")
+        self.exit_code = code
+
+
+@contextmanager
+def draining(on_signal: Callable[[Exit], None]) -> Iterator[None]:
+    """Hand SIGINT and SIGTERM to `on_signal` in the running loop, and ignore SIGHUP: a closed terminal stops no run.
+
+    Outside the main thread nothing is installed: signals are the caller's business there.
+
+    Raises:
+        SignalledError: `on_signal` cancelled the task, because nothing had begun yet.
+    """
+    loop = asyncio.get_running_loop()
+    received: list[Exit] = []
+
+    def receive(code: Exit) -> None:
+        received.append(code)
+        on_signal(code)
+
+    installed = []
+    for number, code in CODES.items():
+        try:
+            loop.add_signal_handler(number, receive, code)
+        except (ValueError, RuntimeError, NotImplementedError):
+            break
+        installed.append(number)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if installed else None
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        raise SignalledError(received[0]) from None
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)
+        if installed:
+            signal.signal(signal.SIGHUP, before or signal.SIG_DFL)

@@ -1,0 +1,57 @@
+"""Reading HTTP answers, tolerantly: for every target."""
+
+import json
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from bulk_patch.model import NoReply, Reply
+
+
+def json_object(reply: Reply) -> dict[str, Any] | None:
+    """Return the JSON object of a whole answer; None for everything else a server can send."""
+    if not reply.whole:
+        return None
+    try:
+        answer = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def status_words(reply: Reply | NoReply) -> str:
+    """Say how an exchange ended, to be put behind the name of its kind: ` (HTTP 502)`."""
+    return f" (HTTP {reply.status})" if isinstance(reply, Reply) else f" ({reply.lost.value})"
+
+
+def http_date(text: str | None) -> datetime | None:
+    """Parse any of the three date forms of RFC 9110 §5.6.7; None when it is none."""
+    if not text:
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def retry_after_s(reply: Reply | NoReply) -> float | None:
+    """Return the longest wait that an answer asks for, seconds.
+
+    Three forms are read: Retry-After in seconds, Retry-After as a date (measured against the answer's own `Date`, so
+    that our clock does not matter), and `retry_after` in a JSON body. What cannot be parsed is ignored.
+    """
+    if not isinstance(reply, Reply):
+        return None
+    waits: list[float] = []
+    header = reply.headers.get("retry-after", "").strip()
+    if header.isascii() and header.isdigit():
+        waits.append(float(header[:9]))
+    else:
+        until, now = http_date(header), http_date(reply.headers.get("date"))
+        if until is not None and now is not None:
+            waits.append(max(0.0, (until - now).total_seconds()))
+    in_body = (json_object(reply) or {}).get("retry_after")
+    if isinstance(in_body, (int, float)) and not isinstance(in_body, bool) and 0 <= in_body < 1e9:
+        waits.append(float(in_body))
+    return max(waits, default=None)

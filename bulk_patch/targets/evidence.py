@@ -1,0 +1,177 @@
+"""What a customer's record proves about a planned change: pure comparisons, for every target.
+
+The planned body is a set of top-level fields, objects whole. A before-image holds the same fields as they were:
+`null` stands for absent, a missing name for not known.
+"""
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from bulk_patch.model import Act, Patch, Verdict
+from bulk_patch.targets.fields import Field, Seen, Whole
+
+Record = Mapping[str, Any]
+CLOCK_ALLOWANCE_S = 300.0
+
+
+class Evidence:
+    """Compares records with planned bodies and before-images.
+
+    Args:
+        field: The field of a dotted name, or None.
+        wholes: Objects by their top-level names.
+    """
+
+    def __init__(self, field: Callable[[str], Field | None], wholes: Mapping[str, Whole]) -> None:
+        self._field = field
+        self._wholes = wholes
+
+    def weigh(self, patch: Patch, record: Record | None, act: Act, *, cached: bool, skew_s: float) -> Verdict:
+        """Decide a row by what a read showed; see `Target.weigh`."""
+        if record is None:
+            return Verdict(Act.UNKNOWN, "the API does not know this customer any more")
+        missing = self.missing(patch, record)
+        if not missing and (act is Act.CONFIRM or self._proves(patch)):
+            return Verdict(Act.APPLIED, "read back")
+        if act is Act.CONFIRM:
+            return Verdict(Act.MISMATCH, "accepted, and a read shows another value", api_fields=missing)
+        untouched = patch.before is not None and not self.differences(patch, record)
+        old = untouched and _older(record, patch.intent_at + skew_s)
+        if act is Act.SETTLE and old and cached:
+            return Verdict(Act.REJECTED, "refused, and a read shows the old values")
+        if act is Act.RETRY and untouched:
+            return Verdict(Act.RETRY, "a read shows the old values")
+        if act is Act.NEW_KEY and old:
+            return Verdict(Act.NEW_KEY, "a read shows the old values, untouched since before the first attempt")
+        return Verdict(Act.UNKNOWN, "a read proves neither applied nor refused", api_fields=missing)
+
+    def missing(self, patch: Patch, record: Record) -> tuple[str, ...]:
+        """Name planned fields that the record does not show as planned, masked ones as far as visible."""
+        before = _decode(patch.before)
+        names: list[str] = []
+        for name, value in json.loads(patch.body).items():
+            field = self._field(name)
+            live = self._strip(name, record.get(name))
+            if isinstance(value, dict):
+                names += [f"{name}.{part}" for part in self._parts_that_differ(name, value, before.get(name), live)]
+            elif field is not None and field.seen is not Seen.NEVER and not _same(field, value, live):
+                names.append(name)
+        return tuple(names)
+
+    def differences(self, patch: Patch, record: Record, *, ignore_unknown: bool = False) -> tuple[str, ...]:
+        """Name planned fields whose live value is not the before-image's, masked ones as far as visible.
+
+        Args:
+            patch: The row.
+            record: The customer as it is.
+            ignore_unknown: Pass over what the before-image does not know; otherwise that differs.
+        """
+        before = _decode(patch.before)
+        names: list[str] = []
+        for name in json.loads(patch.body):
+            field = self._field(name)
+            if (field is not None and field.seen is Seen.NEVER) or (ignore_unknown and name not in before):
+                continue
+            was, live = self._strip(name, before.get(name)), self._strip(name, record.get(name))
+            if name not in before or not _same(field, was, live):
+                names.append(name)
+        return tuple(names)
+
+    def flatten(self, record: Record) -> dict[str, str]:
+        """Return a record as dotted text; objects also as JSON text, without read-only parts."""
+        flat: dict[str, str] = {}
+        for name, value in record.items():
+            whole = self._wholes.get(name)
+            if whole is not None and isinstance(value, Mapping):
+                stripped = self._strip(name, value)
+                flat[name] = json.dumps(stripped, ensure_ascii=False)
+                flat.update(_leaves(name, stripped, deep=not whole.open))
+            elif value is not None and not isinstance(value, (Mapping, list)):
+                flat[name] = as_text(value)
+        return flat
+
+    def _proves(self, patch: Patch) -> bool:
+        """Tell whether seeing the planned values means anything: masked ones may look the same before and after."""
+        before = _decode(patch.before)
+        for name, value in json.loads(patch.body).items():
+            field = self._field(name)
+            if field is None or field.seen is Seen.WHOLE:
+                return True
+            if field.seen is Seen.MASKED and name in before and not _same(field, value, before[name]):
+                return True
+        return False
+
+    def _strip(self, name: str, value: Any) -> Any:
+        """Drop the parts of an object that answers have and requests must not."""
+        whole = self._wholes.get(name)
+        if whole is None or not isinstance(value, Mapping):
+            return value
+        return {part: inner for part, inner in value.items() if part not in whole.read_only}
+
+    def _parts_that_differ(self, name: str, planned: Mapping[str, Any], before: Any, live: Any) -> Iterator[str]:
+        """Name parts that are not as planned. A part that was there before and is not planned has to be gone."""
+        shown = live if isinstance(live, Mapping) else {}
+        dropped = {part: None for part in (before if isinstance(before, Mapping) else {}) if part not in planned}
+        country = planned.get("country_code")
+        for part, value in {**self._strip(name, dropped), **planned}.items():
+            seen = shown.get(part)
+            if part == "postal_code" and country == "CA" and isinstance(value, str):
+                value = canadian(value)
+            if not _equal(value, seen):
+                yield part
+
+
+def canadian(postal_code: str) -> str:
+    """Rewrite a Canadian postal code as the API documents it: any case and spacing become `A1A 1A1`."""
+    tight = postal_code.replace(" ", "").upper()
+    return f"{tight[:3]} {tight[3:]}"
+
+
+def as_text(value: Any) -> str:
+    """Return a JSON scalar as the text that a cell would hold."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _decode(image: bytes | None) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(image) if image is not None else {}
+    return decoded
+
+
+def _same(field: Field | None, one: Any, other: Any) -> bool:
+    if field is not None and field.seen is Seen.MASKED:
+        return as_text(one or "")[-4:] == as_text(other or "")[-4:]
+    return _equal(one, other)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare two JSON values: text in NFC, empty and absent alike, objects part by part."""
+    if isinstance(one, Mapping) or isinstance(other, Mapping):
+        one, other = one or {}, other or {}
+        if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+            return False
+        return all(_equal(one.get(part), other.get(part)) for part in one.keys() | other.keys())
+    if isinstance(one, str) and isinstance(other, str):
+        return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    if one in (None, "") and other in (None, ""):
+        return True
+    return type(one) is type(other) and bool(one == other)
+
+
+def _leaves(prefix: str, value: Mapping[str, Any], *, deep: bool) -> Iterator[tuple[str, str]]:
+    for part, inner in value.items():
+        if deep and isinstance(inner, Mapping):
+            yield from _leaves(f"{prefix}.{part}", inner, deep=deep)
+        elif inner is not None and not isinstance(inner, (Mapping, list)):
+            yield f"{prefix}.{part}", as_text(inner)
+
+
+def _older(record: Record, intent_at: float) -> bool:
+    """Tell whether the record was last touched before the first intent, the server's clock allowed for."""
+    try:
+        touched = datetime.fromisoformat(str(record.get("last_updated_time")))
+    except ValueError:
+        return False
+    return touched.tzinfo is not None and touched.timestamp() < intent_at - CLOCK_ALLOWANCE_S

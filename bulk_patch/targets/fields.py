@@ -1,0 +1,185 @@
+"""What a field is: its rule checked on whole columns, how it compares, how a person may see it."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import pandas as pd
+
+#: values (text, none missing or empty), row context (desired over baseline, same index) -> True where fine.
+Check = Callable[[pd.Series, pd.DataFrame], pd.Series]
+#: the same arguments -> the values as the server will hold them.
+Rewrite = Callable[[pd.Series, pd.DataFrame], pd.Series]
+Mask = Callable[[str], str]
+
+
+class Kind(Enum):
+    """How the text of a cell becomes JSON."""
+
+    TEXT = "text"
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+
+
+class Seen(Enum):
+    """What an answer shows of a field."""
+
+    WHOLE = "whole"
+    MASKED = "masked"  # the last four: cannot be compared, sent when given
+    NEVER = "never"  # write-only: sent once
+
+
+# --- masks: what a screen, a log or a report may show
+
+
+def first_letter(text: str) -> str:
+    """Show the first letter: `Smith` -> `S•••`."""
+    return text[:1] + "•••" if text else ""
+
+
+def last_four(text: str) -> str:
+    """Show the last four characters: `123-45-6789` -> `•••6789`."""
+    return "•••" + text[-4:] if len(text) >= 4 else "•••"
+
+
+def last_two(text: str) -> str:
+    """Show the last two characters: `+14155550123` -> `•••23`."""
+    return "•••" + text[-2:] if len(text) >= 4 else "•••"
+
+
+def mailbox(text: str) -> str:
+    """Show first letter and domain: `ann@example.com` -> `a•••@example.com`."""
+    name, at, domain = text.rpartition("@")
+    return f"{name[:1]}•••@{domain}" if at else first_letter(text)
+
+
+def year(text: str) -> str:
+    """Show the year of a date: `1980-02-29` -> `1980-••-••`."""
+    return text[:4] + "-••-••" if len(text) == 10 else "•••"
+
+
+def plain(text: str) -> str:
+    """Show everything: codes of few values that point at nobody."""
+    return text
+
+
+def hidden(text: str) -> str:
+    """Show nothing but that there is something."""
+    return "•••" if text else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a target, by its dotted name."""
+
+    name: str
+    rule: str  # in words: what a value has to look like
+    check: Check
+    mask: Mask = hidden
+    kind: Kind = Kind.TEXT
+    seen: Seen = Seen.WHOLE
+    required: bool = False  # within its object
+    clearable: bool = True
+    rewrite: Rewrite | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An object that the API takes as a unit: a change of one part sends all of it."""
+
+    name: str
+    required: tuple[str, ...] = ()  # parts, by their names within the object
+    read_only: frozenset[str] = field(default_factory=frozenset)  # parts that answers have and requests must not
+    open: bool = False  # free-form: any part, single keys are patched
+
+
+# --- checks
+
+
+def anything(values: pd.Series, context: pd.DataFrame) -> pd.Series:
+    """Accept every text; control characters are refused for all fields before this."""
+    return pd.Series(True, index=values.index)
+
+
+def matches(pattern: str) -> Check:
+    """Make a check: the whole text matches a regular expression."""
+    return lambda values, context: values.str.fullmatch(pattern)
+
+
+def one_of(choices: Sequence[str]) -> Check:
+    """Make a check: the text is one of a few."""
+    allowed = list(choices)
+    return lambda values, context: values.isin(allowed)
+
+
+def date_between(first: dt.date, before: dt.date) -> Check:
+    """Make a check: a real ISO date on or after `first` and before `before`."""
+
+    def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
+        shaped = values.str.fullmatch(r"\d{4}-\d{2}-\d{2}")
+        real = pd.to_datetime(values.where(shaped), format="%Y-%m-%d", errors="coerce")
+        return real.notna() & (real >= pd.Timestamp(first)) & (real < pd.Timestamp(before))
+
+    return check
+
+
+def by_country(object_name: str, patterns: dict[str, str], other: str) -> Check:
+    """Make a check whose pattern depends on the country code of the same address."""
+
+    def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
+        countries = country_of(object_name, values, context)
+        fine: pd.Series = values.str.fullmatch(other)
+        for country, pattern in patterns.items():
+            here = countries == country
+            if here.any():
+                fine = fine.where(~here, values.str.fullmatch(pattern))
+        return fine
+
+    return check
+
+
+def canadian_postal_code(object_name: str) -> Rewrite:
+    """Make the rewriting that the API documents: any case and spacing become `A1A 1A1`."""
+
+    def rewrite(values: pd.Series, context: pd.DataFrame) -> pd.Series:
+        here = country_of(object_name, values, context) == "CA"
+        if not here.any():
+            return values
+        tight = values.str.replace(" ", "", regex=False).str.upper()
+        return values.where(~here, tight.str.slice(0, 3) + " " + tight.str.slice(3))
+
+    return rewrite
+
+
+def country_of(object_name: str, values: pd.Series, context: pd.DataFrame) -> pd.Series:
+    """Return the country codes that go with the values of one part of an address; empty where unknown."""
+    column = f"{object_name}.country_code"
+    if column not in context:
+        return pd.Series("", index=values.index, dtype="str")
+    codes: pd.Series = context.loc[values.index, column]
+    return codes.fillna("")
+
+
+#: ISO 3166-1 alpha-2, officially assigned.
+COUNTRIES = tuple(
+    """AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ
+    CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR
+    GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO
+    JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR
+    MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO
+    RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV
+    TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW""".split()
+)
+
+#: Two-letter codes of the United States Postal Service, territories and the forces' post offices included.
+US_STATES = """AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY
+    NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY AS GU MP PR VI UM AA AE AP""".split()
+
+CA_PROVINCES = "AB BC MB NB NL NS NT NU ON PE QC SK YT".split()
+
+#: Characters that hide or reorder text, or that no name or address can hold: controls, bidi, zero-width, tags.
+HIDDEN = (
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)

@@ -1,0 +1,318 @@
+"""Synctera's customers and persons: paths, codes, and the fault table. The fields are in `synctera_fields.py`.
+
+Sources: the published OpenAPI document 0.179.0, the list of global error codes, and the pages on idempotency and
+errors. To change what an answer gets, change `FAULT_TABLE`.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from bulk_patch.errors import Exit, JobError
+from bulk_patch.model import (
+    NEVER_LEFT,
+    Act,
+    History,
+    Lost,
+    NoReply,
+    Patch,
+    Reply,
+    Request,
+    Stop,
+    Verdict,
+    Wait,
+)
+from bulk_patch.targets import Page, Record, Streak
+from bulk_patch.targets import fields as f
+from bulk_patch.targets.answers import json_object, retry_after_s, status_words
+from bulk_patch.targets.evidence import Evidence
+from bulk_patch.targets.fields import Field, Whole
+from bulk_patch.targets.synctera_fields import WHOLES, synctera_fields
+
+ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+ERROR_URI = re.compile(r"https?://(?:[\w-]+\.)*synctera\.com/errors/([\w-]+)")
+IDS_PER_READ = 100
+
+# --- the fault table
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one kind of answer to a PATCH gets. The key is kept in every line but NEW_KEY's."""
+
+    act: Act
+    doubt: bool  # this attempt may have executed
+    again: int = 0  # the same key this many times more, before `act`
+    wait: Wait = Wait.NONE
+    free: bool = False  # costs none of the row's attempts
+    outage: bool = False  # counts towards the outage brake
+    streak: bool = False  # so many of this kind in a row stop the run, see STREAKS
+    exit_code: Exit | None = None  # of a stop at once
+
+
+B, P = Wait.BACKOFF, Wait.PAUSE
+FAULT_TABLE: Mapping[str, Rule] = {
+    # what came back                  act           executed?    and
+    "confirmed": Rule(Act.APPLIED, doubt=False),
+    "differs": Rule(Act.CONFIRM, doubt=False),
+    "wrong customer": Rule(Act.STOP, doubt=True, exit_code=Exit.STOPPED),
+    "unreadable answer": Rule(Act.LOOK, doubt=True, again=2, wait=B),  # not JSON, cut short, over 1 MiB
+    "unconfirmed": Rule(Act.LOOK, doubt=True, again=2, wait=B),  # 202, 204 and other 2xx
+    "protocol switched": Rule(Act.STOP, doubt=True, exit_code=Exit.STOPPED),  # 101
+    "redirected": Rule(Act.STOP, doubt=True, exit_code=Exit.STOPPED),  # never followed
+    "refused": Rule(Act.REJECTED, doubt=False),  # 400 404 409 422 … in the API's own JSON
+    "forbidden": Rule(Act.REJECTED, doubt=False, streak=True),  # 403 in the API's own JSON
+    "not found": Rule(Act.REJECTED, doubt=False, streak=True),  # 404 in the API's own JSON
+    "still processing": Rule(Act.RETRY, doubt=True, wait=Wait.STEPS),  # IDEMPOTENCY_CONCURRENT_USE, any status
+    "key reused": Rule(Act.STOP, doubt=True, exit_code=Exit.STOPPED),  # IDEMPOTENCY_INVALID_REUSE
+    "not the API's word": Rule(Act.RETRY, doubt=True, wait=P, streak=True),  # 4xx that is not the API's own
+    "unauthenticated": Rule(Act.RENEW, doubt=False, wait=P),  # 401
+    "unsettled": Rule(Act.SETTLE, doubt=True, again=2, wait=B),  # 408 423 424 425 499
+    "throttled": Rule(Act.RETRY, doubt=True, wait=P, free=True),  # 429: may be a vendor's, in mid-execution
+    "server error": Rule(Act.RETRY, doubt=True, wait=B, outage=True),  # 5xx
+    "no answer": Rule(Act.RETRY, doubt=True, wait=B, outage=True),  # reset, timeout, half-open, dribble
+    "unreachable": Rule(Act.RETRY, doubt=False, wait=B, outage=True),  # refused, DNS, connect, TLS handshake
+    "bad certificate": Rule(Act.STOP, doubt=False, exit_code=Exit.CREDENTIAL),
+}
+
+STREAKS: Mapping[str, Streak] = {
+    "forbidden": Streak(
+        3, Exit.CREDENTIAL, "the token lacks a permission, or belongs to another workspace", canary=True
+    ),
+    "not found": Streak(5, Exit.STOPPED, "the base URL or the workspace looks wrong", canary=True),
+    "not the API's word": Streak(5, Exit.STOPPED, "a gateway, a firewall or a sign-in page answers instead of the API"),
+}
+
+HINTS: Mapping[str, str] = {
+    "wrong customer": "the API answered for another customer: keep the ledger, call the API's support",
+    "redirected": "check target.base_url: a redirect is never followed, the row would be sent elsewhere",
+    "protocol switched": "check target.base_url: something else than the API answers",
+    "key reused": "a key was used before with other content: keep the ledger, do not plan anew, ask for help",
+    "bad certificate": "the server's certificate is not trusted: set target.ca_file for a private authority",
+}
+
+UNSETTLED_STATUSES = frozenset({408, 423, 424, 425, 499})
+
+
+class Synctera:
+    """The target of kind `synctera`.
+
+    Args:
+        resource: `customers` or `persons`: one and the same person under both, with the same id.
+        today: Dates of birth have to lie before it.
+    """
+
+    id_pattern = ID_PATTERN
+    ids_per_read = IDS_PER_READ
+    streaks = STREAKS
+
+    def __init__(self, resource: str, *, today: dt.date) -> None:
+        if resource not in ("customers", "persons"):
+            raise JobError(f"target.resource: {resource!r} is not known", "use customers or persons")
+        self._resource = resource
+        self._fields = {field.name: field for field in synctera_fields(resource, today)}
+        self.evidence = Evidence(self.field, WHOLES)
+
+    # --- what can be sent
+
+    def field(self, name: str) -> Field | None:
+        """Return the field of this dotted name; `metadata.` takes any single key."""
+        if name.startswith("metadata.") and len(name) > len("metadata."):
+            return Field(name, "a line of text", f.anything, f.hidden)
+        return self._fields.get(name)
+
+    def field_names(self) -> tuple[str, ...]:
+        """Return all fields that have a fixed name."""
+        return tuple(self._fields)
+
+    def whole(self, name: str) -> Whole | None:
+        """Return the object of a top-level name."""
+        return WHOLES.get(name)
+
+    def needs(self, wanted: Mapping[str, str]) -> str:
+        """Refuse a ban without its reason: the API requires a note with it."""
+        if "ban_status" in wanted and "note" not in wanted:
+            return "ban_status changes only with a note: add a note column"
+        return ""
+
+    def request(self, patch: Patch) -> Request:
+        """Return `PATCH /customers/{customer_id}`."""
+        return Request("PATCH", self._path(patch.customer_id), patch.body, patch.key)
+
+    def read(self, ids: Sequence[str], page_token: str | None = None) -> Request:
+        """Return `GET /customers?id=a,b,…&limit=100`."""
+        for customer_id in ids:
+            self._path(customer_id)
+        token = f"&page_token={quote(page_token, safe='')}" if page_token else ""
+        return Request("GET", f"/{self._resource}?id={','.join(ids)}&limit={IDS_PER_READ}{token}")
+
+    def read_one(self, customer_id: str) -> Request:
+        """Return `GET /customers/{customer_id}`."""
+        return Request("GET", self._path(customer_id))
+
+    def _path(self, customer_id: str) -> str:
+        if not ID_PATTERN.fullmatch(customer_id):
+            raise ValueError("an id that is no UUID never gets into a path")
+        return f"/{self._resource}/{customer_id}"
+
+    # --- what answers mean
+
+    def page(self, reply: Reply) -> Page | None:
+        """Return the records of a list answer."""
+        answer = json_object(reply)
+        records = answer.get(self._resource) if answer is not None and reply.status == 200 else None
+        if answer is None or not isinstance(records, list) or not all(_has_id(record) for record in records):
+            return None
+        token = answer.get("next_page_token")
+        return Page(tuple(records), token if isinstance(token, str) and token else None)
+
+    def record(self, reply: Reply, customer_id: str) -> Record | None:
+        """Return the customer of a single answer."""
+        answer = json_object(reply)
+        if reply.status != 200 or answer is None or not _has_id(answer) or answer["id"].lower() != customer_id:
+            return None
+        return answer
+
+    def judge(self, patch: Patch, reply: Reply | NoReply, history: History) -> Verdict:
+        """Look the answer up in the fault table and apply what depends on the row's history."""
+        kind = self._kind(patch, reply)
+        rule = FAULT_TABLE[kind]
+        own = isinstance(reply, Reply) and 400 <= reply.status < 500 and is_the_apis_own(reply)
+        ambiguous = rule.doubt or (kind == "unauthenticated" and not own)
+        act, wait, cached = rule.act, rule.wait, own and kind != "throttled"
+        if act is Act.APPLIED and patch.read_back:
+            act = Act.CONFIRM
+        elif history.seen.get(kind, 0) < rule.again:
+            act = Act.RETRY
+        elif act is Act.REJECTED and history.ambiguous:
+            # This proves nothing: the 5xx before it is not cached, so the first attempt may have executed.
+            act = Act.SETTLE
+        elif act is Act.RENEW and history.renewed:
+            # The probe was accepted and only this row refused: a cached 401.
+            act, wait = (Act.SETTLE if history.ambiguous or ambiguous else Act.NEW_KEY), Wait.NONE
+        stop = None
+        if rule.exit_code is not None:
+            stop = Stop(rule.exit_code, f"{kind}{status_words(reply)}", HINTS[kind])
+        code, names = _code_and_fields(reply) if own else ("", ())
+        return Verdict(
+            act=act,
+            reason=code or f"{kind}{status_words(reply)}",
+            ambiguous=ambiguous,
+            wait=wait,
+            pause_s=retry_after_s(reply) if kind in ("throttled", "server error") else None,
+            free=rule.free,
+            outage=rule.outage,
+            streak=kind if rule.streak else "",
+            api_code=code,
+            api_fields=names,
+            cached=cached,
+            stop=stop,
+            kind=kind,
+            status=reply.status if isinstance(reply, Reply) else None,
+        )
+
+    def judge_read(self, reply: Reply | NoReply, history: History) -> Verdict:
+        """Judge the answer to a GET: nothing can have executed, everything else is as in the fault table."""
+        if isinstance(reply, Reply) and reply.status == 200:
+            if json_object(reply) is not None:
+                return Verdict(Act.APPLIED, "read", kind="confirmed", status=200)
+            kind = "unreadable answer"
+            return Verdict(Act.RETRY, f"{kind}{status_words(reply)}", wait=Wait.BACKOFF, kind=kind, status=200)
+        kind = self._kind(None, reply)
+        rule = FAULT_TABLE[kind]
+        act = {Act.LOOK: Act.RETRY, Act.SETTLE: Act.RETRY}.get(rule.act, rule.act)
+        if kind == "unauthenticated" and history.renewed:
+            act = Act.STOP
+        stop = None
+        if act is Act.STOP:
+            hint = HINTS.get(kind, "check the token: [target] token")
+            stop = Stop(rule.exit_code or Exit.CREDENTIAL, f"{kind}{status_words(reply)} on a read", hint)
+        code, _ = _code_and_fields(reply) if isinstance(reply, Reply) and is_the_apis_own(reply) else ("", ())
+        return Verdict(
+            act,
+            code or f"{kind}{status_words(reply)}",
+            wait=rule.wait,
+            pause_s=retry_after_s(reply) if kind in ("throttled", "server error") else None,
+            free=rule.free,
+            outage=rule.outage,
+            streak=kind if kind == "not the API's word" else "",
+            api_code=code,
+            stop=stop,
+            kind=kind,
+            status=reply.status if isinstance(reply, Reply) else None,
+        )
+
+    def _kind(self, patch: Patch | None, reply: Reply | NoReply) -> str:
+        """Name the line of the fault table."""
+        if isinstance(reply, NoReply):
+            if reply.lost is Lost.CERTIFICATE:
+                return "bad certificate"
+            if reply.lost is Lost.PROTOCOL:
+                return "unreadable answer"
+            return "unreachable" if reply.lost in NEVER_LEFT else "no answer"
+        status = reply.status
+        by_status = {101: "protocol switched", 401: "unauthenticated", 429: "throttled"}.get(status)
+        if by_status:
+            return by_status
+        if status in UNSETTLED_STATUSES:
+            return "unsettled"
+        if status == 200:
+            return self._kind_of_200(patch, reply)
+        if 400 <= status < 500:
+            return _kind_of_4xx(reply)
+        return {2: "unconfirmed", 3: "redirected", 5: "server error"}.get(status // 100, "unreadable answer")
+
+    def _kind_of_200(self, patch: Patch | None, reply: Reply) -> str:
+        answer = json_object(reply)
+        if patch is None or answer is None or not _has_id(answer):
+            return "unreadable answer"
+        if answer["id"].lower() != patch.customer_id:
+            return "wrong customer"
+        return "differs" if self.evidence.missing(patch, answer) else "confirmed"
+
+
+# --- reading answers, tolerantly: integrators met unknown properties and codes, and bodies that are not JSON
+
+
+def is_the_apis_own(reply: Reply) -> bool:
+    """Tell whether a body is the API's own JSON: a `code`, or a `type` that is one of its error URIs."""
+    answer = json_object(reply)
+    if answer is None:
+        return False
+    return isinstance(answer.get("code"), str) or ERROR_URI.match(str(answer.get("type"))) is not None
+
+
+def _has_id(answer: object) -> bool:
+    return isinstance(answer, dict) and isinstance(answer.get("id"), str)
+
+
+def _kind_of_4xx(reply: Reply) -> str:
+    if not is_the_apis_own(reply):
+        return "not the API's word"
+    code, _ = _code_and_fields(reply)
+    # The documentation says 409 for the first, the list of codes 422: judged by the code alone.
+    by_code = {
+        "IDEMPOTENCY_CONCURRENT_USE": "still processing",
+        "IDEMPOTENCY_INVALID_REUSE": "key reused",
+    }.get(code)
+    return by_code or {403: "forbidden", 404: "not found"}.get(reply.status, "refused")
+
+
+def _code_and_fields(reply: Reply | NoReply) -> tuple[str, tuple[str, ...]]:
+    """Return the API's code and the fields it complains of; never its texts, they may hold values."""
+    answer = (json_object(reply) if isinstance(reply, Reply) else None) or {}
+    code = answer.get("code")
+    if not isinstance(code, str):
+        uri = ERROR_URI.match(str(answer.get("type")))
+        code = uri[1] if uri else ""
+    names = [
+        name for key in ("missing", "invalid", "immutable") for name in answer.get(key) or () if isinstance(name, str)
+    ]
+    return _word(code), tuple(dict.fromkeys(_word(name) for name in names))
+
+
+def _word(text: str) -> str:
+    """Keep what a code or a field's name is made of: an answer is not trusted to hold nothing else."""
+    return re.sub(r"[^\w.\[\]-]", "", text)[:80]

@@ -1,0 +1,109 @@
+"""Synctera's fields: one line each, with rule, mask and what answers show of it.
+
+Source: the published OpenAPI document 0.179.0, `patch_customer`, `patch_person` and `address`; where its schema is
+silent (e-mail, SSN, dates), its prose. To add a field, add a line to `synctera_fields`.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+
+from bulk_patch.targets import fields as f
+from bulk_patch.targets.fields import Field, Kind, Seen, Whole
+
+STATUSES = "ACTIVE DECEASED DENIED DORMANT ESCHEAT FROZEN INACTIVE PROSPECT SANCTION".split()
+# Areas 000, 666 and 9xx, group 00 and serial 0000 are never given out.
+SSN = (
+    r"(00[1-9]|0[1-9]\d|[1-578]\d\d|6[0-57-9]\d|66[0-57-9])"
+    r"-(0[1-9]|[1-9]\d)-(000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})"
+)
+READ_ONLY_PARTS = frozenset({"id", "address_type"})
+
+
+def _address(name: str) -> Iterator[Field]:
+    part = f"{name}.{{}}".format
+    postal = {"US": r"\d{5}(-\d{4})?", "CA": r"[A-Za-z]\d[A-Za-z] ?\d[A-Za-z]\d", "MX": r"\d{5}"}
+    states = {"US": "|".join(f.US_STATES), "CA": "|".join(f.CA_PROVINCES), "MX": "[A-Z]{3}"}
+    yield Field(part("address_line_1"), "a line of text", f.anything, f.first_letter, required=True)
+    yield Field(part("address_line_2"), "a line of text", f.anything, f.first_letter)
+    yield Field(part("city"), "a name", f.anything, f.first_letter)
+    yield Field(
+        part("state"),
+        "the subdivision's code: TX for the US, TAM for Mexico",
+        f.by_country(name, states, "[A-Z0-9]{1,3}"),
+        f.plain,
+    )
+    yield Field(
+        part("postal_code"),
+        "US: 5 or 5+4 digits with their zeros, Canada: A1A 1A1",
+        f.by_country(name, postal, r"[\w -]{2,12}"),
+        f.first_letter,
+        rewrite=f.canadian_postal_code(name),
+    )
+    yield Field(part("country_code"), "two capital letters of ISO 3166", f.one_of(f.COUNTRIES), f.plain, required=True)
+    yield Field(part("nickname"), "a line of text", f.anything, f.first_letter)
+    yield Field(part("is_registered_agent"), "true or false", f.one_of(("true", "false")), f.plain, Kind.BOOLEAN)
+
+
+def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
+    """Yield the fields that a PATCH may carry.
+
+    Args:
+        resource: `customers` or `persons`, which knows a few more.
+        today: Dates of birth have to lie before it.
+    """
+    yield Field("first_name", "a name", f.anything, f.first_letter)
+    yield Field("middle_name", "a name", f.anything, f.first_letter)
+    yield Field("last_name", "a name", f.anything, f.first_letter)
+    yield Field("email", "an address such as name@example.com", f.matches(r"[^@\s]+@[^@\s]+\.[^@\s.]+"), f.mailbox)
+    yield Field(
+        "phone_number",
+        "E.164: + and the country's code first, such as +14155550123",
+        f.matches(r"\+[1-9]\d{1,14}"),
+        f.last_two,
+    )
+    yield Field(
+        "dob",
+        "a real date YYYY-MM-DD, from 1900 on and before today",
+        f.date_between(dt.date(1900, 1, 1), today),
+        f.year,
+    )
+    yield Field(
+        "ssn",
+        "123-45-6789 with its zeros, of a range that is given out",
+        f.matches(SSN),
+        f.last_four,
+        seen=Seen.MASKED,
+        clearable=False,
+    )
+    yield Field("status", "one of " + ", ".join(STATUSES), f.one_of(STATUSES), f.plain, clearable=False)
+    yield Field("ban_status", "ALLOWED or SUSPENDED", f.one_of(("ALLOWED", "SUSPENDED")), f.plain, clearable=False)
+    yield Field("note", "a line of text", f.anything, f.hidden, seen=Seen.NEVER, clearable=False)
+    yield from _address("legal_address")
+    yield from _address("shipping_address")
+    yield Field("vendor_info.vendor_type", "LOANPRO", f.one_of(("LOANPRO",)), f.plain, required=True)
+    yield Field(
+        "vendor_info.vendor_data.loanpro.customer_id",
+        "a whole number from 1",
+        f.matches(r"[1-9]\d{0,17}"),
+        f.last_two,
+        Kind.INTEGER,
+        required=True,
+    )
+    if resource == "persons":
+        yield Field("chosen_name", "a name", f.anything, f.first_letter)
+        yield Field(
+            "is_customer",
+            "true or false",
+            f.one_of(("true", "false")),
+            f.plain,
+            Kind.BOOLEAN,
+            clearable=False,
+        )
+
+
+WHOLES = {
+    "legal_address": Whole("legal_address", ("address_line_1", "country_code"), READ_ONLY_PARTS),
+    "shipping_address": Whole("shipping_address", ("address_line_1", "country_code"), READ_ONLY_PARTS),
+    "vendor_info": Whole("vendor_info", ("vendor_type", "vendor_data")),
+    "metadata": Whole("metadata", open=True),
+}

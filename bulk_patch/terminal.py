@@ -1,0 +1,131 @@
+"""What a person at a terminal, or cron's mail, sees of a run: screens on stdout, question and bar on stderr."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from bulk_patch.drive import Driver
+from bulk_patch.find import LEDGER_FILE
+from bulk_patch.job import Job, output_root
+from bulk_patch.layout import duration_words
+from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.model import Counts, State
+from bulk_patch.observe import Progress, silence
+from bulk_patch.report import FAILURES, RunSummary, find_causes
+from bulk_patch.screens import Invocation, end_screen, last_lines, next_command, plan_screen
+
+
+def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
+    """Print; a terminal or pipe that is gone stops no run."""
+    out = stream or sys.stdout
+    try:
+        print(text.removesuffix("\n"), end=end, file=out, flush=True)
+    except (OSError, ValueError):
+        silence(out)
+
+
+def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool) -> None:
+    """Show how a run ended: its screen on stdout, the last lines, which cron mails, on stderr."""
+    folder = output_root(job.file, given=output) / job.name
+    with SqliteLedger.read(folder / LEDGER_FILE, job=job.name) as ledger:
+        run = ledger.run(summary.run)
+        causes = find_causes(ledger, run)
+    if not quiet:
+        say(end_screen(summary, run, folder=from_here(folder / run.id), causes=causes))
+    say(last_lines(summary), stream=sys.stderr)
+
+
+class Terminal:
+    """Watches a run for a person.
+
+    Args:
+        job: The job.
+        invocation: How the command was called.
+        output: The `output/` folder as it was named, if it was.
+        asks: Ask before sending.
+        quiet: Show no screens.
+        bar: Show the bar; None: on a terminal, log lines elsewhere.
+    """
+
+    def __init__(
+        self, job: Job, invocation: Invocation, *, output: Path | None, asks: bool, quiet: bool, bar: bool | None
+    ) -> None:
+        self._job = job
+        self._invocation = invocation
+        self._folder = output_root(job.file, given=output) / job.name
+        self._asks = asks
+        self._quiet = quiet
+        self._bar = bar
+        self._progress: Progress | None = None
+        self._read = 0
+        self._rate = job.limits.rate_per_s if not isinstance(job.limits.rate_per_s, str) else None
+
+    def planned(self, run: Run, counts: Counts) -> None:
+        """Show the plan."""
+        self.sent()
+        if not self._quiet:
+            say(plan_screen(run, counts, rate_per_s=self._rate, canary=self._job.guards.canary))
+
+    def agrees(self, run: Run, counts: Counts) -> bool:
+        """Ask on stderr, read the answer from stdin; only a plain yes is one."""
+        if not self._asks:
+            return True
+        to_send = counts.get(State.PENDING, 0) + counts.get(State.UNKNOWN, 0)
+        say(f"send {to_send:,} changes to {run.target}? [y/N] ", stream=sys.stderr, end="")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def reading(self, customers: int, requests: int) -> None:
+        """Say what a live baseline costs before it begins."""
+        if requests and not self._quiet:
+            at = f", {duration_words(requests / self._rate)}" if self._rate else ""
+            say(f"reading {customers:,} customers: {requests:,} requests{at}", stream=sys.stderr)
+        if requests:
+            self._progress, self._read = Progress(customers, enabled=self._bar, desc="reading"), 0
+
+    def read(self, customers: int) -> None:
+        """Move the bar of reading."""
+        self._read += customers
+        if self._progress is not None:
+            self._progress.update(self._read)
+
+    def sending(self, run: Run, rows: int) -> None:
+        """Open the bar."""
+        self._progress = Progress(rows, enabled=self._bar)
+
+    def progress(self, driver: Driver) -> None:
+        """Move the bar."""
+        if self._progress is not None:
+            pace, tally = driver.pace, driver.tally
+            self._progress.update(
+                tally.done,
+                ok=tally.ok,
+                refused=tally.refused,
+                throttled=pace.throttled,
+                limit_per_s=pace.rate_per_s,
+                paused_s=pace.paused_s,
+                note=pace.pause_reason if pace.paused_s else "",
+            )
+
+    def sent(self) -> None:
+        """Close the bar."""
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
+
+    def next_command(self, run: Run, counts: Counts, to_do: int) -> str:
+        """Return the exact command that goes on from here, also when it names the run and not the job file."""
+        prefix = self._invocation
+        if prefix.output is None and self._folder.parent != output_root(None):
+            prefix = replace(prefix, output=str(from_here(self._folder.parent)))
+        failures = from_here(self._folder / run.id / FAILURES)
+        return next_command(run, counts, to_do, prefix=prefix, failures=failures)
+
+
+def from_here(path: Path) -> Path:
+    """Return a path as seen from the current directory, where it lies below it."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

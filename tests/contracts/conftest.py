@@ -1,0 +1,32 @@
+"""Every kind of ledger goes through one suite."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.sqlite import SqliteLedger
+from tests.ledger_plans import JOB
+
+
+def open_sqlite(folder: Path) -> Ledger:
+    """Open the SQLite ledger of the test's job."""
+    return SqliteLedger.open(folder / JOB / "ledger.db", job=JOB)
+
+
+#: Kind -> how one is opened; a new kind of ledger adds a line here and nothing else.
+LEDGERS: dict[str, Callable[[Path], Ledger]] = {"sqlite": open_sqlite}
+
+
+@pytest.fixture(params=LEDGERS)
+def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Ledger]:
+    """Return what opens the ledger of the test's job, each time it is called."""
+    return lambda: LEDGERS[request.param](tmp_path)
+
+
+@pytest.fixture
+def ledger(open_ledger: Callable[[], Ledger]) -> Iterator[Ledger]:
+    """Return an open ledger."""
+    with open_ledger() as opened:
+        yield opened

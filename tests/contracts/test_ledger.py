@@ -1,0 +1,312 @@
+"""The contract of every ledger, on real storage: opening, runs, notes, reading."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from bulk_patch.errors import LedgerError, LockedError
+from bulk_patch.ledgers import Actor, Ledger, Run
+from bulk_patch.model import Outcome, State
+from tests.ledger_plans import (
+    ACTOR,
+    START,
+    TARGET,
+    claim_one,
+    claim_rows,
+    find_states,
+    make_customer,
+    make_row,
+    make_run,
+    record,
+    seal_plan,
+    start,
+)
+
+OpenLedger = Callable[[], Ledger]
+
+
+# --- opening
+
+
+def test_what_was_written_is_there_when_it_is_opened_again(open_ledger: OpenLedger) -> None:
+    with open_ledger() as ledger:
+        run_id = start(ledger)
+        claim_one(ledger, run_id)
+        record(ledger, run_id, 1, State.APPLIED)
+        before = list(ledger.rows(run_id)), ledger.counts(run_id), ledger.runs()
+    with open_ledger() as ledger:
+        assert (list(ledger.rows(run_id)), ledger.counts(run_id), ledger.runs()) == before
+
+
+def test_a_second_writer_is_locked_out_until_the_first_one_closes(open_ledger: OpenLedger) -> None:
+    with open_ledger(), pytest.raises(LockedError):
+        open_ledger()
+    open_ledger().close()
+
+
+def test_closing_twice_does_no_harm(open_ledger: OpenLedger) -> None:
+    ledger = open_ledger()
+    ledger.close()
+    ledger.close()
+
+
+# --- runs
+
+
+def test_every_fact_of_a_run_comes_back(ledger: Ledger) -> None:
+    run = make_run(
+        kind="undo",
+        reason="returned mail",
+        ticket="OPS-7",
+        input_path="/data/in.csv",
+        input_size=123,
+        input_mtime_ns=1_795_360_000_123_456_789,
+        baseline_sha256="3" * 64,
+        stopped_by="canary",
+        stop_reason="row 3 was rejected",
+        stop_hint="look at it",
+        waived=("drift",),
+        exit_code=5,
+        finished_at=START + 9,
+        stats={"requests": 17, "p99_ms": 12.5},
+    )
+    ledger.begin(run)
+    assert ledger.run(run.id) == run
+    assert all(getattr(run, fact.name) != fact.default for fact in fields(Run) if fact.name in {"kind", "waived"})
+
+
+def test_the_seal_adds_its_facts_to_the_run(ledger: Ledger) -> None:
+    run = make_run()
+    ledger.begin(run)
+    ledger.add(run.id, [make_row(2)])
+    facts: dict[str, Any] = {"input_rows": 4, "unchanged": 3, "plan_s": 2.5, "details": {"fields": {"email": 1}}}
+    plan_sha256 = ledger.seal(run.id, **facts, now=START + 1)
+    sealed = replace(run, **facts, state="sealed", sealed_at=START + 1, plan_sha256=plan_sha256)
+    assert ledger.run(run.id) == sealed
+
+
+def test_a_run_that_does_not_exist_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="no run 20261122-151203-ffff"):
+        ledger.run("20261122-151203-ffff")
+
+
+def test_a_run_is_found_by_its_whole_id_only(ledger: Ledger) -> None:
+    seal_plan(ledger, 1)
+    with pytest.raises(LedgerError):
+        ledger.run("20261122-151203")
+
+
+def test_an_id_is_given_to_one_run_only(ledger: Ledger) -> None:
+    seal_plan(ledger, 1)
+    with pytest.raises(LedgerError):
+        ledger.begin(make_run())
+    assert len(ledger.runs()) == 1
+
+
+def test_runs_come_newest_first_of_all_targets_or_of_one(ledger: Ledger) -> None:
+    for run_id, target in (("a", TARGET), ("b", "sandbox"), ("c", TARGET)):
+        seal_plan(ledger, 1, make_run(run_id, target=target))
+    assert [run.id for run in ledger.runs()] == ["c", "b", "a"]
+    assert [run.id for run in ledger.runs(TARGET)] == ["c", "a"]
+
+
+def test_an_open_run_is_sealed_and_has_something_to_do(ledger: Ledger) -> None:
+    assert ledger.open_run(TARGET) is None
+    run = make_run()
+    ledger.begin(run)
+    ledger.add(run.id, [make_row(1)])
+    assert ledger.open_run(TARGET) is None
+    ledger.seal(run.id, input_rows=1, unchanged=0, plan_s=0.0, details={}, now=START)
+    assert ledger.open_run(TARGET) == ledger.run(run.id)
+    assert ledger.open_run("sandbox") is None
+    ledger.start_session(run.id, ACTOR, START)
+    claim_one(ledger, run.id)
+    assert ledger.open_run(TARGET) == ledger.run(run.id)
+    record(ledger, run.id, 1, State.REJECTED)
+    assert ledger.open_run(TARGET) is None
+
+
+def test_the_newest_open_run_comes_first(ledger: Ledger) -> None:
+    for run_id in ("a", "b"):
+        seal_plan(ledger, 1, make_run(run_id))
+    found = ledger.open_run(TARGET)
+    assert found is not None
+    assert found.id == "b"
+
+
+def test_a_closed_run_is_not_open_and_its_pending_rows_are_never_sent(ledger: Ledger) -> None:
+    run_id = start(ledger)
+    claim_one(ledger, run_id)
+    record(ledger, run_id, 1, State.REJECTED)
+    ledger.close_run(run_id)
+    assert ledger.open_run(TARGET) is None
+    assert ledger.run(run_id).state == "closed"
+    assert find_states(ledger, run_id) == {1: State.REJECTED, 2: State.PENDING, 3: State.PENDING}
+    assert ledger.to_do(run_id) == 0
+    assert claim_rows(ledger, run_id) == []
+    assert ledger.request_retry(run_id, now=START) == 1
+    assert ledger.to_do(run_id) == 1
+    assert claim_rows(ledger, run_id) == [1]
+
+
+def test_only_a_sealed_run_can_be_closed(ledger: Ledger) -> None:
+    ledger.begin(make_run())
+    with pytest.raises(LedgerError):
+        ledger.close_run(make_run().id)
+
+
+def test_a_run_that_sent_nothing_is_discarded_without_a_trace(ledger: Ledger) -> None:
+    run_id = seal_plan(ledger, 30)
+    ledger.note(run_id, ACTOR, "stopped", {}, now=START)
+    ledger.discard(run_id)
+    assert ledger.runs() == []
+    again = seal_plan(ledger, 1)
+    assert [row.row for row in ledger.rows(again)] == [1]
+    assert [row.row for row in ledger.rows(again, customer_id=make_customer(2))] == []
+    assert ledger.notes(again) == []
+
+
+def test_a_run_that_sent_something_cannot_be_discarded(ledger: Ledger) -> None:
+    run_id = start(ledger)
+    assert not ledger.has_sent(run_id)
+    claim_one(ledger, run_id)
+    assert ledger.has_sent(run_id)
+    with pytest.raises(LedgerError):
+        ledger.discard(run_id)
+    assert len(list(ledger.rows(run_id))) == 3
+
+
+def test_the_first_claim_and_the_end_of_the_last_session_are_facts_of_the_run(ledger: Ledger) -> None:
+    run_id = start(ledger)
+    assert (ledger.run(run_id).started_at, ledger.run(run_id).finished_at) == (None, None)
+    claim_one(ledger, run_id, now=START + 20)
+    claim_one(ledger, run_id, now=START + 30)
+    ledger.end_session(run_id, now=START + 40, by_itself=False)
+    assert (ledger.run(run_id).started_at, ledger.run(run_id).finished_at) == (START + 20, START + 40)
+
+
+def test_facts_of_a_run_can_be_changed(ledger: Ledger) -> None:
+    run_id = seal_plan(ledger, 1)
+    changes: dict[str, Any] = {
+        "stopped_by": "canary",
+        "stop_reason": "row 1 was rejected",
+        "stop_hint": "look at it",
+        "waived": ("canary",),
+        "exit_code": 5,
+        "finished_at": START + 9,
+        "stats": {"requests": 3},
+        "input_size": 7,
+        "input_mtime_ns": 8,
+    }
+    sealed = ledger.run(run_id)
+    ledger.update(run_id, **changes)
+    assert ledger.run(run_id) == replace(sealed, **changes)
+    ledger.update(run_id, stopped_by="")
+    assert ledger.run(run_id) == replace(sealed, **changes | {"stopped_by": ""})
+
+
+@pytest.mark.parametrize("fact", ["plan_sha256", "secret", "state", "target", "details", "no_such_fact"])
+def test_facts_that_the_plan_fixes_cannot_be_changed(ledger: Ledger, fact: str) -> None:
+    run_id = seal_plan(ledger, 1)
+    with pytest.raises(TypeError):
+        ledger.update(run_id, **{fact: "x"})
+
+
+# --- notes, time, reading
+
+
+def test_notes_come_back_in_order_and_by_run(ledger: Ledger) -> None:
+    seal_plan(ledger, 1, make_run("a"))
+    seal_plan(ledger, 1, make_run("b"))
+    other = Actor("sam", "svc", "batch-1", 12)
+    ledger.note("a", ACTOR, "stopped", {"guard": "canary", "rows": [1, 2]}, now=START + 2)
+    ledger.note("b", ACTOR, "paused", {}, now=START + 1)
+    ledger.note("a", other, "continued", {"waived": "canary"}, now=START + 1)
+    assert ledger.notes("a") == [
+        (START + 2, ACTOR, "stopped", {"guard": "canary", "rows": [1, 2]}),
+        (START + 1, other, "continued", {"waived": "canary"}),
+    ]
+
+
+def test_the_latest_time_ever_written_is_kept(ledger: Ledger) -> None:
+    assert ledger.last_time() == 0.0
+    ledger.begin(make_run(created_at=10.0))
+    assert ledger.last_time() == 10.0
+    ledger.seal(make_run().id, input_rows=0, unchanged=0, plan_s=0.0, details={}, now=20.0)
+    assert ledger.last_time() == 20.0
+    run_id = seal_plan(ledger, 1, make_run("second"))
+    steps: list[Callable[[float], object]] = [
+        lambda now: ledger.start_session(run_id, ACTOR, now),
+        lambda now: ledger.claim(run_id, 1, now=now),
+        lambda now: ledger.record(run_id, [Outcome(1, State.REJECTED)], now=now),
+        lambda now: ledger.request_retry(run_id, now=now),
+        lambda now: ledger.end_session(run_id, now=now, by_itself=True),
+        lambda now: ledger.note(run_id, ACTOR, "stopped", {}, now=now),
+    ]
+    for later, step in enumerate(steps, 100):
+        step(START + later)
+        assert ledger.last_time() == START + later
+    ledger.note(run_id, ACTOR, "stopped", {}, now=START)
+    assert ledger.last_time() == START + 105
+
+
+def test_rows_can_be_chosen_by_state_and_by_customer(ledger: Ledger) -> None:
+    text = {"customer_id": "not-a-uuid"}
+    upper = {"customer_id": make_customer(1).upper()}
+    rows = [
+        make_row(1),
+        make_row(2),
+        make_row(3, state=State.INVALID, **text),
+        make_row(4, **text),
+        make_row(5, **upper),
+    ]
+    run_id = seal_plan(ledger, rows)
+    seal_plan(ledger, 2, make_run("other"))
+
+    def find(**how: Any) -> list[int]:
+        return [row.row for row in ledger.rows(run_id, **how)]
+
+    assert find() == [1, 2, 3, 4, 5]
+    assert find(states=[State.INVALID, State.APPLIED]) == [3]
+    assert find(states=[]) == []
+    assert find(customer_id=make_customer(1)) == [1]
+    assert find(customer_id=make_customer(1).upper()) == [5]
+    assert find(customer_id="not-a-uuid") == [3, 4]
+    assert find(customer_id="not-a-uuid", states=[State.PENDING]) == [4]
+    assert find(customer_id="nobody") == []
+
+
+def test_rows_are_streamed_in_order_while_the_run_goes_on(ledger: Ledger) -> None:
+    run_id = start(ledger, 2_500)
+    streamed: list[int] = []
+    for row in ledger.rows(run_id):
+        streamed.append(row.row)
+        if row.row % 500 == 0:
+            claim_rows(ledger, run_id, 500)
+    assert streamed == list(range(1, 2_501))
+    assert ledger.counts(run_id)[State.SENDING] == 2_500
+
+
+def test_rows_of_a_run_that_does_not_exist_are_refused_at_once(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError):
+        ledger.rows("none")
+
+
+def test_applied_bodies_are_those_that_reached_the_target_oldest_first(ledger: Ledger) -> None:
+    plans = {"a": (TARGET, b'{"n":1}'), "b": ("sandbox", b'{"n":2}'), "c": (TARGET, b'{"n":3}')}
+    for run_id, (target, body) in plans.items():
+        rows = [make_row(1, body=body), make_row(2, body=body), make_row(3, body=body)]
+        seal_plan(ledger, rows, make_run(run_id, target=target))
+        ledger.start_session(run_id, ACTOR, START)
+        claim_rows(ledger, run_id, 3)
+        outcomes = [Outcome(1, State.APPLIED), Outcome(2, State.REJECTED), Outcome(3, State.MISMATCH)]
+        ledger.record(run_id, outcomes, now=START)
+    found = list(ledger.applied_bodies(TARGET, [make_customer(3), make_customer(2), make_customer(1), "nobody"]))
+    assert found == [
+        (make_customer(3), b'{"n":1}'),
+        (make_customer(3), b'{"n":3}'),
+        (make_customer(1), b'{"n":1}'),
+        (make_customer(1), b'{"n":3}'),
+    ]

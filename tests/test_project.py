@@ -1,0 +1,121 @@
+"""Rules about the project itself: layout, sizes, public names, light imports, pins, documented commands."""
+
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+import bulk_patch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ALLOWED_AT_THE_TOP = {
+    *("bulk_patch", "jobs", "output", "sample_inputs", "tests"),
+    *("CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"),
+    *(".ci", ".github", ".gitignore", ".pre-commit-config.yaml"),
+}
+# What git, installing, testing, building and editors leave behind; .gitignore keeps it out of commits.
+LEFT_BY_TOOLS = (
+    *(".git", ".venv", ".env", ".idea", ".vscode", ".DS_Store", ".hypothesis", ".*_cache", "__pycache__"),
+    *(".coverage*", "coverage.xml", "htmlcov", "build", "dist", "*.egg-info"),
+)
+
+HEAVY = {"aiohttp", "numpy", "pandas", "pyarrow"}
+
+FIRST_RUN = (
+    "python3 -m venv .venv && .venv/bin/pip install -q -e . && "
+    ".venv/bin/bulk-patch run jobs/address_corrections.toml --sandbox --yes"
+)
+TEST_RUN = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest"
+
+
+def list_imports(program: str) -> tuple[str, set[str]]:
+    """Run a program in a new Python; return what it printed and the names of all modules it imported."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return done.stdout, {line.rpartition("|")[2].strip() for line in lines}
+
+
+def read_requirements(*lists: list[str]) -> set[str]:
+    """Return the normalised names of the packages that these requirements name."""
+    found = (re.match(r"[\w.-]+", requirement) for each in lists for requirement in each)
+    return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
+
+
+def test_the_top_holds_only_what_the_architecture_names() -> None:
+    names = {path.name for path in ROOT.iterdir()}
+    ours = {name for name in names if not any(fnmatch(name, pattern) for pattern in LEFT_BY_TOOLS)}
+    assert ours <= ALLOWED_AT_THE_TOP
+
+
+def test_no_file_of_the_package_is_over_400_lines() -> None:
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / "bulk_patch").rglob("*.py")
+    }
+    assert "bulk_patch/errors.py" in lengths
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    # As the installed script does it, so that the test needs no script on the path.
+    start = "import sys; from bulk_patch.cli import main; sys.argv = ['bulk-patch', '--help']; sys.exit(main())"
+    help_text, imported = list_imports(start)
+    assert "Usage:" in help_text
+    assert "bulk_patch.cli" in imported
+    assert {name.partition(".")[0] for name in imported} & HEAVY == set()
+
+
+def test_importing_the_package_loads_none_of_its_modules() -> None:
+    _, imported = list_imports("import bulk_patch")
+    assert {name for name in imported if name.startswith("bulk_patch")} == {"bulk_patch"}
+
+
+@pytest.mark.parametrize("name", bulk_patch.__all__)
+def test_a_public_name_can_be_imported(name: str) -> None:
+    assert getattr(bulk_patch, name) is not None
+
+
+def test_no_public_name_is_a_modules_name() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(bulk_patch.__path__)}
+    assert "errors" in modules
+    assert modules.isdisjoint(bulk_patch.__all__)
+
+
+def test_the_package_gives_its_types_to_its_users() -> None:
+    assert (ROOT / "bulk_patch" / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("command", [FIRST_RUN, TEST_RUN], ids=["run", "test"])
+@pytest.mark.parametrize("file", ["README.md", ".ci/run"])
+def test_the_documented_command_is_the_one_that_ci_runs(file: str, command: str) -> None:
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    assert any(command in line for line in lines)
+
+
+def test_every_dependency_is_pinned_for_ci_by_name_and_version_only() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8")
+    pins = [line for line in text.splitlines() if not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
+    needed = read_requirements(project["dependencies"], *project["optional-dependencies"].values())
+    assert needed - read_requirements(pins) == set()
+
+
+def test_ci_can_be_started_as_a_program() -> None:
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
