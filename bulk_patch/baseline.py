@@ -1,7 +1,7 @@
 """What desired values are compared with: nothing, a file, or the live customers. One class a kind."""
 
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from bulk_patch import source
 from bulk_patch.diff import Picture
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
 from bulk_patch.job import Input, Job
-from bulk_patch.model import Stop
+from bulk_patch.model import Act, Stop
 from bulk_patch.read import NOT_THE_API, Halt, Session, Unreadable
 from bulk_patch.targets import Target
 
@@ -56,7 +56,7 @@ class FileBaseline:
         assert path is not None  # the job model sees to it
         self.sha256 = source.sha256_of(path)
         self.taken_at = datetime.fromtimestamp(source.fingerprint(path)[1] / 1e9, tz=UTC).timestamp()
-        self._frame = _load(path, job.input.id, target.id_pattern)
+        self._frame = _load(path, job.input.id, target)
 
     def reads(self, customers: int) -> int:
         """Return 0."""
@@ -94,6 +94,9 @@ class LiveBaseline:
             records = await self._session.read_many(wanted)
         except Unreadable as failure:
             verdict = failure.verdict
+            if verdict.status == 403 and verdict.act is Act.REJECTED:  # in the API's own words
+                hint = "the token lacks a permission, or belongs to another workspace"
+                raise CredentialError(f"the live baseline may not be read: {verdict.reason}", hint) from None
             if verdict.status == 404 or verdict.kind in NOT_THE_API:
                 what = "404" if verdict.status == 404 else f"a page that is not the API's ({verdict.reason})"
                 hint = "check target.base_url and target.resource; nothing was sent"
@@ -113,20 +116,26 @@ def as_error(stop: Stop) -> BulkPatchError:
     return kinds[stop.exit_code](stop.reason, stop.hint)
 
 
-def _load(path: Path, input_id: str, id_pattern: re.Pattern[str]) -> pd.DataFrame:
-    """Read a baseline file as text, indexed by id."""
-    failure: InputError | None = None
-    for id_column in dict.fromkeys(("id", input_id)):
+def _load(path: Path, input_id: str, target: Target) -> pd.DataFrame:
+    """Read a baseline file as text, indexed by id; what is no field of the target may be of any type."""
+    header = source.read_header(path)
+    failure = InputError(f"{path.name} has no column 'id' or {input_id!r}", "a baseline names the customer of each row")
+    for id_column in dict.fromkeys(name for name in (input_id, "id") if name in header):
+        foreign = {name: "" for name in header if name != id_column and target.field(name) is None}
+        settings = Input(path=path, id=id_column, rename=foreign)
         try:
-            found = source.scan(Input(path=path, id=id_column), knows=lambda name: True, id_pattern=id_pattern)
+            found = source.scan(settings, knows=lambda name: True, id_pattern=target.id_pattern)
         except InputError as error:
-            failure = failure or error
+            failure = error
             continue
         if found.repeated_ids:
             hint = "a baseline holds every customer once: take the repeated ones out"
             raise InputError(f"{path.name}: {len(found.repeated_ids)} ids occur more than once", hint)
-        frame = pd.concat(list(source.frames(found)), ignore_index=True)
-        frame.index = pd.Index(frame[id_column].fillna("").str.lower(), name="id")
+        # An object is compared by its dotted columns; one in a single cell has no spelling to rely on.
+        columns = tuple(name for name in found.columns if target.whole(name) is None)
+        frames = list(source.frames(replace(found, columns=columns)))
+        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns), dtype="str")
+        frame = frame[frame[id_column].fillna("") != ""]
+        frame.index = pd.Index(frame[id_column].str.lower(), name="id")
         return frame.drop(columns=id_column)
-    assert failure is not None
     raise InputError(f"baseline file: {failure.message}", failure.hint)

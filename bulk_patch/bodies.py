@@ -1,7 +1,7 @@
 """From a changed row to the bytes that will be sent, and what was there before. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,17 @@ class Change:
 
 
 def build(
-    compared: Compared, wanted: Wanted, picture: Picture | None, target: Target
+    compared: Compared, wanted: Wanted, picture: Picture | None, target: Target, *, watch: Collection[str] = ()
 ) -> Iterator[Change | tuple[int, Problem]]:
-    """Yield each row of a comparison as a change, or with the problem that keeps it from being one."""
+    """Yield each row of a comparison as a change, or with the problem that keeps it from being one.
+
+    Args:
+        compared: What changes.
+        wanted: The chunk it comes from.
+        picture: What the baseline knows.
+        target: Knows fields and objects.
+        watch: Fields that are not changed but whose values a guard compares: kept in the before-image.
+    """
     names = list(wanted.values.columns)
     values = wanted.values.loc[compared.changed.index]
     olds: Iterator[Mapping[str, str] | None]
@@ -43,7 +51,9 @@ def build(
         changed_fields(compared), values.to_numpy(), olds, compared.known, strict=True
     ):
         given = _texts(names, cells)
-        yield _change(row, str(wanted.ids[row]), changed, given, _Before(old if known else None, picture, target))
+        before = _Before(old if known else None, picture, target)
+        image: dict[str, Any] = {name: before.texts[name] for name in watch if name in before.texts}
+        yield _change(row, str(wanted.ids[row]), changed, given, before, image)
 
 
 def _texts(names: Sequence[str], cells: Iterable[Any]) -> dict[str, str]:
@@ -80,11 +90,15 @@ class _Before:
 
 
 def _change(
-    row: int, customer_id: str, changed: list[str], given: Mapping[str, str], before: _Before
+    row: int,
+    customer_id: str,
+    changed: list[str],
+    given: Mapping[str, str],
+    before: _Before,
+    image: dict[str, Any],
 ) -> Change | tuple[int, Problem]:
     target = before._target
     body: dict[str, Any] = {}
-    image: dict[str, Any] = {}
     completed = False
     for top in dict.fromkeys(name.partition(".")[0] for name in changed):
         whole = target.whole(top)
@@ -95,19 +109,21 @@ def _change(
                 old = before.texts.get(top)
                 image[top] = _typed(field, old) if old else None
             continue
+        if whole.open and not before.knows(top):  # what else is in it would be lost
+            return row, Problem(top, "is not known", _completion_hint(top, before=before))
         was = before.whole(whole)
         parts = {name: text for name, text in given.items() if name.startswith(top + ".")}
         made = json.loads(json.dumps(was)) if was else {}
         for name, text in parts.items():
             _put(made, whole, _field(target, name), text)
         if lacking := [part for part in whole.required if not made.get(part)]:
-            return row, Problem(top, f"lacks {', '.join(lacking)}", _completion_hint(top, lacking, before))
+            return row, Problem(top, f"lacks {', '.join(lacking)}", _completion_hint(top, lacking, before=before))
         body[top] = made
-        completed = completed or any(f"{top}.{part}" not in parts for part in made)
+        completed = completed or whole.open or any(f"{top}.{part}" not in parts for part in made)
         if before.knows(top):
             image[top] = was
     if lacks := target.needs({name: given[name] for name in changed}):
-        return row, Problem(changed[0].partition(".")[0], "cannot change alone", lacks)
+        return row, Problem("row", "is not complete", lacks)
     return Change(
         row=row,
         customer_id=customer_id,
@@ -120,13 +136,12 @@ def _change(
     )
 
 
-def _completion_hint(top: str, lacking: list[str], before: _Before) -> str:
+def _completion_hint(top: str, lacking: Sequence[str] = (), *, before: _Before) -> str:
     parts = " and ".join(f"{top}.{part}" for part in lacking)
     if before.knows(top):
         return f"the customer has no {top} yet, and the API takes it only as a whole: give {parts} too"
-    return (
-        f"the API takes {top} only as a whole, and the baseline does not have it: give {parts}, or use a live baseline"
-    )
+    ways = f"give {parts}, or use a live baseline" if lacking else "use a live baseline"
+    return f"the API takes {top} only as a whole, and the baseline does not have it: {ways}"
 
 
 def _move(field: Field, new: str, before: _Before) -> tuple[str, str | None, str]:
@@ -142,9 +157,10 @@ def _field(target: Target, name: str) -> Field:
 
 
 def _typed(field: Field, text: str) -> Any:
-    if text and field.kind is Kind.BOOLEAN:
-        return text == "true"
-    if text and field.kind is Kind.INTEGER:
+    """Return the JSON value of a text; what a baseline file has in another spelling than the API stays text."""
+    if field.kind is Kind.BOOLEAN:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if field.kind is Kind.INTEGER and text.isdecimal():
         return int(text)
     return text
 

@@ -174,8 +174,9 @@ def status(common: Common, run_name: str | None) -> None:
             job_file = run_name if run_name.endswith(".toml") else str(one.details.get("job_file", ""))
             prefix = Invocation(job_file, sandbox, None if common.output is None else str(common.output))
             failures = from_here(found.run_folder / "failures.csv")
-            command = next_command(one, counts, to_do, prefix=prefix, failures=failures)
-            summary = summarise(ledger, one, running=holder is not None and bool(to_do), next_command=command)
+            running = holder is not None and bool(to_do)
+            command = "" if running else next_command(one, counts, to_do, prefix=prefix, failures=failures)
+            summary = summarise(ledger, one, running=running, next_command=command)
             say(status_screen(summary, one, counts, to_do=to_do, holder=holder))
 
 
@@ -362,7 +363,7 @@ def _end(summary: "RunSummary", job: "Job", common: Common, *, code: int | None 
 def _asks(*, sandbox: bool, yes: bool) -> bool:
     if sandbox or yes:
         return False
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed before we started
         raise UsageError("there is no terminal to ask on before sending", "add --yes, or rehearse with --sandbox")
     return True
 

@@ -62,6 +62,7 @@ class Repeat:
     state: State  # pending: this one stands for all
     reason: str = ""
     hint: str = ""
+    stand_in: int = 0  # the row, always an earlier one, that carries the same change; 0: none has to
 
 
 # --- wanted
@@ -144,7 +145,8 @@ def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
         others = [row for row in rows if row != stands]
         if same_change.loc[rows].nunique() == 1 or last_wins:
             word = "the same change as row" if not last_wins else "overruled by row"
-            decided |= {row: Repeat(State.DUPLICATE, f"{word} {stands}") for row in others}
+            stand_in = 0 if last_wins else stands
+            decided |= {row: Repeat(State.DUPLICATE, f"{word} {stands}", stand_in=stand_in) for row in others}
             decided[stands] = Repeat(State.PENDING)
         else:
             hint = 'keep one of them, or set input.duplicates = "last"'

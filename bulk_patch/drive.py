@@ -5,15 +5,17 @@ that a kill leaves few of them ambiguous), and an outcome counts for nothing bef
 """
 
 import asyncio
+import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from bulk_patch.engines import Engine
 from bulk_patch.errors import Exit
-from bulk_patch.guards import FailureGuard, check_canary
+from bulk_patch.guards import RunGuards
 from bulk_patch.job import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import First, Outcome, Patch, State, Stop
@@ -120,16 +122,15 @@ class Driver:
         self._in_thread = in_thread
         self._engine = engine
         self._session = session
-        self._canary = canary
         self._limit = limit
         self._only_requested = only_requested
         self._only_rows = deque(only_rows) if only_rows is not None else None
         self._clock_went_back = clock_went_back
         self._watch = watch
-        self._failures = FailureGuard(job.guards.max_failures)
+        self._guards = RunGuards(job.guards, canary=canary)
         self._out = 0  # handed out and not yet recorded
         self._recorded = asyncio.Event()
-        self._canary_done = 0
+        self._befores: dict[int, dict[str, str]] = {}  # watched fields of the rows that are out
         self._saved_at = 0.0
         self.stats = stats
         self.pace = session.pace
@@ -141,22 +142,34 @@ class Driver:
         begun = time.monotonic()
         requests, throttled = self.stats.requests - self.pace.permits, self.stats.throttled - self.pace.throttled
         before_s = self.stats.send_s
-        async for outcomes in self._engine.run(self._batches()):
-            await self._in_thread(self._ledger.record, self._run.id, outcomes, now=time.time())
-            for outcome in outcomes:
-                self._note(outcome)
-            self._out -= len(outcomes)
-            self._recorded.set()
+
+        def measure() -> None:
             self.stats.requests = requests + self.pace.permits
             self.stats.throttled = throttled + self.pace.throttled
             self.stats.send_s = before_s + time.monotonic() - begun
-            self._watch(self)
-            await self._save()
+
+        async with aclosing(self._engine.run(self._batches())) as lists:
+            try:
+                async for outcomes in lists:
+                    await self._in_thread(self._ledger.record, self._run.id, outcomes, now=time.time())
+                    for outcome in outcomes:
+                        self._note(outcome)
+                    self._out -= len(outcomes)
+                    self._recorded.set()
+                    measure()
+                    self._watch(self)
+                    await self._save()
+            except BaseException:
+                self._session.stop()  # nothing is sent that cannot be recorded
+                raise
+        measure()  # drift checks may have read since the last outcome
         await self._save(now=True)
         return self.ended
 
     def stop(self, stop: Stop, *, stopped_by: str = "") -> None:
-        """Hand nothing out any more, finish what is out for up to 30 s."""
+        """Hand nothing out any more, finish what is out for up to 30 s; of rows that say the same, one counts."""
+        if any(stop.exit_code is its.exit_code for its in self.ended.stops):
+            return
         self.ended.stops.append(stop)
         if stopped_by and not self.ended.stopped_by:
             self.ended.stopped_by = stopped_by
@@ -187,22 +200,16 @@ class Driver:
             self.tally.done += 1
             self.tally.ok += outcome.state is State.APPLIED
             self.tally.refused += outcome.state in (State.REJECTED, State.MISMATCH)
-        if outcome.stop is not None and not self._session.stopping.is_set():
-            is_for_people = outcome.stop.exit_code is Exit.STOPPED
-            self.stop(outcome.stop, stopped_by="integrity" if is_for_people else "")
-        if self._canary_done < self._canary and not self._session.stopping.is_set():
-            stop = check_canary(outcome, number=self._canary_done + 1, of=self._job.guards.canary)
-            self._canary_done += outcome.state is State.APPLIED
-            if stop is not None:
-                self.stop(stop, stopped_by="canary" if stop.exit_code is Exit.STOPPED else "")
-        if (stop := self._failures.note(outcome)) is not None and not self._session.stopping.is_set():
-            self.stop(stop, stopped_by="max_failures")
+        if outcome.stop is not None:
+            self.stop(outcome.stop, stopped_by="integrity" if outcome.stop.exit_code is Exit.STOPPED else "")
+        for guard, stop in self._guards.note(outcome, self._befores.pop(outcome.row, {})):
+            self.stop(stop, stopped_by=guard)
 
     # --- handing out
 
     async def _batches(self) -> AsyncIterator[list[Patch]]:
         while not self._session.stopping.is_set():
-            in_canary = self._canary_done < self._canary
+            in_canary = self._guards.in_canary
             n = 1 - self._out if in_canary else self._room()
             if self._limit is not None:
                 n = min(n, self._limit - self.tally.handed_out)
@@ -238,7 +245,7 @@ class Driver:
         rows: list[int] | None = None
         if self._only_rows is not None:
             rows = [self._only_rows.popleft() for _ in range(min(n, len(self._only_rows)))]
-        may_recheck = self._job.guards.drift == "auto" and self._run.details.get("recheck")
+        may_recheck = self._job.guards.drift == "auto" and bool(self._run.details.get("recheck"))
         if rows is None and (stale or may_recheck):
             try:
                 rows = await self._without_drift(n, stale=stale)
@@ -249,10 +256,14 @@ class Driver:
             return []
         claim = self._ledger.claim
         claimed = await self._in_thread(claim, self._run.id, n, now=now, only_requested=self._only_requested, rows=rows)
+        if watch := self._job.guards.watch:
+            for patch in claimed:
+                before = json.loads(patch.before) if patch.before is not None else {}
+                self._befores[patch.row] = {name: str(before[name]) for name in watch if name in before}
         return [
             replace(
                 patch,
-                first=first_step(patch, now=now, stale=stale, clock_went_back=self._clock_went_back),
+                first=first_step(patch, now=now, stale=stale or may_recheck, clock_went_back=self._clock_went_back),
                 canary=canary,
                 read_back=patch.read_back or canary,
             )

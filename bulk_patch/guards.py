@@ -1,7 +1,7 @@
 """What stops a run before it does harm: pure decisions over counts and outcomes."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from bulk_patch.errors import Exit
 from bulk_patch.job import Guards, share_of
@@ -79,3 +79,73 @@ def check_canary(outcome: Outcome, *, number: int, of: int) -> Stop | None:
         f"canary: row {outcome.row}, number {number} of the first {of}, ended {outcome.state}: {outcome.reason}{names}"
     )
     return Stop(Exit.STOPPED, reason, "look at that row first: show it, and read the customer in the API")
+
+
+class WatchGuard:
+    """Trips when customers leave a state that they should keep: `guards.watch`.
+
+    A mass edit can trigger reviews that freeze live customers. A row counts when its value was in the list (not known:
+    taken as in) and the answer's is not.
+
+    Args:
+        watch: Field to the values that are fine.
+    """
+
+    def __init__(self, watch: Mapping[str, list[str]]) -> None:
+        self._watch = watch
+        self._recent: deque[tuple[int, bool]] = deque(maxlen=WINDOW)
+
+    def note(self, outcome: Outcome, before: Mapping[str, str], *, in_canary: bool) -> Stop | None:
+        """Count one outcome; return the stop that it makes due.
+
+        Args:
+            outcome: With the watched fields as the last answer showed them.
+            before: The watched fields as they were, as far as known.
+            in_canary: One row is enough then.
+        """
+        if not self._watch:
+            return None
+        left = [
+            name
+            for name, fine in self._watch.items()
+            if name in outcome.watched and outcome.watched[name] not in fine and before.get(name, fine[0]) in fine
+        ]
+        self._recent.append((outcome.row, bool(left)))
+        rows = [str(row) for row, its in self._recent if its]
+        if not left or len(rows) < (1 if in_canary else AT_LEAST):
+            return None
+        reason = f"guard watch: {', '.join(left)} left the values to be kept, rows {', '.join(rows)}"
+        return Stop(Exit.STOPPED, reason, "look at these customers in the API before any more are changed")
+
+
+class RunGuards:
+    """All guards of a run that is being sent.
+
+    Args:
+        guards: The job's.
+        canary: How many of the first rows still have to be sent one by one.
+    """
+
+    def __init__(self, guards: Guards, *, canary: int) -> None:
+        self._of = guards.canary
+        self._left = canary
+        self._failures = FailureGuard(guards.max_failures)
+        self._watch = WatchGuard(guards.watch)
+
+    @property
+    def in_canary(self) -> bool:
+        """Tell whether the next row goes alone."""
+        return self._left > 0
+
+    def note(self, outcome: Outcome, before: Mapping[str, str]) -> Iterator[tuple[str, Stop]]:
+        """Count one recorded outcome; yield each guard that it trips, with its stop. An outage has no guard's name."""
+        in_canary = self.in_canary
+        if in_canary:
+            stop = check_canary(outcome, number=self._of - self._left + 1, of=self._of)
+            self._left -= outcome.state is State.APPLIED
+            if stop is not None:
+                yield ("canary" if stop.exit_code is Exit.STOPPED else ""), stop
+        if (stop := self._failures.note(outcome)) is not None:
+            yield "max_failures", stop
+        if (stop := self._watch.note(outcome, before, in_canary=in_canary)) is not None:
+            yield "watch", stop

@@ -32,7 +32,7 @@ from bulk_patch.pace import Pace
 from bulk_patch.plan import scan_input, write_plan
 from bulk_patch.private_files import make_private_folder
 from bulk_patch.read import Session
-from bulk_patch.report import RunSummary, exit_code_of, write_reports
+from bulk_patch.report import RunSummary, exit_code_of, is_reported, write_reports
 from bulk_patch.send import Sender
 from bulk_patch.signals import draining
 from bulk_patch.stats import Stats
@@ -175,6 +175,7 @@ class House:
     async def plan(self) -> Run:
         """Plan the input as a new run, and let the watcher see it."""
         job, order = self.job, self.order
+        self.task = asyncio.current_task()  # a signal cancels a plan; it drains what is being sent
         found = scan_input(job, self.target)
         baseline: Baseline = registry.find("baseline", job.baseline.kind)(job, self.target, self.session)
         now = time.time()
@@ -259,6 +260,7 @@ class House:
 
     async def _drive(self, run: Run, *, only_requested: bool = False, only_rows: Sequence[int] | None = None) -> Ended:
         ledger, job, session = self.ledger, self.job, self.session
+        self.task = None
         assert session is not None  # whoever sends opened one
         self._log_to(run.id)
         now = time.time()
@@ -271,7 +273,9 @@ class House:
         stats.limit_per_s = None if isinstance(job.limits.rate_per_s, str) else float(job.limits.rate_per_s)
         waived = "canary" in run.waived or only_requested or only_rows is not None
         canary = 0 if waived else max(0, job.guards.canary - counts.get(State.APPLIED, 0))
-        engine = registry.find("engine", job.engine.kind)(Sender(session).send, concurrency=job.limits.concurrency)
+        engine = registry.find("engine", job.engine.kind)(
+            Sender(session, watch=tuple(job.guards.watch)).send, concurrency=job.limits.concurrency
+        )
         self.driver = Driver(
             job,
             run,
@@ -345,6 +349,12 @@ class House:
         summary = write_reports(self.ledger, run, self.folder / run.id, next_command=command)
         log.info("reported", run=run.id, state=summary.state, counts=_plain(counts), exit_code=int(code))
         return summary
+
+    def catch_up(self, run: Run | None) -> None:
+        """Write the files of a run whose last process was killed when all was recorded, but not yet reported."""
+        if run is not None and not is_reported(self.ledger, run, self.folder / run.id):
+            self._log_to(run.id)
+            self.report(run, self.exit_code(run))
 
     def note(self, run: Run, action: str, **detail: Any) -> None:
         """Keep a fact of the run for the auditor."""

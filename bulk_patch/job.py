@@ -119,7 +119,7 @@ class Limits(Section):
 
     rate_per_s: float | int | Literal["unlimited"] = 20
     concurrency: int = Field(default=16, ge=1, le=1000)
-    timeout_s: float = Field(default=75, gt=0, strict=False)
+    timeout_s: float = Field(default=75, gt=0, allow_inf_nan=False, strict=False)
 
     @field_validator("rate_per_s")
     @classmethod
@@ -153,9 +153,9 @@ class Guards(Section):
 
     @field_validator("watch")
     @classmethod
-    def _watch_comes_later(cls, watch: dict[str, list[str]]) -> dict[str, list[str]]:
-        if watch:
-            raise ValueError("is not built yet; leave it out")
+    def _watch_lists_values(cls, watch: dict[str, list[str]]) -> dict[str, list[str]]:
+        if empty := [name for name, fine in watch.items() if not fine]:
+            raise ValueError(f"lists no value for {empty[0]}: name those that customers should keep")
         return watch
 
     @field_validator("approval")
@@ -218,7 +218,7 @@ class Job(Section):
     engine: EngineSettings = EngineSettings()
     sandbox: SandboxSettings = SandboxSettings()
     file: Path = Field(exclude=True, strict=False)  # the job file itself
-    overrides: tuple[str, ...] = Field(default=(), exclude=True)  # --set KEY=VALUE, as given
+    overrides: tuple[str, ...] = Field(default=(), exclude=True, repr=False)  # --set, as given; paths absolute
     sandbox_token: str | None = Field(default=None, exclude=True, repr=False)  # the target is a rehearsal server
 
     @model_validator(mode="after")
@@ -280,10 +280,8 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     # The file alone first: an override must not hide a fault of the file.
     job = _validate(settings, file)
     if overrides:
-        changes: dict[str, Any] = {}
-        for override in overrides:
-            _apply_override(settings, changes, override)
-        job = _validate(settings, file).model_copy(update={"overrides": tuple(overrides)})
+        applied = tuple(_apply_override(settings, override) for override in overrides)
+        job = _validate(settings, file).model_copy(update={"overrides": applied})
     return job
 
 
@@ -327,7 +325,8 @@ def _absolute_paths(settings: dict[str, Any], folder: Path) -> None:
             table[key] = os.path.normpath(folder / Path(table[key]).expanduser())
 
 
-def _apply_override(settings: dict[str, Any], changes: dict[str, Any], override: str) -> None:
+def _apply_override(settings: dict[str, Any], override: str) -> str:
+    """Apply one override; return it so that it means the same from any current directory."""
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
@@ -345,10 +344,13 @@ def _apply_override(settings: dict[str, Any], changes: dict[str, Any], override:
             raise JobError(
                 f"--set {name}: {key} is a setting, not a table", "dotted names follow the job file's tables"
             )
-    if tuple(keys) in _PATHS and isinstance(value, str):
-        value = os.path.abspath(os.path.expanduser(value))
     table[keys[-1]] = value
-    changes[name] = value
+    if isinstance(value, str) and tuple(keys) in _PATHS:
+        table[keys[-1]] = os.path.abspath(os.path.expanduser(value))
+        return f"{name}={table[keys[-1]]}"
+    if isinstance(value, dict):
+        _absolute_paths({keys[0]: value}, Path.cwd())
+    return override
 
 
 def _validate(settings: Mapping[str, Any], file: Path) -> Job:

@@ -12,7 +12,7 @@ import asyncio
 import math
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -74,9 +74,11 @@ class Pace:
         self._held = 0
         self._closed = False
         self._woken = asyncio.Event()
-        self._throttles_in_a_row = 0
+        self._refused_rounds = 0  # since the last success
         self._ceiling = self._limit  # the lowest rate that was refused lately
+        self._floor = min(FLOOR_PER_S, self._limit)
         self._changed_at = clock()  # of the rate
+        self._halved_at = -math.inf
         self._recent: deque[float] = deque(maxlen=64)  # permits, to know the rate where there is no limit
         self._outage = Outage()
         self.permits = 0
@@ -113,29 +115,43 @@ class Pace:
             Closed: When the run stops meanwhile: nothing was sent.
         """
         if probe:
-            await self._until_free(probe=True)
+            await self._until_free(heeds_hold=False)
             return self._grant()
         async with self._turn:  # first come, first served
             await self._until_free()
             return self._grant()
 
+    async def retake(self) -> None:
+        """Take another turn for a request whose permit went stale before a byte of it left: connecting took long.
+
+        It stays one request, and passes by `hold` and the outage brake: it may be the very probe that these wait for.
+
+        Raises:
+            Closed: When the run stops meanwhile: nothing was sent.
+        """
+        await self._until_free(heeds_hold=False, heeds_brake=False)
+        self._reserve(self._clock())
+
     def _grant(self) -> float:
         now = self._clock()
+        self._reserve(now)
+        self._recent.append(now)
+        self.permits += 1
+        self._outage.sent(now)
+        return now
+
+    def _reserve(self, now: float) -> None:
         self._grow(now)
         if self._rate < math.inf:
             self._next_at = max(self._next_at, now - LATE_S) + 1 / self._rate
-        self._recent.append(now)
-        self.permits += 1
-        self._outage.sent()
-        return now
 
-    async def _until_free(self, *, probe: bool = False) -> None:
+    async def _until_free(self, *, heeds_hold: bool = True, heeds_brake: bool = True) -> None:
         while not self._closed:
-            if (self._held and not probe) or self._outage.probing:
+            if (heeds_hold and self._held) or (heeds_brake and self._outage.probing):
                 self._woken.clear()
                 await self._woken.wait()
                 continue
-            due_at = max(self._paused_until, self._outage.probe_at)
+            due_at = max(self._paused_until, self._outage.probe_at if heeds_brake else -math.inf)
             if self._rate < math.inf:
                 due_at = max(due_at, self._next_at)
             wait_s = due_at - self._clock()
@@ -157,18 +173,23 @@ class Pace:
 
     def succeeded(self) -> None:
         """Note an answer of the API itself: it is there."""
-        self._throttles_in_a_row = 0
+        self._refused_rounds = 0
         self._outage.succeeded(self._clock())
         self._woken.set()
 
-    def failed(self, row: int) -> None:
-        """Note an answer of the outage kind: 5xx, no answer, unreachable."""
-        self._outage.failed(row, self._clock(), self._longest_s, self._draw)
+    def failed(self, row: int, sent_at: float) -> None:
+        """Note an answer of the outage kind: 5xx, no answer, unreachable.
+
+        Args:
+            row: Whose request it was.
+            sent_at: When it got its permit.
+        """
+        self._outage.failed(row, sent_at, self._clock(), self._longest_s, self._draw)
         self._woken.set()
 
-    def passed(self) -> None:
+    def passed(self, sent_at: float) -> None:
         """Note a request that ended without saying anything about an outage: 429, a foreign page, a cancel."""
-        self._outage.ended()
+        self._outage.ended(sent_at)
         self._woken.set()
 
     def throttle(self, sent_at: float, asked_s: float | None) -> float:
@@ -185,14 +206,14 @@ class Pace:
         """
         now = self._clock()
         self.throttled += 1
-        if sent_at >= self._changed_at or self._throttles_in_a_row == 0:
+        if sent_at > self._halved_at:
             refused = self._rate if self._rate < math.inf else self._measured(now)
-            self._ceiling = max(FLOOR_PER_S, refused)
-            self._rate = max(FLOOR_PER_S, refused / 2)
-            self._changed_at = now
-        self._throttles_in_a_row += 1
+            self._ceiling = max(self._floor, refused)
+            self._rate = max(self._floor, refused / 2)
+            self._changed_at = self._halved_at = now
+            self._refused_rounds += 1
         # Jitter is only ever added to what was asked, never taken from it.
-        own_s = backoff_s(self._throttles_in_a_row - 1, self._longest_s, self._draw)
+        own_s = backoff_s(max(0, self._refused_rounds - 1), self._longest_s, self._draw)
         pause_s = max(asked_s or 0.0, own_s)
         self.pause(pause_s, "rate limited")
         return pause_s
@@ -228,7 +249,7 @@ class Pace:
         step = (0.005 if near else 0.05) * goal * (now - self._changed_at)
         self._rate = min(self._limit, self._rate + min(step, goal * 0.1))
         if not near:
-            self._rate = min(self._rate, max(0.9 * self._ceiling, FLOOR_PER_S))
+            self._rate = min(self._rate, max(0.9 * self._ceiling, self._floor))
         self._changed_at = now
 
 
@@ -236,56 +257,83 @@ class Outage:
     """The brake for an API that is down: pure, fed with what happened.
 
     It is drawn by ten failures in a row, or by ten that are half of the answers in 30 s, from at least three rows.
-    While it holds, one waiting row at a time probes, with growing pauses; the first success releases it.
+    While it holds, one waiting row at a time probes, with growing pauses; the first success releases it. A request is
+    known by the time of its permit: what was out before the brake was drawn is no probe.
     """
 
     def __init__(self) -> None:
         self.drawn = False
-        self.probing = False
         self.probe_at = -math.inf
+        self._probe: float | None = None  # permit of the probe that is out
+        self._probes = 0  # that failed
         self._since: float | None = None  # first failure after the last success
         self._in_a_row = 0
-        self._recent: deque[tuple[float, int | None]] = deque(maxlen=1000)  # when, row of a failure or None
-        self._probes = 0
+        self._rows_in_a_row: set[int] = set()
+        self._recent: deque[tuple[float, int | None]] = deque()  # when, row of a failure or None
+        self._failing: Counter[int] = Counter()  # failures in `_recent` by row
 
-    def sent(self) -> None:
+    @property
+    def probing(self) -> bool:
+        """Tell whether a probe is out."""
+        return self._probe is not None
+
+    def sent(self, now: float) -> None:
         """Note that a request goes out; while the brake holds it is the probe."""
-        self.probing = self.drawn
+        if self.drawn:
+            self._probe = now
 
-    def ended(self) -> None:
+    def ended(self, sent_at: float) -> None:
         """Note that a request ended without saying anything about an outage."""
-        self.probing = False
+        if sent_at == self._probe:
+            self._probe = None
 
     def succeeded(self, now: float) -> None:
         """Note a success."""
         if self.drawn:
             self._recent.clear()
-        self._recent.append((now, None))
-        self.drawn, self.probing, self.probe_at = False, False, -math.inf
-        self._since, self._in_a_row, self._probes = None, 0, 0
+            self._failing.clear()
+        self._remember(now, None)
+        self.drawn, self.probe_at, self._probe, self._probes = False, -math.inf, None, 0
+        self._since, self._in_a_row = None, 0
+        self._rows_in_a_row.clear()
 
-    def failed(self, row: int, now: float, longest_s: float, draw: Callable[[], float]) -> None:
+    def failed(self, row: int, sent_at: float, now: float, longest_s: float, draw: Callable[[], float]) -> None:
         """Note a failure of a row."""
-        self.probing = False
         self._since = now if self._since is None else self._since
         self._in_a_row += 1
-        self._recent.append((now, row))
-        while self._recent[0][0] < now - OUTAGE_WINDOW_S:
-            self._recent.popleft()
-        self.drawn = self.drawn or self._is_one()
-        if self.drawn:
-            self.probe_at = now + max(1.0, backoff_s(self._probes, longest_s, draw))
+        if len(self._rows_in_a_row) < OUTAGE_ROWS:
+            self._rows_in_a_row.add(row)
+        self._remember(now, row)
+        was_probe = sent_at == self._probe
+        if was_probe:
+            self._probe = None
             self._probes += 1
-
-    def _is_one(self) -> bool:
-        rows = [row for _, row in self._recent if row is not None]
-        in_a_row = rows[-self._in_a_row :] if self._in_a_row >= OUTAGE_FAILURES else []
-        in_window = rows if len(rows) >= OUTAGE_FAILURES and 2 * len(rows) >= len(self._recent) else []
-        return len(set(in_a_row)) >= OUTAGE_ROWS or len(set(in_window)) >= OUTAGE_ROWS
+        is_new = not self.drawn and self._is_one()
+        if is_new or was_probe:
+            self.drawn = True
+            self.probe_at = now + max(1.0, backoff_s(self._probes, longest_s, draw))
 
     def lasting_s(self, now: float) -> float:
         """Return how long nothing has succeeded, seconds; 0 while the brake is not drawn."""
         return now - self._since if self.drawn and self._since is not None else 0.0
+
+    def _remember(self, now: float, row: int | None) -> None:
+        self._recent.append((now, row))
+        if row is not None:
+            self._failing[row] += 1
+        while self._recent[0][0] < now - OUTAGE_WINDOW_S:
+            _, gone = self._recent.popleft()
+            if gone is not None:
+                self._failing[gone] -= 1
+                if not self._failing[gone]:
+                    del self._failing[gone]
+
+    def _is_one(self) -> bool:
+        if self._in_a_row >= OUTAGE_FAILURES and len(self._rows_in_a_row) >= OUTAGE_ROWS:
+            return True
+        failures = sum(self._failing.values())
+        is_half = failures >= OUTAGE_FAILURES and 2 * failures >= len(self._recent)
+        return is_half and len(self._failing) >= OUTAGE_ROWS
 
 
 async def wait_or(event: asyncio.Event, seconds: float) -> bool:

@@ -1,5 +1,6 @@
 """From an input file to a sealed plan: read, compare, build, count. Only a live baseline sends anything: reads."""
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -105,7 +106,16 @@ def _allowed(name: str, allowed: Iterable[str]) -> bool:
     return any(name == its or name.startswith(f"{its}.") for its in allowed)
 
 
-async def write_plan(job: Job, run: Run, *, found: Source, target: Target, baseline: Baseline, ledger: Ledger) -> Run:
+async def write_plan(
+    job: Job,
+    run: Run,
+    *,
+    found: Source,
+    target: Target,
+    baseline: Baseline,
+    ledger: Ledger,
+    frame_rows: int = FRAME_ROWS,
+) -> Run:
     """Compare the input with the baseline, write every row that is not unchanged, and seal.
 
     Args:
@@ -115,6 +125,7 @@ async def write_plan(job: Job, run: Run, *, found: Source, target: Target, basel
         target: Knows fields and bodies.
         baseline: What to compare with.
         ledger: Gets the rows.
+        frame_rows: Rows that are compared at a time; the plan does not depend on it.
 
     Returns:
         The sealed run.
@@ -125,9 +136,11 @@ async def write_plan(job: Job, run: Run, *, found: Source, target: Target, basel
     """
     begun = time.monotonic()
     tally = Tally()
-    repeats = _find_repeats(found, job, target)
+    repeats = _find_repeats(found, job, target, frame_rows)
+    refused: Problems = {}  # of repeated rows, which may lie in other frames
     recheck = 0
-    for frame in source.frames(found, rows=FRAME_ROWS):
+    for frame in source.frames(found, rows=frame_rows):
+        await asyncio.sleep(0)  # a baseline file never waits, and a Ctrl-C has to be let in
         wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
         ids = dict(zip(frame.index.tolist(), wanted.ids.tolist(), strict=True))
         duplicates = _take_duplicates(wanted, repeats)
@@ -135,14 +148,16 @@ async def write_plan(job: Job, run: Run, *, found: Source, target: Target, basel
         picture = await baseline.picture(list(wanted.ids))
         compared = compare(wanted, picture, target)
         tally.unchanged += compared.unchanged
-        tally.duplicates += len(duplicates)
         problems: Problems = dict(compared.problems)
         changes: dict[int, Change] = {}
-        for built in build(compared, wanted, picture, target):
+        for built in build(compared, wanted, picture, target, watch=job.guards.watch):
             if isinstance(built, Change):
                 changes[built.row] = built
             else:
                 problems.setdefault(built[0], []).append(built[1])
+        refused |= {row: found_problems for row, found_problems in problems.items() if row in repeats}
+        _refuse_repeats(duplicates, problems, refused)
+        tally.duplicates += len(duplicates)
         tally.unchanged += _drop_sent_notes(changes, run.target, target, ledger)
         for change in changes.values():
             tally.add(change)
@@ -168,13 +183,14 @@ async def write_plan(job: Job, run: Run, *, found: Source, target: Target, basel
     return ledger.run(run.id)
 
 
-def _find_repeats(found: Source, job: Job, target: Target) -> dict[int, Repeat]:
-    """Decide rows that share an id, wherever in the file they stand."""
-    if not found.repeated_ids:
+def _find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> dict[int, Repeat]:
+    """Decide rows that share an id, wherever in the file they stand; what is no id is none that rows could share."""
+    repeated_ids = {one for one in found.repeated_ids if target.id_pattern.fullmatch(one)}
+    if not repeated_ids:
         return {}
     pieces = []
-    for frame in source.frames(found, rows=FRAME_ROWS):
-        shared = frame[frame[found.id_column].fillna("").str.lower().isin(found.repeated_ids)]
+    for frame in source.frames(found, rows=frame_rows):
+        shared = frame[frame[found.id_column].fillna("").str.lower().isin(repeated_ids)]
         if len(shared):
             pieces.append(shared)
     if not pieces:
@@ -196,6 +212,14 @@ def _take_duplicates(wanted: Wanted, repeats: dict[int, Repeat]) -> dict[int, Re
             elif repeat.state is State.DUPLICATE and (row not in wanted.problems or "overruled" in repeat.reason):
                 duplicates[row] = repeat
     return duplicates
+
+
+def _refuse_repeats(duplicates: dict[int, Repeat], problems: Problems, refused: Problems) -> None:
+    """Make rows that only repeat an invalid one invalid for the same reasons: no row carries their change."""
+    for row, repeat in list(duplicates.items()):
+        if repeat.stand_in in refused:
+            problems[row] = refused[repeat.stand_in]
+            del duplicates[row]
 
 
 def _without(wanted: Wanted, rows: Iterable[int]) -> Wanted:

@@ -9,7 +9,7 @@ from bulk_patch.credential import Credential
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job import Retry
 from bulk_patch.model import Act, History, NoReply, Reply, Request, Stop, Verdict, Wait
-from bulk_patch.pace import Pace, backoff_s, steps_s, wait_or
+from bulk_patch.pace import Closed, Pace, backoff_s, steps_s, wait_or
 from bulk_patch.targets import Record, Streak, Target
 from bulk_patch.targets.answers import http_date
 from bulk_patch.wire import Wire
@@ -155,8 +155,8 @@ class Session:
         permitted_at = await self.pace.permit(probe=probe)
         try:
             reply, version = await self.wire.send(request)
-        except asyncio.CancelledError:
-            self.pace.passed()
+        except (asyncio.CancelledError, Closed):
+            self.pace.passed(permitted_at)
             raise
         return reply, permitted_at, version
 
@@ -172,10 +172,10 @@ class Session:
             until = time.strftime("%H:%M UTC", time.gmtime(time.time() + (verdict.pause_s or 0)))
             raise Halt(Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then"))
         if verdict.wait is Wait.PAUSE and verdict.kind == "throttled":
-            self.pace.passed()
+            self.pace.passed(permitted_at)
             self.pace.throttle(permitted_at, verdict.pause_s)
         elif verdict.outage:
-            self.pace.failed(row)
+            self.pace.failed(row, permitted_at)
             if verdict.pause_s:
                 self.pace.pause(verdict.pause_s, "the API asked to wait")
             lasting_s = self.pace.outage_s
@@ -188,7 +188,7 @@ class Session:
                     )
                 )
         elif verdict.wait is Wait.PAUSE and verdict.act is Act.RETRY:
-            self.pace.passed()
+            self.pace.passed(permitted_at)
             self.pace.pause(max(1.0, backoff_s(self._streak[1], self.retry.longest_delay_s)), verdict.kind)
         else:
             self.pace.succeeded()
@@ -228,8 +228,8 @@ class Session:
             self.pace.hold()
             try:
                 await asyncio.to_thread(self._credential.renew)
-                reply, _, _ = await self._exchange(probe, probe=True)
-                self.pace.passed()
+                reply, permitted_at, _ = await self._exchange(probe, probe=True)
+                self.pace.passed(permitted_at)
             except BulkPatchError as error:
                 raise Halt(Stop(Exit.CREDENTIAL, error.message, error.hint)) from None
             finally:

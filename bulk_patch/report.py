@@ -235,6 +235,16 @@ def write_reports(ledger: Ledger, run: Run, folder: Path, *, next_command: str, 
     return summary
 
 
+def is_reported(ledger: Ledger, run: Run, folder: Path) -> bool:
+    """Tell whether the files of a run say what the ledger says; a kill may have come before they were written."""
+    try:
+        told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))  # written last
+    except (OSError, ValueError):
+        return False
+    counts = {str(status): number for status, number in fold_counts(ledger.counts(run.id)).items()}
+    return isinstance(told, dict) and told.get("counts") == counts
+
+
 def find_causes(ledger: Ledger, run: Run, *, most: int = 10) -> list[tuple[str, int]]:
     """Group the rows that need a person by what happened to them; rows still to be sent are left out.
 

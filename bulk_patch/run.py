@@ -16,8 +16,11 @@ from bulk_patch.decide import Way, decide_plan, decide_run
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.house import open_house
 from bulk_patch.job import Job
+from bulk_patch.observe import get_logger
 from bulk_patch.order import Order
 from bulk_patch.report import RunSummary
+
+log = get_logger()
 
 
 def run_job(job: Job, order: Order | None = None) -> RunSummary:
@@ -86,6 +89,8 @@ def _in_loop(story: Coroutine[Any, Any, RunSummary]) -> RunSummary:
 async def _run(job: Job, order: Order) -> RunSummary:
     async with open_house(job, order, sends=True) as house:
         facts = house.facts()
+        if facts.open_run is None:
+            house.catch_up(facts.last_run)
         way = decide_run(facts)
         if facts.open_run is None:
             return await house.send(await house.plan())
@@ -99,6 +104,7 @@ async def _run(job: Job, order: Order) -> RunSummary:
             house.close_run(facts.open_run)
             return await house.send(await house.plan())
         house.refuse_stopped(facts.open_run)
+        log.info("going_on", run=facts.open_run.id, rows=house.ledger.to_do(facts.open_run.id))
         first = await house.send(facts.open_run)
         if way is Way.RESUME or first.exit_code not in (Exit.OK, Exit.NEEDS_PERSON):
             return first
@@ -109,6 +115,8 @@ async def _run(job: Job, order: Order) -> RunSummary:
 async def _plan(job: Job, order: Order) -> RunSummary:
     async with open_house(job, order, sends=job.baseline.kind == "live") as house:
         facts = house.facts()
+        if facts.open_run is None:
+            house.catch_up(facts.last_run)
         way = decide_plan(facts)
         if facts.open_run is not None and way is Way.REPLACE:
             house.discard(facts.open_run)

@@ -6,6 +6,7 @@ them. Each attempt passes the limiter, then the wire: retry(pace(http)).
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from bulk_patch.errors import Exit
@@ -25,6 +26,7 @@ from bulk_patch.model import (
 )
 from bulk_patch.pace import Closed
 from bulk_patch.read import Halt, Session, Unreadable
+from bulk_patch.targets import Record
 
 _ENDS = {Act.APPLIED: State.APPLIED, Act.REJECTED: State.REJECTED, Act.MISMATCH: State.MISMATCH}
 
@@ -42,6 +44,12 @@ class _Story:
     seen: Counter[str] = field(default_factory=Counter)
     last: Verdict | None = None
     elapsed_s: list[float] = field(default_factory=list)
+    watched: dict[str, str] = field(default_factory=dict)
+
+    def see(self, record: Record | None, names: Iterable[str]) -> None:
+        """Remember the watched fields of an answer."""
+        if record is not None:
+            self.watched = {name: str(record[name]) for name in names if name in record}
 
     def note(self, reply: Reply | NoReply, verdict: Verdict) -> None:
         """Remember one answer."""
@@ -80,6 +88,7 @@ class _Story:
             http_status=last.status if last is not None else None,
             api_code=last.api_code if last is not None else "",
             stop=stop,
+            watched=self.watched,
             elapsed_s=tuple(self.elapsed_s),
         )
 
@@ -94,10 +103,12 @@ class Sender:
 
     Args:
         session: What all requests of the process share.
+        watch: Names of fields whose values the outcome of an applied row tells, for a guard.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, watch: Collection[str] = ()) -> None:
         self._session = session
+        self._watch = watch
         self._target = session.target
         self._rekeyed: set[int] = set()
 
@@ -132,6 +143,8 @@ class Sender:
             session.tell_pace(verdict, patch.row, permitted_at)
             stop = verdict.stop or session.streak(verdict, canary=patch.canary)
             if verdict.act in _ENDS:
+                if self._watch and isinstance(reply, Reply):
+                    story.see(self._target.record(reply, patch.customer_id), self._watch)
                 return story.ends(_ENDS[verdict.act], verdict.reason, stop)
             if stop is not None:
                 return story.stays_open(stop.reason, stop)
@@ -154,7 +167,11 @@ class Sender:
         try:
             reply, version = await session.wire.send(request)
         except asyncio.CancelledError:
-            session.pace.passed()
+            session.pace.passed(permitted_at)
+            raise
+        except Closed:  # it still waited for its connection: nothing has left
+            session.pace.passed(permitted_at)
+            story.out = False
             raise
         story.out = False
         return reply, permitted_at, version
@@ -178,6 +195,7 @@ class Sender:
                 return story.ends(State.APPLIED, "confirmed by the answer; the read-back failed")
             reason = f"{verdict.reason}, and it could not be read: {failure.verdict.reason}"
             return self._undecided(story, reason)
+        story.see(read.record, self._watch)
         weigh = self._target.evidence.weigh
         found = weigh(patch, read.record, verdict.act, cached=verdict.cached, skew_s=read.skew_s)
         if found.act is Act.REJECTED:

@@ -11,10 +11,10 @@ CODES = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class SignalledError(BulkPatchError):
-    """A signal came before anything was sent; an unsealed plan is discarded."""
+    """A signal came while nothing was being sent; an unsealed plan is discarded."""
 
     def __init__(self, code: Exit) -> None:
-        super().__init__("stopped before anything was sent", "run the same command again")
+        super().__init__("stopped by a signal; this command has sent nothing", "run the same command again")
         self.exit_code = code
 
 
@@ -53,3 +53,23 @@ def draining(on_signal: Callable[[Exit], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
         if installed:
             signal.signal(signal.SIGHUP, before or signal.SIG_DFL)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C break off a read from the terminal, which an event loop's handler does not.
+
+    Raises:
+        SignalledError: It did.
+    """
+    try:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    except ValueError:  # not the main thread: the caller's business
+        yield
+        return
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SignalledError(Exit.INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -146,6 +146,16 @@ def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
         raise _changed(source.path)
 
 
+def read_header(path: Path) -> tuple[str, ...]:
+    """Return the columns of a file, as they are called.
+
+    Raises:
+        InputError: When it has no header that can be read.
+    """
+    with _guarding(path):
+        return _open(path).header
+
+
 def fingerprint(path: Path) -> tuple[int, int]:
     """Return size in bytes and newest modification time in ns, to hash again only if one differs.
 

@@ -15,6 +15,7 @@ from bulk_patch.model import Counts, State
 from bulk_patch.observe import Progress, silence
 from bulk_patch.report import FAILURES, RunSummary, find_causes
 from bulk_patch.screens import Invocation, end_screen, last_lines, next_command, plan_screen
+from bulk_patch.signals import interruptible
 
 
 def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
@@ -74,7 +75,8 @@ class Terminal:
             return True
         to_send = counts.get(State.PENDING, 0) + counts.get(State.UNKNOWN, 0)
         say(f"send {to_send:,} changes to {run.target}? [y/N] ", stream=sys.stderr, end="")
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        with interruptible():
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def reading(self, customers: int, requests: int) -> None:
         """Say what a live baseline costs before it begins."""

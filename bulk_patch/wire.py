@@ -33,7 +33,11 @@ class _PacedConnector(aiohttp.TCPConnector):
         begun = self._loop.time()
         connection = await super()._create_connection(req, traces, timeout)
         if self._loop.time() - begun > LATE_S:
-            await self._pace.permit(probe=True)
+            try:
+                await self._pace.retake()
+            except BaseException:  # nobody else knows of it yet
+                connection.close()
+                raise
         return connection
 
 

@@ -1,4 +1,4 @@
-"""The SQLite ledger under damage: tampering, cut and flipped files, foreign files, full disks, schema changes."""
+"""The SQLite ledger under damage: tampering, cut and flipped files, foreign files, full disks."""
 
 import hashlib
 import os
@@ -10,18 +10,16 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import sqlite_database, sqlite_schema
+from bulk_patch.ledgers import sqlite_database
 from bulk_patch.ledgers.seal import frame_row
 from bulk_patch.ledgers.sqlite import SqliteLedger
 from bulk_patch.ledgers.sqlite_database import Database
-from bulk_patch.ledgers.sqlite_schema import MIGRATIONS, Migration
 from bulk_patch.model import Outcome, State
 from tests.ledger_children import FILL, FILL_WITH_PLAN, run_to_end
 from tests.ledger_plans import (
     ACTOR,
     JOB,
     START,
-    TARGET,
     claim_one,
     claim_rows,
     find_states,
@@ -357,76 +355,3 @@ def test_a_disk_that_fills_up_while_a_plan_is_written_costs_that_plan_only(path:
         assert [run.id for run in ledger.runs()] == ["third", RUN_ID]
         assert len(find_states(ledger, run_id)) == 2
         assert len(find_states(ledger, RUN_ID)) == 3
-
-
-# --- schema changes
-
-
-APPROVALS = Migration(
-    "approvals",
-    (
-        "CREATE TABLE approvals (run INTEGER NOT NULL REFERENCES runs, by TEXT NOT NULL, at REAL NOT NULL)",
-        "INSERT INTO approvals (run, by, at) SELECT number, 'before approvals', created_at FROM runs",
-    ),
-)
-BROKEN = Migration("broken", ("CREATE TABLE half (x INTEGER)", "INSERT INTO no_such_table VALUES (1)"))
-
-
-def add_migration(monkeypatch: pytest.MonkeyPatch, *migrations: Migration) -> None:
-    """Make it the bulk-patch of a later day."""
-    newest = (*MIGRATIONS, *migrations)
-    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", newest)
-
-
-def find_migrations(path: Path) -> list[tuple[int, str]]:
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute("SELECT version, name FROM migrations ORDER BY version").fetchall()
-    finally:
-        connection.close()
-
-
-def test_an_older_ledger_is_brought_up_to_date_with_all_it_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = fill(path)
-    add_migration(monkeypatch, APPROVALS)
-    with open_ledger(path) as ledger:
-        assert list(ledger.rows(RUN_ID)) == rows
-        assert ledger._database.all("SELECT by FROM approvals") == [("before approvals",)]
-    assert find_migrations(path) == [(1, "tables"), (2, "approvals")]
-    open_ledger(path).close()  # once is enough
-    with read_ledger(path) as ledger:
-        assert list(ledger.rows(RUN_ID)) == rows
-
-
-def test_a_migration_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(path)
-    with monkeypatch.context() as later:
-        add_migration(later, APPROVALS, BROKEN)
-        with pytest.raises(LedgerError):
-            open_ledger(path)
-    assert find_migrations(path) == [(1, "tables"), (2, "approvals")]
-    with monkeypatch.context() as corrected:
-        add_migration(corrected, APPROVALS, Migration("corrected", BROKEN.statements[:1]))
-        open_ledger(path).close()
-    assert find_migrations(path) == [(1, "tables"), (2, "approvals"), (3, "corrected")]
-
-
-def test_a_newer_ledger_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as later:
-        add_migration(later, APPROVALS)
-        fill(path)
-    for use in (open_ledger, read_ledger):
-        with pytest.raises(LedgerError, match=r"a newer bulk-patch wrote it \(version 2, this one knows 1\)"):
-            use(path)
-
-
-def test_an_older_ledger_cannot_be_read_before_it_is_brought_up_to_date(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(path)
-    add_migration(monkeypatch, APPROVALS)
-    with pytest.raises(LedgerError, match="an older bulk-patch wrote it"):
-        read_ledger(path)
-    open_ledger(path).close()
-    with read_ledger(path) as ledger:
-        assert ledger.open_run(TARGET) is not None

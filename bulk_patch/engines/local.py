@@ -21,6 +21,7 @@ class LocalEngine:
         self._done: list[Outcome] = []
         self._news = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
+        self._ended = False
 
     async def run(self, batches: AsyncIterator[list[Patch]]) -> AsyncGenerator[list[Outcome]]:
         """Send every patch of every batch; see the Protocol."""
@@ -42,6 +43,7 @@ class LocalEngine:
                 if ended:
                     return
         finally:
+            self._ended = True
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -63,7 +65,7 @@ class LocalEngine:
     async def _work(self) -> None:
         me = asyncio.current_task()
         assert me is not None
-        while (patch := await self._rows.get()) is not None:
+        while (patch := await self._rows.get()) is not None and not self._ended:
             self._sending.add(me)
             outcome = await self._send(patch)
             self._sending.discard(me)

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,7 +82,8 @@ class Lock:
     def release(self) -> None:
         """Give the lock back."""
         if self._file >= 0:
-            os.ftruncate(self._file, 0)
+            with suppress(OSError):  # what is left in it does not count
+                os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = -1
 
@@ -135,7 +136,7 @@ def open_for_writing(path: Path, *, job: str, mode: int) -> Database:
         LedgerError: When it is damaged, of another job, or written by a newer bulk-patch.
     """
     if not path.exists():
-        _create(path, job=job, mode=mode)
+        _create(path, job=job)
     _set_mode(path, mode)
     database = Database(path, writable=True)
     try:
@@ -177,7 +178,7 @@ def open_for_reading(path: Path, *, job: str) -> Database:
     return database
 
 
-def _create(path: Path, *, job: str, mode: int) -> None:
+def _create(path: Path, *, job: str) -> None:
     """Make a ledger beside its place and move it there whole: a kill leaves either nothing or a ledger."""
     if _wal(path).exists() and _wal(path).stat().st_size:
         raise LedgerError(
@@ -199,7 +200,6 @@ def _create(path: Path, *, job: str, mode: int) -> None:
             database.run_many(_INSERT_META, [{"name": name, "value": value} for name, value in facts.items()])
     finally:
         database.close()
-    draft.chmod(mode)
     draft.replace(path)
     _sync_folder(path.parent)
 

@@ -86,7 +86,7 @@ class Evidence:
         for name, value in record.items():
             whole = self._wholes.get(name)
             if whole is not None and isinstance(value, Mapping):
-                stripped = self._strip(name, value)
+                stripped = {part: inner for part, inner in self._strip(name, value).items() if inner is not None}
                 flat[name] = json.dumps(stripped, ensure_ascii=False)
                 flat.update(_leaves(name, stripped, deep=not whole.open))
             elif value is not None and not isinstance(value, (Mapping, list)):

@@ -30,7 +30,7 @@ class Seen(Enum):
     NEVER = "never"  # write-only: sent once
 
 
-# --- masks: what a screen, a log or a report may show
+# --- masks: what a screen, a log or a report may show; that there is nothing may always be seen
 
 
 def first_letter(text: str) -> str:
@@ -40,12 +40,12 @@ def first_letter(text: str) -> str:
 
 def last_four(text: str) -> str:
     """Show the last four characters: `123-45-6789` -> `•••6789`."""
-    return "•••" + text[-4:] if len(text) >= 4 else "•••"
+    return "•••" + text[-4:] if len(text) >= 4 else hidden(text)
 
 
 def last_two(text: str) -> str:
     """Show the last two characters: `+14155550123` -> `•••23`."""
-    return "•••" + text[-2:] if len(text) >= 4 else "•••"
+    return "•••" + text[-2:] if len(text) >= 4 else hidden(text)
 
 
 def mailbox(text: str) -> str:
@@ -56,7 +56,7 @@ def mailbox(text: str) -> str:
 
 def year(text: str) -> str:
     """Show the year of a date: `1980-02-29` -> `1980-••-••`."""
-    return text[:4] + "-••-••" if len(text) == 10 else "•••"
+    return text[:4] + "-••-••" if len(text) == 10 else hidden(text)
 
 
 def plain(text: str) -> str:
@@ -103,7 +103,7 @@ def anything(values: pd.Series, context: pd.DataFrame) -> pd.Series:
 
 
 def matches(pattern: str) -> Check:
-    """Make a check: the whole text matches a regular expression."""
+    """Make a check: the whole text matches a regular expression; in it `[0-9]`, not every script's digits."""
     return lambda values, context: values.str.fullmatch(pattern)
 
 
@@ -117,7 +117,7 @@ def date_between(first: dt.date, before: dt.date) -> Check:
     """Make a check: a real ISO date on or after `first` and before `before`."""
 
     def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
-        shaped = values.str.fullmatch(r"\d{4}-\d{2}-\d{2}")
+        shaped = values.str.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}")
         real = pd.to_datetime(values.where(shaped), format="%Y-%m-%d", errors="coerce")
         return real.notna() & (real >= pd.Timestamp(first)) & (real < pd.Timestamp(before))
 

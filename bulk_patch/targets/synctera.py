@@ -178,13 +178,14 @@ class Synctera:
     def judge(self, patch: Patch, reply: Reply | NoReply, history: History) -> Verdict:
         """Look the answer up in the fault table and apply what depends on the row's history."""
         kind = self._kind(patch, reply)
+        if kind == "confirmed":  # almost every answer
+            act = Act.CONFIRM if patch.read_back else Act.APPLIED
+            return Verdict(act, "confirmed (HTTP 200)", kind=kind, status=200)
         rule = FAULT_TABLE[kind]
         own = isinstance(reply, Reply) and 400 <= reply.status < 500 and is_the_apis_own(reply)
         ambiguous = rule.doubt or (kind == "unauthenticated" and not own)
         act, wait, cached = rule.act, rule.wait, own and kind != "throttled"
-        if act is Act.APPLIED and patch.read_back:
-            act = Act.CONFIRM
-        elif history.seen.get(kind, 0) < rule.again:
+        if history.seen.get(kind, 0) < rule.again:
             act = Act.RETRY
         elif act is Act.REJECTED and history.ambiguous:
             # This proves nothing: the 5xx before it is not cached, so the first attempt may have executed.

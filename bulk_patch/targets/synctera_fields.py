@@ -13,15 +13,15 @@ from bulk_patch.targets.fields import Field, Kind, Seen, Whole
 STATUSES = "ACTIVE DECEASED DENIED DORMANT ESCHEAT FROZEN INACTIVE PROSPECT SANCTION".split()
 # Areas 000, 666 and 9xx, group 00 and serial 0000 are never given out.
 SSN = (
-    r"(00[1-9]|0[1-9]\d|[1-578]\d\d|6[0-57-9]\d|66[0-57-9])"
-    r"-(0[1-9]|[1-9]\d)-(000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})"
+    "(00[1-9]|0[1-9][0-9]|[1-578][0-9]{2}|6[0-57-9][0-9]|66[0-57-9])"
+    "-(0[1-9]|[1-9][0-9])-(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
 )
 READ_ONLY_PARTS = frozenset({"id", "address_type"})
 
 
 def _address(name: str) -> Iterator[Field]:
     part = f"{name}.{{}}".format
-    postal = {"US": r"\d{5}(-\d{4})?", "CA": r"[A-Za-z]\d[A-Za-z] ?\d[A-Za-z]\d", "MX": r"\d{5}"}
+    postal = {"US": "[0-9]{5}(-[0-9]{4})?", "CA": "[A-Za-z][0-9][A-Za-z] ?[0-9][A-Za-z][0-9]", "MX": "[0-9]{5}"}
     states = {"US": "|".join(f.US_STATES), "CA": "|".join(f.CA_PROVINCES), "MX": "[A-Z]{3}"}
     yield Field(part("address_line_1"), "a line of text", f.anything, f.first_letter, required=True)
     yield Field(part("address_line_2"), "a line of text", f.anything, f.first_letter)
@@ -35,7 +35,7 @@ def _address(name: str) -> Iterator[Field]:
     yield Field(
         part("postal_code"),
         "US: 5 or 5+4 digits with their zeros, Canada: A1A 1A1",
-        f.by_country(name, postal, r"[\w -]{2,12}"),
+        f.by_country(name, postal, "[A-Za-z0-9 -]{2,12}"),
         f.first_letter,
         rewrite=f.canadian_postal_code(name),
     )
@@ -58,7 +58,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
     yield Field(
         "phone_number",
         "E.164: + and the country's code first, such as +14155550123",
-        f.matches(r"\+[1-9]\d{1,14}"),
+        f.matches(r"\+[1-9][0-9]{1,14}"),
         f.last_two,
     )
     yield Field(
@@ -84,7 +84,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
     yield Field(
         "vendor_info.vendor_data.loanpro.customer_id",
         "a whole number from 1",
-        f.matches(r"[1-9]\d{0,17}"),
+        f.matches("[1-9][0-9]{0,17}"),
         f.last_two,
         Kind.INTEGER,
         required=True,

@@ -209,6 +209,8 @@ def test_the_first_intent_stays_and_so_does_the_key(ledger: Ledger) -> None:
     record(ledger, run_id, 1, State.UNKNOWN)
     again = claim_one(ledger, run_id, now=START + 20)
     assert (again.key, again.intent_at, again.generation) == (first.key, START + 10, 0)
+    record(ledger, run_id, 1, State.UNKNOWN)
+    assert claim_one(ledger, run_id, now=START + 30).intent_at == START + 10
     assert find_row(ledger, run_id).first_intent_at == START + 10
 
 

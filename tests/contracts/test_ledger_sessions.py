@@ -75,6 +75,8 @@ def test_rows_that_never_left_may_spend_their_attempts_in_any_number_of_sessions
     for _ in range(3):
         spend(ledger, run_id, State.PENDING)
         next_session(ledger, run_id)
+    spend(ledger, run_id, State.UNKNOWN)  # the first time that it may have left
+    next_session(ledger, run_id)
     assert claim_rows(ledger, run_id) == [1]
 
 
@@ -129,6 +131,15 @@ def test_retry_asks_for_rejected_and_unknown_rows_and_for_nothing_else(ledger: L
         (6, 0, True),
     ]
     assert claim_rows(ledger, run_id, only_requested=True) == []
+
+
+def test_a_claim_can_be_restricted_to_requested_and_to_peeked_rows_at_once(ledger: Ledger) -> None:
+    run_id = start(ledger, 4)
+    claim_rows(ledger, run_id, 2)
+    ledger.record(run_id, [Outcome(1, State.REJECTED), Outcome(2, State.REJECTED)], now=START)
+    ledger.request_retry(run_id, now=START)
+    assert claim_rows(ledger, run_id, rows=[2, 3], only_requested=True) == [2]
+    assert claim_rows(ledger, run_id, rows=[2, 3]) == [3]
 
 
 def test_retry_asked_twice_takes_one_new_key(ledger: Ledger) -> None:

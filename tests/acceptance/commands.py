@@ -1,0 +1,168 @@
+"""Run the real command line in real processes, in a copy of the sample tree, and look at what it leaves behind.
+
+`Workspace` is the folder somebody works in. Commands run in it as `python -m bulk_patch …`, with nothing of the
+caller's own environment that could help or hinder, and their output/ is the workspace's.
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def next(self) -> str:
+        """Return what the command said to type next; "" when it named nothing."""
+        return next((line.removeprefix("next: ") for line in self.err.splitlines() if line.startswith("next: ")), "")
+
+
+class Workspace:
+    """A folder with jobs/ and sample_inputs/ in which commands run.
+
+    Args:
+        root: The folder.
+        token: What the environment's SYNCTERA_API_KEY holds; None: it is not set.
+    """
+
+    def __init__(self, root: Path, *, token: str | None = None) -> None:
+        self.root = root
+        ours = ("BULK_PATCH_", "SYNCTERA_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        self.environment = kept | {"PYTHONPATH": paths} | ({"SYNCTERA_API_KEY": token} if token else {})
+
+    @classmethod
+    def copied(cls, root: Path) -> "Workspace":
+        """Make one with the jobs and inputs of the repository."""
+        for name in ("jobs", "sample_inputs"):
+            shutil.copytree(REPOSITORY / name, root / name)
+        return cls(root)
+
+    # --- commands
+
+    def run(
+        self, *words: str | Path, env: Mapping[str, str] | None = None, umask: int = -1, timeout_s: float = TIMEOUT_S
+    ) -> Ended:
+        """Run a command to its end, with nobody at the keyboard."""
+        done = subprocess.run(
+            self.command(*words),
+            cwd=self.root,
+            env={**self.environment, **(env or {})},
+            umask=umask,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: str | Path, **options: Any) -> "subprocess.Popen[str]":
+        """Start a command; its output is kept in pipes unless `options` say otherwise."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(
+            self.command(*words), cwd=self.root, env=self.environment, text=True, **{**pipes, **options}
+        )
+
+    @staticmethod
+    def command(*words: str | Path) -> list[str]:
+        """Return what has to be executed for these words after `bulk-patch`."""
+        return [sys.executable, "-m", "bulk_patch", *map(str, words)]
+
+    # --- what commands leave behind
+
+    def job_folder(self, job: str) -> Path:
+        """Return the folder that holds the runs of a job."""
+        return self.root / "output" / job
+
+    def run_folders(self, job: str) -> list[Path]:
+        """Return the folders of a job's runs, the oldest first."""
+        return sorted(self.job_folder(job).glob("2*-*-*"), key=lambda folder: (folder / "run.log").stat().st_ctime_ns)
+
+    def runs(self, job: str) -> list[dict[str, Any]]:
+        """Return the runs in a job's ledger, the oldest first."""
+        return self.query(job, "SELECT * FROM runs ORDER BY number")
+
+    def summary(self, job: str, run: str | None = None) -> dict[str, Any]:
+        """Return the summary.json of a run; by default of the newest."""
+        text = (self._run_folder(job, run) / "summary.json").read_text(encoding="utf-8")
+        summary: dict[str, Any] = json.loads(text)
+        return summary
+
+    def results(self, job: str, run: str | None = None) -> list[dict[str, str]]:
+        """Return the lines of a run's results.csv."""
+        return read_csv(self._run_folder(job, run) / "results.csv")
+
+    def failures(self, job: str, run: str | None = None) -> list[dict[str, str]]:
+        """Return the lines of a run's failures.csv."""
+        return read_csv(self._run_folder(job, run) / "failures.csv")
+
+    def states(self, job: str, run: str | None = None) -> dict[int, str]:
+        """Return row -> state as the ledger has it, for every row that is not unchanged."""
+        rows = self.query(
+            job,
+            "SELECT rows.row, coalesce(progress.state, rows.state) AS state FROM rows LEFT JOIN progress USING (id) "
+            "WHERE rows.id >> 32 = (SELECT number FROM runs WHERE id = :run)",
+            run=run or self.runs(job)[-1]["id"],
+        )
+        return {row["row"]: row["state"] for row in rows}
+
+    def notes(self, job: str) -> list[dict[str, Any]]:
+        """Return what the ledger keeps for the auditor, in order; `actor` and `detail` as they were given."""
+        notes = self.query(job, "SELECT * FROM notes ORDER BY number")
+        return [note | {"actor": json.loads(note["actor"]), "detail": json.loads(note["detail"])} for note in notes]
+
+    def query(self, job: str, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """Ask a job's ledger behind the program's back."""
+        with closing(sqlite3.connect(f"file:{self.job_folder(job) / 'ledger.db'}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute(sql, values)]
+
+    def sandbox_log(self, job: str) -> list[dict[str, Any]]:
+        """Return the requests that the sandbox of `--sandbox` has logged; none when it was not started yet."""
+        return read_log(self.job_folder(job) / "sandbox" / "requests.jsonl")
+
+    def _run_folder(self, job: str, run: str | None) -> Path:
+        return self.job_folder(job) / (run or self.runs(job)[-1]["id"])
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file strictly; every cell is text."""
+    text = path.read_bytes().decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read whole lines of a JSON lines file that somebody may be writing."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_bytes().rpartition(b"\n")[0].splitlines()]
+
+
+def wait_until(is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+    """Return as soon as a condition holds."""
+    ends_at = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < ends_at, "it did not happen in time"
+        time.sleep(0.002)

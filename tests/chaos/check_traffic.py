@@ -1,0 +1,199 @@
+"""What reached the API: is the log whole, was only the plan sent, under the right keys, at the right pace?"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from tests.chaos.evidence import Evidence, Line, Span
+from tests.chaos.expect import wishes
+from tests.chaos.violation import Violation
+
+LATE_S = 0.010  # behaviour.md: no window holds more than rate × (length + 0.01 s) + 1
+SAFE_KEY_AGE_S = 6 * 24 * 3600.0
+CLOCKS_S = 0.005  # between the clocks of two processes of one machine
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_STARTUP_S = 0.02  # no process sends earlier than this after its start
+
+
+def check_log(evidence: Evidence) -> Iterator[Violation]:
+    """The log file is the one that the API's state holds, and it does not contradict itself."""
+    if list(evidence.raw_log) != list(evidence.stored_log):
+        yield Violation("log", "the log file and the API's state tell two stories")
+    if sorted(line.n for line in evidence.log) != list(range(1, len(evidence.log) + 1)):
+        yield Violation("log", "requests are missing, or there twice")
+    begun = evidence.spans[0].started_at + min(span.api_clock_s for span in evidence.spans) - CLOCKS_S
+    ended = evidence.spans[-1].ended_at + max(span.api_clock_s for span in evidence.spans) + 5
+    answered: set[str] = set()
+    for line in evidence.log:
+        if problem := _contradiction(line, answered):
+            yield Violation("log", f"request {line.n}: {problem}")
+        if evidence.story.steady_clock and not begun <= line.t <= ended:
+            yield Violation("log", f"request {line.n} came when no process was there")
+        if line.key is not None:
+            answered.add(line.key)
+    for customer_id, executions in evidence.executions.items():
+        if executions != sum(line.executed and line.customer_id == customer_id for line in evidence.log):
+            yield Violation("log", f"customer {customer_id} was changed {executions} times, the log says otherwise")
+
+
+def _contradiction(line: Line, answered: set[str]) -> str:
+    """Say what is impossible about one request."""
+    own_path = line.customer_id is None or line.path == f"/v0/customers/{line.customer_id}"
+    if line.method not in ("GET", "PATCH"):
+        return f"the method is {line.method}"
+    if not own_path or (line.customer_id is None and line.path != "/v0/customers"):
+        return "its path is not the customer's"
+    if line.method == "GET":
+        if line.executed or line.replayed or line.key is not None or line.body_sha256 != EMPTY_SHA256:
+            return "a GET with a key, a body or an effect"
+        return "a list names no customer" if (line.ids is None) == (line.customer_id is None) else ""
+    if line.key is None or line.customer_id is None or line.ids is not None:
+        return "a PATCH without a key or a customer"
+    if line.executed and line.replayed:
+        return "carried out and replayed at once"
+    if line.replayed and line.key not in answered:
+        return "replayed, and nothing came before it"
+    if line.fault is None:
+        if line.status is None or line.status >= 500:
+            return f"no fault, and the answer is {line.status}"
+        if line.executed and line.status != 200:
+            return f"carried out, and the answer is {line.status}"
+        if not line.executed and not line.replayed and line.status == 200:
+            return "neither carried out nor replayed, and the answer is 200"
+    return ""
+
+
+def check_plan(evidence: Evidence) -> Iterator[Violation]:
+    """Only planned bytes were sent, to the planned customer, under a key of the row; reads name planned customers."""
+    known = {wish.customer_id for wish in wishes(evidence).values()}
+    runs = {run.id: run for span in evidence.spans if span.copy for run in span.copy.runs.values()}
+    sent: dict[str, str] = {}
+    for line in evidence.log:
+        if line.customer_id is not None and line.customer_id not in known:
+            yield Violation("plan", f"request {line.n} is about a customer that the input does not name")
+        if line.method != "PATCH" or line.key is None:
+            continue
+        if sent.setdefault(line.key, line.body_sha256) != line.body_sha256:
+            yield Violation("same bytes", f"request {line.n}: its key was sent before with other bytes")
+        owner = evidence.owner(line)
+        if owner is None:
+            yield Violation("plan", f"request {line.n}: its key belongs to no row of the plan")
+            continue
+        row = runs[owner[0]].rows[owner[1]]
+        if line.customer_id != row["customer_id"] or line.body_sha256 != hashlib.sha256(row["body"]).hexdigest():
+            yield Violation("plan", f"request {line.n}: not what row {owner[1]} planned")
+
+
+def check_keys(evidence: Evidence) -> Iterator[Violation]:
+    """One key at most has an effect; a key is given up only where nothing was carried out; none is used too old."""
+    for (run_id, row), found in evidence.patches.items():
+        lines = [line for _, line in found]
+        effective = {line.key for line in lines if line.executed}
+        if len(effective) > 1:
+            yield Violation("once", f"row {row}: {len(effective)} keys had an effect")
+        generations = [(evidence.owner(line) or (run_id, row, 0))[2] for line in lines]
+        for line, generation in zip(lines, generations, strict=True):
+            if line.executed and generation < max(generations):
+                yield Violation("key law", f"row {row}: key {generation} had an effect, and was given up")
+        for place in range(1, len(lines)):
+            if generations[place] < max(generations[:place]):
+                yield Violation("key law", f"row {row}: an old key came back in request {lines[place].n}")
+        first_at: dict[str | None, float] = {}
+        for line in lines:
+            if line.t - first_at.setdefault(line.key, line.t) > SAFE_KEY_AGE_S:
+                yield Violation("retention", f"row {row}: request {line.n} used a key of more than six days")
+
+
+def check_rate(evidence: Evidence) -> Iterator[Violation]:
+    """No window of any length, across processes too, holds more requests than the limit allows."""
+    rate = evidence.story.rate_per_s
+    if rate is None or not evidence.story.steady_clock:
+        return
+    times = sorted(line.t for line in evidence.log)
+    # Windows [i, j]: j - i + 1 > rate × (t[j] - t[i] + slack) + 1, looked for at every j with the worst i before it.
+    lowest = float("inf")
+    for place, t in enumerate(times):
+        level = place - rate * t
+        lowest = min(lowest, level)
+        if level - lowest > rate * (LATE_S + evidence.story.slack_s):
+            yield Violation("rate", f"{place + 1} requests by {t - times[0]:.3f} s: above {rate}/s in some window")
+            return
+
+
+def check_concurrency(evidence: Evidence) -> Iterator[Violation]:
+    """Never are more requests under way than the job allows: each is worked on for some time at least."""
+    hold_s, most = evidence.story.hold_s, evidence.story.concurrency
+    for span in evidence.spans if hold_s else ():
+        times = sorted(line.t for line in _lines_of(evidence, span) if line.fault is None and line.status == 200)
+        for place, t in enumerate(times):
+            under_way = sum(1 for other in times[place:] if other < t + hold_s)
+            if under_way > most:
+                yield Violation("concurrency", f"{under_way} requests under way at once, {most} are allowed")
+                break
+
+
+def check_pauses(evidence: Evidence) -> Iterator[Violation]:
+    """After an answer that asked to wait nothing new is sent for so long; after a 401 only a read, the probe."""
+    slack_s = evidence.story.slack_s
+    for span in evidence.spans if evidence.story.steady_clock else ():
+        lines = list(_lines_of(evidence, span))
+        for line in lines:
+            asked_s = float((line.fault or "").partition(" pause=")[2] or 0)
+            early = [other.n for other in lines if line.t + slack_s < other.t < line.t + asked_s - CLOCKS_S]
+            if early:
+                yield Violation("pause", f"request {line.n} asked to wait {asked_s} s, and {early} came earlier")
+        yield from _sent_unprobed(lines, slack_s)
+
+
+def _sent_unprobed(lines: Sequence[Line], slack_s: float) -> Iterator[Violation]:
+    for place, line in enumerate(lines):
+        if line.status != 401 or line.method != "PATCH" or line.replayed:
+            continue
+        for other in lines[place + 1 :]:
+            if other.method == "GET":
+                break
+            if other.t > line.t + slack_s:
+                yield Violation("pause", f"request {line.n} was refused with 401, and {other.n} followed unprobed")
+                break
+
+
+def check_settling(evidence: Evidence) -> Iterator[Violation]:
+    """A row that is rejected after doubt was read; reads that settle nothing are not asked for here."""
+    for span in evidence.spans:
+        for run in span.copy.runs.values() if span.copy else ():
+            for row, record in run.rows.items():
+                if record["state"] != "rejected" or record["requested"]:
+                    continue
+                found = evidence.patches.get((run.id, row), ())
+                current = [(at, line) for at, line in found if line.key == run.key(row, record["generation"])]
+                in_doubt = [at for at, line in current if is_doubtful(line)]
+                reads = [
+                    at
+                    for at, line in enumerate(evidence.log)
+                    if line.method == "GET" and line.customer_id == record["customer_id"]
+                ]
+                if in_doubt and not any(at > in_doubt[0] for at in reads):
+                    yield Violation("settle", f"row {row}: rejected after doubt, and nobody looked")
+
+
+def is_doubtful(line: Line) -> bool:
+    """Tell whether an answer proves neither that the PATCH was carried out nor that it was not."""
+    if line.status is None or line.status >= 500 or line.status in (408, 423, 424, 425, 429, 499):
+        return True
+    return line.fault is not None and "own" not in line.fault.split()
+
+
+def _lines_of(evidence: Evidence, span: Span) -> Iterator[Line]:
+    begins = evidence.begin_of(span) + _STARTUP_S if span.number else float("-inf")
+    ends = evidence.before_end_of(span) + _STARTUP_S
+    return (line for line in evidence.log if begins <= line.t < ends)
+
+
+CHECKS = (
+    check_log,
+    check_plan,
+    check_keys,
+    check_rate,
+    check_concurrency,
+    check_pauses,
+    check_settling,
+)

@@ -1,0 +1,355 @@
+"""The processes of one trial: the API and, one after the other, those of the product; kills, and what each death leaves.
+
+Everything is forked from a parent that has the package imported and no threads, so a process costs milliseconds.
+"""
+
+import asyncio
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bulk_patch.drive import Driver
+from bulk_patch.order import Order, Silent
+from bulk_patch.sandbox import Fault, Seen
+from tests.chaos.evidence import Notebook
+from tests.chaos.scene import JOB, TOKEN, Scene
+
+LONGEST_S = 45.0  # no process of a trial takes so long, unless something is wrong
+
+
+def preload() -> None:
+    """Import what the processes need, before the first fork."""
+    import bulk_patch.cli
+    import bulk_patch.engines.local
+    import bulk_patch.ledgers.sqlite
+    import bulk_patch.run
+    import bulk_patch.sandbox.server
+    import bulk_patch.screens
+    import bulk_patch.targets.synctera
+    import bulk_patch.terminal  # noqa: F401
+
+
+class Mischief:
+    """What goes wrong with requests; a sandbox asks it for each. Subclasses choose."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.requests = 0
+
+    def __call__(self, seen: Seen) -> Fault | None:
+        self.requests = max(self.requests, seen.n)
+        return None if self.is_over else self.choose(seen)
+
+    def choose(self, seen: Seen) -> Fault | None:
+        """Return the fault of one request, if it gets one."""
+        return None
+
+
+# --- the API
+
+
+class Api:
+    """A sandbox in a process of its own, told what to do through a socket."""
+
+    def __init__(self, folder: Path, scene: Scene, mischief: Mischief) -> None:
+        ours, theirs = socket.socketpair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            ours.close()
+            _end_after(lambda: asyncio.run(_serve(folder / "world", scene, mischief, theirs)))
+        theirs.close()
+        self._words = ours.makefile("rw")
+        self._socket = ours
+        self.base_url = str(self._answer())
+
+    def tell(self, what: str, **detail: Any) -> Any:
+        """Tell it something, and return its answer."""
+        self._words.write(json.dumps({"what": what, **detail}) + "\n")
+        self._words.flush()
+        return self._answer()
+
+    def stop(self) -> None:
+        """End it once it has no request under way."""
+        with suppress(OSError, ValueError):
+            self.tell("stop")
+        self._words.close()
+        self._socket.close()
+        os.waitpid(self._pid, 0)
+
+    def _answer(self) -> Any:
+        line = self._words.readline()
+        if not line:
+            raise RuntimeError("the API of a trial died")
+        return json.loads(line)
+
+
+async def _serve(world: Path, scene: Scene, mischief: Mischief, words: socket.socket) -> None:
+    from bulk_patch.sandbox import Sandbox
+
+    clock = _Clock()
+    sandbox = Sandbox(
+        scene.customers,
+        token=TOKEN,
+        fault=mischief,
+        state=world,
+        log=world / "requests.jsonl",
+        latency_ms=scene.settings.latency_ms,
+        clears=scene.settings.clears,
+        clock=lambda: time.time(),  # the moved one
+    )
+    seeded = {one["id"]: sandbox.customer(one["id"]) for one in scene.customers}
+    (world / "seeded.json").write_text(json.dumps(seeded))
+    async with sandbox:
+        reader, writer = await asyncio.open_connection(sock=words)
+        writer.write(json.dumps(sandbox.base_url).encode() + b"\n")
+        while line := await reader.readline():
+            word = json.loads(line)
+            answer: Any = None
+            while len(sandbox.requests) < mischief.requests:  # a killed client's request may still be worked on
+                await asyncio.sleep(0.005)
+            match word["what"]:
+                case "over":
+                    mischief.is_over = True
+                case "clock":
+                    clock.move(word["to_s"])
+                case "token":
+                    sandbox.token = word["token"]
+                case "edit":
+                    sandbox.edit(word["customer_id"], **word["fields"])
+                    answer = {"after": len(sandbox.requests), "t": time.time()}
+            writer.write(json.dumps(answer).encode() + b"\n")
+            if word["what"] == "stop":
+                await writer.drain()
+                return
+
+
+class _Clock:
+    """The wall clock of a forked process, which can be moved."""
+
+    def __init__(self, moved_s: float = 0.0) -> None:
+        self._real = time.time
+        self.move(moved_s)
+
+    def move(self, moved_s: float) -> None:
+        """Let `time.time` be so many seconds ahead of the real time."""
+        real = self._real
+        time.time = lambda: real() + moved_s
+
+
+# --- the product
+
+
+class Announcer(Silent):
+    """Writes down what a person would be shown, at once and unbuffered."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def progress(self, driver: Driver) -> None:
+        """Announce what counts as done."""
+        line = {"ok": driver.tally.ok, "refused": driver.tally.refused}
+        os.write(self._file, json.dumps(line).encode() + b"\n")
+
+
+def perform(job: Path, output: Path, command: str, *, announced: Path | None) -> int:
+    """Do what a command does, in this process; return its exit code.
+
+    Args:
+        job: The job file.
+        output: The `output/` folder.
+        command: run, continue or retry.
+        announced: Call the library, and announce progress there; None: the command line.
+    """
+    if announced is None:
+        from bulk_patch.cli import main
+
+        words = [command.replace("continue", "run"), str(job), "--yes", "--output", str(output)]
+        words += ["--continue"] if command == "continue" else []
+        try:
+            main(words, prog_name="bulk-patch")
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+    from bulk_patch import BulkPatchError, load_job, run_job
+    from bulk_patch.find import find_run
+    from bulk_patch.run import retry_run
+
+    order = Order(output=output, go_on=command == "continue", watcher=Announcer(announced))
+    try:
+        loaded = load_job(job)
+        if command == "retry":
+            return retry_run(loaded, find_run(str(job), output=output).run.id, order).exit_code or 0
+        return run_job(loaded, order).exit_code or 0
+    except BulkPatchError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+
+
+@dataclass(slots=True)
+class Stage:
+    """One trial: its folder, its API, and one process of the product after the other."""
+
+    folder: Path
+    scene: Scene
+    api: Api
+    job: Path
+    dice: random.Random
+    notebook: Notebook
+    clock_s: float = 0.0
+    api_clock_s: float = 0.0
+    steady_clock: bool = True
+    overdue: list[str] = field(default_factory=list)
+
+    @classmethod
+    def set_up(cls, folder: Path, scene: Scene, mischief: Mischief, dice: random.Random) -> "Stage":
+        """Start the API and write the job."""
+        (folder / "spans").mkdir(parents=True)
+        api = Api(folder, scene, mischief)
+        return cls(folder, scene, api, scene.write(folder, api.base_url), dice, Notebook(folder))
+
+    @property
+    def output(self) -> Path:
+        """Return the folder of the job's outputs."""
+        return self.folder / "output" / JOB
+
+    def play(
+        self,
+        command: str = "run",
+        *,
+        kill_after_s: float | None = None,
+        signals: Sequence[tuple[float, int]] = (),
+        library: bool = False,
+    ) -> int | None:
+        """Run one process of the product to its end, or kill it.
+
+        Args:
+            command: run, continue or retry.
+            kill_after_s: When it gets SIGKILL, if it is still there.
+            signals: When it gets which other signals.
+            library: Call the library, and announce progress, in place of the command line.
+
+        Returns:
+            Its exit code, None when it was killed.
+        """
+        number = len(self.notebook.spans)
+        left = self.folder / "spans" / f"{number:02}"
+        left.mkdir()
+        announced = left / "shown.jsonl" if library else None
+        seed = self.dice.random()
+        started_at = time.time()
+        pid = os.fork()
+        if pid == 0:
+            _redirect(left)
+            _Clock(self.clock_s)
+            random.seed(seed)
+            _end_after(lambda: perform(self.job, self.folder / "output", command, announced=announced))
+        told = _shepherd(pid, [(at_s, number) for at_s, number in signals], kill_after_s)
+        if told.overdue:
+            self.overdue.append(f"process {number} ({command}) did not end within {LONGEST_S:g} s")
+        span = {"command": command, "pid": pid, "started_at": started_at, "ended_at": time.time()}
+        clocks = {"clock_s": self.clock_s, "api_clock_s": self.api_clock_s}
+        self.notebook.spans.append({**span, **clocks, "exit_code": told.exit_code})
+        take_what_is_left(self.output, left, since=started_at)
+        return told.exit_code
+
+    def edit(self, customer_id: str, fields: dict[str, Any]) -> None:
+        """Let somebody else change a customer."""
+        done = self.api.tell("edit", customer_id=customer_id, fields=fields)
+        self.notebook.edits.append({**done, "customer_id": customer_id, "fields": fields})
+
+    def move_clocks(self, by_s: float, *, ours_only: bool = False) -> None:
+        """Move the wall clock of later processes, and the API's with it."""
+        self.clock_s += by_s
+        self.steady_clock = False
+        if not ours_only:
+            self.api_clock_s += by_s
+            self.api.tell("clock", to_s=self.api_clock_s)
+
+    def close(self, *, settled: bool, slack_s: float = 0.5) -> None:
+        """End the API and write the story."""
+        self.api.stop()
+        told = {
+            **self.scene.story(),
+            "token": TOKEN,
+            "slack_s": slack_s,
+            "settled": settled,
+            "steady_clock": self.steady_clock,
+            "seeded": json.loads((self.folder / "world" / "seeded.json").read_text()),
+        }
+        self.notebook.write(told)
+
+
+@dataclass(slots=True)
+class _End:
+    exit_code: int | None
+    overdue: bool
+
+
+def _shepherd(pid: int, signals: Sequence[tuple[float, int]], kill_after_s: float | None) -> _End:
+    """Wait for a process; send what it is to get, and SIGKILL when it takes too long."""
+    begun = time.monotonic()
+    last_s = LONGEST_S if kill_after_s is None else kill_after_s
+    plan = sorted([*signals, (last_s, signal.SIGKILL)])
+    handle = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    try:
+        for at_s, number in plan:
+            if poll.poll(max(0.0, (begun + at_s - time.monotonic()) * 1000)):
+                break
+            os.kill(pid, number)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(handle)
+    code = os.waitstatus_to_exitcode(status)
+    killed = code == -signal.SIGKILL
+    return _End(None if killed else code, overdue=killed and kill_after_s is None)
+
+
+def take_what_is_left(output: Path, left: Path, *, since: float) -> None:
+    """Copy the ledger and, of the files of the newest run, those that this process wrote."""
+    for name in ("ledger.db", "ledger.db-wal"):
+        if (output / name).exists():
+            shutil.copyfile(output / name, left / name)
+    for folder in sorted(path.parent for path in output.glob("*/run.log")):
+        for file in folder.iterdir():
+            if file.name == "run.log":
+                shutil.copyfile(file, left / f"{folder.name}.log")
+            elif file.stat().st_mtime >= since - 0.01 and not file.name.startswith("."):
+                shutil.copyfile(file, left / file.name)
+
+
+def _redirect(left: Path) -> None:
+    """Give a forked process its own stdout and stderr, and no stdin."""
+    for number, name in ((1, left / "stdout"), (2, left / "stderr")):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+
+
+def _end_after(work: Callable[[], Any]) -> None:
+    """Do the work of a forked process, and never come back to the parent's code."""
+    code = 1
+    try:
+        code = work() or 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)

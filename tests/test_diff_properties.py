@@ -1,0 +1,243 @@
+"""What pandas decides chunk by chunk is what a person would decide row by row: for any input, baseline and settings.
+
+The oracle below knows the rules of the interface and nothing of the code. The plan that it is compared with is a real
+one: a real file, read in frames of a few rows, in a real ledger.
+"""
+
+import csv
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulk_patch.job import Job
+from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.model import State
+from tests.job_files import ANN, BEN, CAM, DEE, count_rows, make_job, plan_offline, write_parquet
+
+NFC, NFD = (unicodedata.normalize(form, "Renée") for form in ("NFC", "NFD"))
+CLEAR = "<CLEAR>"
+STREET, FLAT = "legal_address.address_line_1", "legal_address.address_line_2"
+ZIP, COUNTRY = "legal_address.postal_code", "legal_address.country_code"
+REQUIRED = {STREET, COUNTRY}
+#: Field -> cells that may stand in an input, good and bad ones.
+POOLS = {
+    "last_name": ["Lee", NFC, NFD, " "],
+    "email": ["a@b.co", "c@d.co", "nowhere"],
+    STREET: ["1 Main", "2 Side"],
+    FLAT: ["Apt 4"],
+    ZIP: ["78701", "h2x1y4", "H2X 1Y4", "999"],
+    COUNTRY: ["US", "CA", "us"],
+    "metadata.tier": ["gold", "7"],
+    "metadata.a.b": ["x"],
+}
+IDS = [ANN, ANN.upper(), BEN, BEN.upper(), CAM, DEE, "17", ""]
+Row = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input, one baseline, one job."""
+
+    fields: Sequence[str]
+    rows: Sequence[tuple[str, Row]]
+    known: Sequence[str] | None  # columns of the baseline file; None: there is none
+    customers: Mapping[str, Row]
+    blank: str
+    duplicates: str
+    may_clear: Sequence[str]
+    renamed: bool
+    parquet: bool
+    frame_rows: int
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    parquet = draw(st.booleans())
+    fields = draw(st.lists(st.sampled_from(sorted(POOLS)), min_size=1, unique=True))
+    blank = draw(st.sampled_from(["keep", "clear", "reject"]))
+    may_clear = draw(st.lists(st.sampled_from(sorted(POOLS)), min_size=blank == "clear", unique=True))
+
+    def cell(name: str) -> str | None:
+        empty = ["", "", CLEAR] + ([None] if parquet else [])
+        return draw(st.sampled_from([*POOLS[name], *empty]))
+
+    ids = draw(st.lists(st.sampled_from(IDS), max_size=9))
+    if len(ids) > 1:
+        ids[0] = ANN  # a column without any id is another story: the file is refused
+    known = draw(st.none() | st.lists(st.sampled_from(sorted(POOLS)), unique=True))
+    people = draw(st.lists(st.sampled_from([ANN, BEN, CAM]), unique=True))
+    customers = (
+        {customer: {name: draw(st.sampled_from([*POOLS[name][:3], ""])) for name in known} for customer in people}
+        if known is not None
+        else {}
+    )
+    return Case(
+        fields=fields,
+        rows=[(its, {name: cell(name) for name in fields}) for its in ids],
+        known=known,
+        customers=customers,
+        blank=blank,
+        duplicates=draw(st.sampled_from(["reject", "last"])),
+        may_clear=may_clear,
+        renamed=draw(st.booleans()),
+        parquet=parquet,
+        frame_rows=draw(st.integers(1, 5)),
+    )
+
+
+# --- the oracle
+
+
+class Oracle:
+    """Decides one row after the other, as the interface says."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.wanted = {number: self.read(row) for number, (_, row) in enumerate(case.rows, 1)}
+
+    def read(self, row: Row) -> tuple[dict[str, str], bool]:
+        """Return what a row asks for ("" clears), and whether a cell is wrong already."""
+        wanted: dict[str, str] = {}
+        is_bad = False
+        for name, cell in row.items():
+            if cell is None:
+                continue
+            text = unicodedata.normalize("NFC", cell)
+            if text == CLEAR or (text == "" and self.case.blank == "clear"):
+                is_bad |= name not in self.case.may_clear or name in REQUIRED
+                wanted[name] = ""
+            elif text == "":
+                is_bad |= self.case.blank == "reject"
+            else:
+                is_bad |= not text.strip()
+                wanted[name] = text
+        return wanted, is_bad
+
+    def decide(self) -> Iterator[tuple[State, Any, Any]]:
+        """Yield state, body and before-image of each row."""
+        for number, (text, _) in enumerate(self.case.rows, 1):
+            same = [n for n, (its, _) in enumerate(self.case.rows, 1) if its.lower() == text.lower()]
+            if text.lower() not in (ANN, BEN, CAM, DEE):
+                yield State.INVALID, None, None
+            elif self.case.duplicates == "last":
+                yield self.decide_alone(number) if number == same[-1] else (State.DUPLICATE, None, None)
+            elif any(self.wanted[n][0] != self.wanted[same[0]][0] for n in same):
+                yield State.INVALID, None, None
+            elif number == same[0] or self.decide_alone(same[0])[0] is State.INVALID:
+                yield self.decide_alone(same[0])
+            else:
+                yield State.DUPLICATE, None, None
+
+    def decide_alone(self, number: int) -> tuple[State, Any, Any]:
+        """Decide a row that stands for all of its id."""
+        wanted, is_bad = self.wanted[number]
+        there = self.case.customers.get(self.case.rows[number - 1][0].lower())
+        country = wanted.get(COUNTRY) or (there or {}).get(COUNTRY) or ""
+        if is_bad or any(text and not is_valid(name, text, country) for name, text in wanted.items()):
+            return State.INVALID, None, None
+        changed = [name for name in wanted if self.differs(name, wanted[name], there, country)]
+        if not changed:
+            return State.UNCHANGED, None, None
+        body: dict[str, Any] = {}
+        before: dict[str, Any] = {}
+        for top in {name.partition(".")[0] for name in changed}:
+            parts = {name for name in [*POOLS, *wanted] if name.startswith(f"{top}.")}
+            is_known = there is not None and any(name in (self.case.known or ()) for name in parts or {top})
+            if not parts:
+                body[top] = wanted[top]
+                if is_known:
+                    before[top] = (there or {}).get(top) or None
+                continue
+            old = {name.partition(".")[2]: text for name in parts if (text := (there or {}).get(name))}
+            given = {name.partition(".")[2]: wanted[name] for name in parts if name in wanted}
+            whole = {name: text for name, text in {**old, **given}.items() if text}
+            if top == "metadata" and not is_known:
+                return State.INVALID, None, None
+            if top == "legal_address" and not {"address_line_1", "country_code"} <= whole.keys():
+                return State.INVALID, None, None
+            body[top] = whole
+            if is_known:
+                before[top] = old or None
+        return State.PENDING, body, before or None
+
+    def differs(self, name: str, text: str, there: Row | None, country: str) -> bool:
+        """Tell whether a wanted value is another one than the baseline's."""
+        if there is None or name not in there:
+            return True
+        old = unicodedata.normalize("NFC", there[name] or "")
+        if name == ZIP and country == "CA":
+            return tight(old) != tight(text)
+        return old != text
+
+
+def is_valid(name: str, text: str, country: str) -> bool:
+    patterns = {"US": r"\d{5}", "CA": r"[A-Za-z]\d[A-Za-z] ?\d[A-Za-z]\d"}
+    if name == ZIP:
+        return re.fullmatch(patterns.get(country, r"[A-Za-z0-9 ]{2,12}"), text) is not None
+    return text not in ("nowhere", "us")
+
+
+def tight(postal_code: str) -> str:
+    return postal_code.replace(" ", "").upper()
+
+
+# --- the plan
+
+
+def write_case(case: Case, folder: Path) -> Job:
+    columns = {name: f"col {at}" if case.renamed else name for at, name in enumerate(case.fields)}
+    path = folder / ("input.parquet" if case.parquet else "input.csv")
+    if case.parquet:
+        cells: dict[str, Any] = {columns[name]: [row[name] for _, row in case.rows] for name in case.fields}
+        write_parquet(path, {"customer_id": [its for its, _ in case.rows], **cells})
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["customer_id", *columns.values()])
+            writer.writerows([its, *row.values()] for its, row in case.rows)
+    settings = [f"input.path={path}", f"input.blank={case.blank}", f"input.duplicates={case.duplicates}"]
+    settings.append(f"input.may_clear={json.dumps(list(case.may_clear))}")
+    if case.renamed:
+        pairs = ", ".join(f"{json.dumps(column)} = {json.dumps(name)}" for name, column in columns.items())
+        settings.append(f"input.rename={{{pairs}}}")
+    if case.known is not None:
+        with (folder / "baseline.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", *case.known])
+            writer.writerows([its.upper(), *row.values()] for its, row in case.customers.items())
+        settings += ["baseline.kind=file", f"baseline.path={folder / 'baseline.csv'}"]
+    return make_job(folder, *settings)
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteLedger]:
+    with SqliteLedger.open(tmp_path_factory.mktemp("ledger") / "ledger.db", job="moves") as opened:
+        yield opened
+
+
+numbers = itertools.count()
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(case=cases())
+def test_the_plan_of_any_input_is_what_a_row_by_row_oracle_says(
+    case: Case, ledger: SqliteLedger, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    job = write_case(case, tmp_path_factory.mktemp("case"))
+    planned = plan_offline(job, ledger, frame_rows=case.frame_rows, run_id=f"20261122-151203-{next(numbers):04x}")
+    expected = {row: its for row, its in enumerate(Oracle(case).decide(), 1) if its[0] is not State.UNCHANGED}
+    assert planned.states == {row: state for row, (state, _, _) in expected.items()}
+    assert planned.bodies == {row: body for row, (state, body, _) in expected.items() if state is State.PENDING}
+    assert planned.befores == {row: was for row, (state, _, was) in expected.items() if state is State.PENDING}
+    assert count_rows(planned) == planned.run.input_rows == len(case.rows)
+    assert list(planned.rows) == sorted(planned.rows)
+    assert not any(b"null" in row.body for row in planned.rows.values() if row.body is not None)
