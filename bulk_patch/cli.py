@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,10 +68,8 @@ def plan(
             watcher = _watcher(job, job_file, common, sandbox=sandbox, asks=False)
             order = Order(output=common.output, operator=operator, new=new, skip_invalid=skip_invalid, watcher=watcher)
             summary = plan_job(job, order)
-        pending = summary.counts.get("pending", 0)
-        if detailed_exitcode and not summary.exit_code:
-            _end(summary, job, common, code=10 if pending else 0)
-        _end(summary, job, common)
+        changes_pending = detailed_exitcode and not summary.exit_code and summary.counts.get("pending")
+        _end(replace(summary, exit_code=Exit.CHANGES_PENDING) if changes_pending else summary, job, common)
 
 
 @main.command()
@@ -100,8 +99,8 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
         from bulk_patch.order import Order
         from bulk_patch.run import run_job
 
-        asks = _asks(sandbox=sandbox, yes=yes)
         with _aimed(job_file, common, sandbox=sandbox) as job:
+            asks = _asks(sandbox=sandbox, yes=yes)
             watcher = _watcher(job, job_file, common, sandbox=sandbox, asks=asks)
             summary = run_job(job, Order(output=common.output, watcher=watcher, **asked))
         _end(summary, job, common)
@@ -352,12 +351,12 @@ def _fail(error: BulkPatchError) -> None:
     sys.exit(error.exit_code)
 
 
-def _end(summary: "RunSummary", job: "Job", common: Common, *, code: int | None = None) -> None:
+def _end(summary: "RunSummary", job: "Job", common: Common) -> None:
     """Show how it ended, and end so."""
     from bulk_patch.terminal import show_end
 
     show_end(summary, job, output=common.output, quiet=common.quiet)
-    sys.exit(summary.exit_code or 0 if code is None else code)
+    sys.exit(summary.exit_code or 0)
 
 
 def _asks(*, sandbox: bool, yes: bool) -> bool:

@@ -7,7 +7,7 @@ that a kill leaves few of them ambiguous), and an outcome counts for nothing bef
 import asyncio
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -55,6 +55,7 @@ class Ended:
     stopped_by: str = ""  # the guard or fault that a person has to waive
     signal: Exit | None = None
     limited: bool = False  # --limit was reached
+    gave_up: Counter[str] = field(default_factory=Counter)  # why rows spent their attempts and stay open
 
     @property
     def by_itself(self) -> bool:
@@ -200,8 +201,12 @@ class Driver:
             self.tally.done += 1
             self.tally.ok += outcome.state is State.APPLIED
             self.tally.refused += outcome.state in (State.REJECTED, State.MISMATCH)
-        if outcome.stop is not None:
-            self.stop(outcome.stop, stopped_by="integrity" if outcome.stop.exit_code is Exit.STOPPED else "")
+        if outcome.spent:
+            self.ended.gave_up[outcome.reason] += 1
+        if (stop := outcome.stop) is not None and stop.exit_code is Exit.STOPPED:
+            self.stop(replace(stop, reason=f"{stop.reason}; seen at row {outcome.row}"), stopped_by="integrity")
+        elif stop is not None:
+            self.stop(stop)
         for guard, stop in self._guards.note(outcome, self._befores.pop(outcome.row, {})):
             self.stop(stop, stopped_by=guard)
 

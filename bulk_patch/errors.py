@@ -31,6 +31,7 @@ class Exit(IntEnum):
     LEDGER = 7
     LOCKED = 8
     REFUSED = 9
+    CHANGES_PENDING = 10  # `plan --detailed-exitcode` only
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -51,6 +52,7 @@ _WORDS = {
     Exit.LEDGER: "the ledger or the disk failed",
     Exit.LOCKED: "another process holds this job",
     Exit.REFUSED: "the plan cannot run as things are",
+    Exit.CHANGES_PENDING: "sealed; changes are pending",
     Exit.INTERRUPTED: "interrupted; what was out was finished and recorded",
     Exit.TERMINATED: "terminated; what was out was finished and recorded",
 }
@@ -74,7 +76,7 @@ def gravest(*codes: int) -> Exit:
     """Return the code that a run with all these findings ends with.
 
     Args:
-        codes: Exit codes, at least one; all but `USAGE` and `LOCKED`, which end a command before it has findings.
+        codes: Exit codes, at least one; all but `USAGE`, `LOCKED` and `CHANGES_PENDING`, which no sending ends with.
     """
     return min((Exit(code) for code in codes), key=PRECEDENCE.index)
 

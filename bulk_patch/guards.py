@@ -75,9 +75,8 @@ def check_canary(outcome: Outcome, *, number: int, of: int) -> Stop | None:
     if outcome.state is State.PENDING:
         return Stop(Exit.INCOMPLETE, f"nothing could be sent: {outcome.reason}", "run it again when the API answers")
     names = f" ({', '.join(outcome.fields)})" if outcome.fields else ""
-    reason = (
-        f"canary: row {outcome.row}, number {number} of the first {of}, ended {outcome.state}: {outcome.reason}{names}"
-    )
+    ended = f"number {number} of the first {of}, ended {outcome.state}: {outcome.reason}{names}"
+    reason = f"guard canary: row {outcome.row}, {ended}"
     return Stop(Exit.STOPPED, reason, "look at that row first: show it, and read the customer in the API")
 
 

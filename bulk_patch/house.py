@@ -40,6 +40,7 @@ from bulk_patch.targets import Target
 from bulk_patch.wire import Wire
 
 _TICK_S = 0.5
+_CAUSES_TOLD = 3
 
 log = get_logger()
 
@@ -142,18 +143,26 @@ class House:
         self.ledger.update(run.id, input_size=size, input_mtime_ns=mtime_ns)
         return False
 
-    def refuse_stopped(self, run: Run) -> None:
-        """Refuse a run that a guard stopped, until a person waives that one stop with `--continue`.
+    def refuse_stopped(self, run: Run | None) -> None:
+        """Refuse to go on after a stop, until a person waives that one stop with `--continue`.
 
         Raises:
             StoppedError: Without `--continue`.
         """
-        if not run.stopped_by:
+        if run is None or not run.stopped_by:
             return
         if not self.order.go_on:
-            raise StoppedError(f"run {run.id} is stopped: {run.stop_reason}", run.stop_hint)
-        self.ledger.update(run.id, stopped_by="", stop_reason="", stop_hint="", waived=(*run.waived, run.stopped_by))
-        self.note(run, "continued", guard=run.stopped_by)
+            counts, to_do = self.ledger.counts(run.id), self.ledger.to_do(run.id)
+            command = self.order.watcher.next_command(run, counts, to_do) or "run --continue"
+            raise StoppedError(f"run {run.id} is stopped: {run.stop_reason}", f"{run.stop_hint}; to go on: {command}")
+        self.lift_stop(run)
+
+    def lift_stop(self, run: Run) -> None:
+        """Waive the stop of a run, if it has one: a person has looked."""
+        if run.stopped_by:
+            lifted = {"stopped_by": "", "stop_reason": "", "stop_hint": ""}
+            self.ledger.update(run.id, **lifted, waived=(*run.waived, run.stopped_by))
+            self.note(run, "continued", guard=run.stopped_by)
 
     def discard(self, run: Run) -> None:
         """Drop a run that has sent nothing."""
@@ -212,7 +221,13 @@ class House:
         for warning in run.details["warnings"]:
             log.warning("unusual", run=run.id, reason=warning)
         order.watcher.planned(run, counts)
+        if (guarded := self._tripped(run, counts)) is not None:
+            log.warning("guard_will_stop", run=run.id, guard=guarded[0], reason=guarded[1].reason, hint=guarded[1].hint)
         return run
+
+    def _tripped(self, run: Run, counts: Counts) -> tuple[str, Stop] | None:
+        changes = run.details.get("changes", 0)
+        return check_plan(self.job.guards, counts, changes=changes, input_rows=run.input_rows, waived=run.waived)
 
     def _log_to(self, run_id: str) -> None:
         folder = self.folder / run_id
@@ -227,19 +242,17 @@ class House:
         if not rows:
             return None
         ended = await self._drive(run, only_rows=rows)
-        return None if ended.by_itself else self._finish(run, ended)
+        return None if ended.by_itself and not ended.stops else self._finish(run, ended)
 
     async def send(self, run: Run, *, only_requested: bool = False) -> RunSummary:
         """Send what is left of a run, or what `retry` asked for, and report."""
-        ledger, job, order = self.ledger, self.job, self.order
+        ledger, order = self.ledger, self.order
         run = ledger.run(run.id)
         counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
         self.refuse_invalid(run)
         if not to_do:
             return self.report(run, self.exit_code(run))
-        changes = run.details.get("changes", to_do)
-        guarded = check_plan(job.guards, counts, changes=changes, input_rows=run.input_rows, waived=run.waived)
-        if guarded is not None:
+        if (guarded := self._tripped(run, counts)) is not None:
             return self._stopped(run, *guarded)
         if not order.watcher.agrees(run, counts):
             log.info("declined", run=run.id)
@@ -315,6 +328,8 @@ class House:
     # --- afterwards
 
     def _finish(self, run: Run, ended: Ended) -> RunSummary:
+        for reason, rows in ended.gave_up.most_common(_CAUSES_TOLD):
+            log.warning("left_open", run=run.id, rows=rows, reason=reason)
         codes: list[int] = [stop.exit_code for stop in ended.stops]
         if ended.signal is not None:
             codes.append(ended.signal)

@@ -81,6 +81,7 @@ class Pace:
         self._halved_at = -math.inf
         self._recent: deque[float] = deque(maxlen=64)  # permits, to know the rate where there is no limit
         self._outage = Outage()
+        self._throttled_since: float | None = None  # first 429 after the last success
         self.permits = 0
         self.throttled = 0
         self.pause_reason = ""
@@ -104,6 +105,11 @@ class Pace:
     def outage_s(self) -> float:
         """Return for how long nothing has succeeded, seconds; 0 when there is no outage."""
         return self._outage.lasting_s(self._clock())
+
+    @property
+    def throttled_s(self) -> float:
+        """Return for how long nothing has succeeded since a 429, seconds; 0 when something has."""
+        return self._clock() - self._throttled_since if self._throttled_since is not None else 0.0
 
     async def permit(self, *, probe: bool = False) -> float:
         """Wait for the turn to send one request; return the monotonic time of the permit.
@@ -173,7 +179,7 @@ class Pace:
 
     def succeeded(self) -> None:
         """Note an answer of the API itself: it is there."""
-        self._refused_rounds = 0
+        self._refused_rounds, self._throttled_since = 0, None
         self._outage.succeeded(self._clock())
         self._woken.set()
 
@@ -206,6 +212,7 @@ class Pace:
         """
         now = self._clock()
         self.throttled += 1
+        self._throttled_since = now if self._throttled_since is None else self._throttled_since
         if sent_at > self._halved_at:
             refused = self._rate if self._rate < math.inf else self._measured(now)
             self._ceiling = max(self._floor, refused)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from bulk_patch.credential import Credential
@@ -18,6 +18,7 @@ LONGEST_PAUSE_S = 15 * 60
 #: Before the API ever answered, a page that is not its own means a wrong address: not worth a second try.
 NOT_THE_API = frozenset({"not the API's word", "unreadable answer"})
 TOO_MANY_IDS = frozenset({400, 414, 431})
+GONE = frozenset({404, 410})
 
 
 class Halt(Exception):  # noqa: N818 - carries a finding, is not an error by itself
@@ -60,6 +61,7 @@ class Session:
         self._streak: tuple[str, int] = ("", 0)
         self.on_read: Callable[[int], None] = lambda customers: None
         self._met = False  # the API has answered a read in its own words
+        self._refused: Stop | None = None  # why a renewed credential does not help
 
     def stop(self) -> None:
         """Send nothing new; what is out may finish."""
@@ -78,7 +80,7 @@ class Session:
         """
         reply, verdict = await self._call(self.target.read_one(customer_id))
         record = self.target.record(reply, customer_id) if verdict.act is Act.APPLIED else None
-        if verdict.act is Act.APPLIED and record is None:
+        if record is None and verdict.status not in GONE:  # refused, or not an answer to this question
             raise Unreadable(verdict)
         sent = http_date(reply.headers.get("date"))
         return Read(record, sent.timestamp() - time.time() if sent is not None else 0.0)
@@ -115,7 +117,8 @@ class Session:
         records: list[Record] = []
         token: str | None = None
         while True:
-            reply, verdict = await self._call(self.target.read(ids, token))
+            gives_way_to = TOO_MANY_IDS if len(ids) > 1 else frozenset()
+            reply, verdict = await self._call(self.target.read(ids, token), gives_way_to=gives_way_to)
             page = self.target.page(reply) if verdict.act is Act.APPLIED else None
             if page is None:
                 raise Unreadable(verdict)
@@ -124,14 +127,22 @@ class Session:
             if token is None or not page.records:
                 return records
 
-    async def _call(self, request: Request) -> tuple[Reply, Verdict]:
-        """Make a read until it can be used, is refused, or its attempts are spent."""
+    async def _call(self, request: Request, *, gives_way_to: Collection[int] = ()) -> tuple[Reply, Verdict]:
+        """Make a read until it can be used, is refused, or its attempts are spent.
+
+        Args:
+            request: A GET.
+            gives_way_to: Statuses, whoever speaks them, that the caller has a better answer to than asking again.
+        """
         seen: dict[str, int] = {}
         renewed = False
         tried = 0
         while True:
             reply, permitted_at, version = await self._exchange(request)
             verdict = self.target.judge_read(reply, History(seen=seen, renewed=renewed))
+            if verdict.status in gives_way_to:
+                self.pace.passed(permitted_at)
+                raise Unreadable(verdict)
             self.tell_pace(verdict, 0, permitted_at)
             stop = verdict.stop or (self.streak(verdict, canary=False) if verdict.streak else None)
             if stop is not None:
@@ -169,29 +180,31 @@ class Session:
             Halt: The API asks for a pause longer than a process should sleep, or nothing succeeded for too long.
         """
         if (verdict.pause_s or 0) > LONGEST_PAUSE_S:
-            until = time.strftime("%H:%M UTC", time.gmtime(time.time() + (verdict.pause_s or 0)))
+            self.pace.passed(permitted_at)
+            until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() + (verdict.pause_s or 0)))
             raise Halt(Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then"))
         if verdict.wait is Wait.PAUSE and verdict.kind == "throttled":
             self.pace.passed(permitted_at)
             self.pace.throttle(permitted_at, verdict.pause_s)
+            self._give_up_after(self.pace.throttled_s, verdict)
         elif verdict.outage:
             self.pace.failed(row, permitted_at)
             if verdict.pause_s:
                 self.pace.pause(verdict.pause_s, "the API asked to wait")
-            lasting_s = self.pace.outage_s
-            if lasting_s > self.retry.give_up_after_s:
-                raise Halt(
-                    Stop(
-                        Exit.INCOMPLETE,
-                        f"no success for {lasting_s / 60:.0f} min: {verdict.reason}",
-                        "check target.base_url and the API's status page; then run the same command again",
-                    )
-                )
+            self._give_up_after(self.pace.outage_s, verdict)
         elif verdict.wait is Wait.PAUSE and verdict.act is Act.RETRY:
             self.pace.passed(permitted_at)
             self.pace.pause(max(1.0, backoff_s(self._streak[1], self.retry.longest_delay_s)), verdict.kind)
+        elif verdict.kind in NOT_THE_API:
+            self.pace.passed(permitted_at)
         else:
             self.pace.succeeded()
+
+    def _give_up_after(self, lasting_s: float, verdict: Verdict) -> None:
+        if lasting_s > self.retry.give_up_after_s:
+            reason = f"no success for {lasting_s / 60:.0f} min: {verdict.reason}"
+            hint = "check target.base_url and the API's status page; then run the same command again"
+            raise Halt(Stop(Exit.INCOMPLETE, reason, hint))
 
     def streak(self, verdict: Verdict, *, canary: bool) -> Stop | None:
         """Count answers of one kind in a row over the run; return the stop that so many mean."""
@@ -220,25 +233,33 @@ class Session:
             probe: A read.
 
         Raises:
-            Halt: It cannot be renewed, or the probe is refused too.
+            Halt: It cannot be renewed, or the probe is refused too; then all go on waiting, until the run has stopped.
         """
         async with self._renewing:
-            if self._credential.version != version:
-                return
-            self.pace.hold()
-            try:
-                await asyncio.to_thread(self._credential.renew)
-                reply, permitted_at, _ = await self._exchange(probe, probe=True)
-                self.pace.passed(permitted_at)
-            except BulkPatchError as error:
-                raise Halt(Stop(Exit.CREDENTIAL, error.message, error.hint)) from None
-            finally:
-                self.pace.release()
-            if isinstance(reply, Reply) and reply.status == 401:
-                hint = (
-                    "check [target] token: is it for this workspace, and still valid? Then run the same command again"
-                )
-                raise Halt(Stop(Exit.CREDENTIAL, "the API refuses the token (HTTP 401)", hint))
+            if self._refused is None:
+                if self._credential.version != version:
+                    return
+                self.pace.hold()
+                try:
+                    self._refused = await self._try_new_credential(probe)
+                finally:
+                    if self._refused is None:
+                        self.pace.release()
+            if self._refused is not None:
+                raise Halt(self._refused)
+
+    async def _try_new_credential(self, probe: Request) -> Stop | None:
+        """Renew and probe; return the stop when that does not help."""
+        try:
+            await asyncio.to_thread(self._credential.renew)
+        except BulkPatchError as error:
+            return Stop(Exit.CREDENTIAL, error.message, error.hint)
+        reply, permitted_at, _ = await self._exchange(probe, probe=True)
+        self.pace.passed(permitted_at)
+        if isinstance(reply, Reply) and reply.status == 401:
+            hint = "check [target] token: is it for this workspace, and still valid? Then run the same command again"
+            return Stop(Exit.CREDENTIAL, "the API refuses the token (HTTP 401)", hint)
+        return None
 
 
 def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:

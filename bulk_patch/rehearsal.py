@@ -26,6 +26,9 @@ def at_sandbox(job: Job, output: Path) -> Iterator[Job]:
         UsageError: The sandbox does not start.
     """
     world = output / job.name / "sandbox"
+    if job.sandbox.customers is None and not world.exists():
+        hint = "name a CSV or Parquet file of customers under [sandbox], the input's ids among them"
+        raise UsageError("--sandbox has no customers to begin with", hint)
     make_private_folder(world)
     token = secrets.token_hex(16)
     settings = SandboxSettings(customers=job.sandbox.customers, log=world / "requests.jsonl", token=token, state=world)

@@ -91,6 +91,8 @@ async def _run(job: Job, order: Order) -> RunSummary:
         facts = house.facts()
         if facts.open_run is None:
             house.catch_up(facts.last_run)
+            if not order.new:
+                house.refuse_stopped(facts.last_run)
         way = decide_run(facts)
         if facts.open_run is None:
             return await house.send(await house.plan())
@@ -139,7 +141,10 @@ async def _retry(job: Job, run_id: str, order: Order) -> RunSummary:
         other = house.ledger.open_run(job.target_name)
         if other is not None and other.id != run.id:
             raise RefusedError(f"run {other.id} of this job is open", "finish it first: run")
-        house.refuse_stopped(run)
+        if house.ledger.to_do(run.id):
+            house.refuse_stopped(run)
+        else:
+            house.lift_stop(run)  # it keeps nothing back: to ask for a retry is a person's word
         asked = house.ledger.request_retry(run.id, now=time.time())
         house.note(run, "retry", rows=asked)
         if not asked:

@@ -95,6 +95,7 @@ class _Story:
     def stays_open(self, reason: str, stop: Stop | None = None, *, spent: bool = False) -> Outcome:
         """Leave the row for later: `unknown` unless every attempt is proven not executed."""
         self.ambiguous = self.ambiguous or self.out
+        self.attempts += self.out
         return self.ends(State.UNKNOWN if self.ambiguous else State.PENDING, reason, stop, spent=spent)
 
 
@@ -155,7 +156,7 @@ class Sender:
             if verdict.act is Act.RENEW:
                 await session.renew(version, self._target.read_one(patch.customer_id))
                 story.renewed = True
-            else:
+            elif story.tried < session.retry.attempts:
                 await session.wait(verdict, times)
         last = story.last.reason if story.last is not None else "none"
         return story.stays_open(f"{story.tried} attempts proved nothing; the last answer: {last}", spent=True)
@@ -188,11 +189,14 @@ class Sender:
     async def _read_back(self, story: _Story, verdict: Verdict) -> Outcome:
         """Let a read decide what the answer could not."""
         patch = story.patch
+        story.ambiguous = True  # it may have executed: a read that is cut off leaves the row unknown
         try:
             read = await self._session.read_one(patch.customer_id)
-        except Unreadable as failure:
+        except (Unreadable, Closed) as failure:
             if verdict.kind == "confirmed":  # the API said so itself; only the second look failed
                 return story.ends(State.APPLIED, "confirmed by the answer; the read-back failed")
+            if isinstance(failure, Closed):
+                raise
             reason = f"{verdict.reason}, and it could not be read: {failure.verdict.reason}"
             return self._undecided(story, reason)
         story.see(read.record, self._watch)

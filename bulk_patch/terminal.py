@@ -8,7 +8,7 @@ from typing import TextIO
 from bulk_patch.drive import Driver
 from bulk_patch.find import LEDGER_FILE
 from bulk_patch.job import Job, output_root
-from bulk_patch.layout import duration_words
+from bulk_patch.layout import amount, duration_words
 from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite import SqliteLedger
 from bulk_patch.model import Counts, State
@@ -74,7 +74,7 @@ class Terminal:
         if not self._asks:
             return True
         to_send = counts.get(State.PENDING, 0) + counts.get(State.UNKNOWN, 0)
-        say(f"send {to_send:,} changes to {run.target}? [y/N] ", stream=sys.stderr, end="")
+        say(f"send {amount(to_send, 'change')} to {run.target}? [y/N] ", stream=sys.stderr, end="")
         with interruptible():
             return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -82,7 +82,7 @@ class Terminal:
         """Say what a live baseline costs before it begins."""
         if requests and not self._quiet:
             at = f", {duration_words(requests / self._rate)}" if self._rate else ""
-            say(f"reading {customers:,} customers: {requests:,} requests{at}", stream=sys.stderr)
+            say(f"reading {amount(customers, 'customer')}: {amount(requests, 'request')}{at}", stream=sys.stderr)
         if requests:
             self._progress, self._read = Progress(customers, enabled=self._bar, desc="reading"), 0
 

@@ -7,7 +7,7 @@ from bulk_patch import errors
 from bulk_patch.errors import BulkPatchError, Exit, gravest
 
 # The exit codes and their order as the interface has them.
-CODES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130, 143)
+CODES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130, 143)
 GRAVEST_FIRST = (1, 7, 5, 6, 130, 143, 9, 4, 3, 0)
 
 KINDS = {

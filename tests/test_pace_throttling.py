@@ -135,3 +135,11 @@ async def test_without_a_limit_a_429_before_any_permit_gives_a_rate_too() -> Non
     pace = make_pace(None, draw=0.0)
     pace.throttle(now(), None)
     assert 0 < pace.rate_per_s < 1
+
+
+@virtually
+async def test_the_rate_does_not_grow_by_much_while_nothing_is_sent() -> None:
+    pace = make_pace(100, draw=0.0)
+    pace.throttle(await pace.permit(), 600.0)
+    await take(pace, 2)
+    assert pace.rate_per_s <= 60

@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
-from bulk_patch.model import Outcome, Patch
+from bulk_patch.model import Outcome, Patch, State
+from bulk_patch.pace import wait_or
+
+GATHER_S = 0.05  # a transaction costs the same for one outcome as for hundreds
 
 
 class LocalEngine:
@@ -20,6 +23,7 @@ class LocalEngine:
         self._rows: asyncio.Queue[Patch | None] = asyncio.Queue()
         self._done: list[Outcome] = []
         self._news = asyncio.Event()
+        self._urgent = asyncio.Event()  # something else than one more applied row, or nothing left to do
         self._sending: set[asyncio.Task[None]] = set()
         self._ended = False
 
@@ -28,10 +32,11 @@ class LocalEngine:
         tasks = [asyncio.create_task(self._work(), name=f"worker-{n}") for n in range(self._concurrency)]
         tasks.append(asyncio.create_task(self._feed(batches), name="feed"))
         for task in tasks:
-            task.add_done_callback(lambda _: self._news.set())
+            task.add_done_callback(lambda _: self._wake_up())
         try:
             while True:
                 await self._news.wait()
+                await self._gather()
                 self._news.clear()
                 for task in tasks:
                     if task.done():
@@ -47,6 +52,16 @@ class LocalEngine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _gather(self) -> None:
+        """Let outcomes come together, as long as all are good and the workers have more to do meanwhile."""
+        if self._rows.qsize() >= self._concurrency:
+            await wait_or(self._urgent, GATHER_S)
+        self._urgent.clear()
+
+    def _wake_up(self) -> None:
+        self._news.set()
+        self._urgent.set()
 
     def abort(self) -> None:
         """Cut off what is out; it comes back as open."""
@@ -71,3 +86,5 @@ class LocalEngine:
             self._sending.discard(me)
             self._done.append(outcome)
             self._news.set()
+            if outcome.state is not State.APPLIED or self._rows.qsize() < self._concurrency:
+                self._urgent.set()

@@ -185,24 +185,27 @@ UPDATE progress SET state = 'sending', lane = 2, first_intent_at = coalesce(firs
 WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
-#: Where rows stand before their outcomes.
+#: Where rows stand before their outcomes, those that stand alike together.
 STANDING = """
-SELECT row, state, lane IS NOT NULL, generation, ambiguous FROM progress
-WHERE id IN (SELECT value FROM json_each(:ids))
+SELECT state, lane IS NOT NULL, generation, ambiguous, json_group_array(row) FROM progress
+WHERE id IN (SELECT value FROM json_each(:ids)) GROUP BY 1, 2, 3, 4
 """
 
-#: The outcome of one row.
+#: The outcome of rows that stand alike and differ in nothing.
 RECORD = """
 UPDATE progress SET state = :state, lane = :lane, requested = CASE WHEN :keep_request THEN requested ELSE 0 END,
     attempts = attempts + :attempts, generation = :generation, ambiguous = :ambiguous,
     spent_in = coalesce(:spent_in, spent_in), final = :final, http_status = coalesce(:http_status, http_status),
     api_code = coalesce(:api_code, api_code), reason = :reason, hint = :hint,
     key_intent_at = CASE WHEN :new_generation THEN NULL ELSE key_intent_at END, done_at = :done_at
-WHERE id = :id
+WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
-#: A generation, before its key is used.
-INSERT_GENERATION = "INSERT INTO generations (id, generation, at, reason) VALUES (:id, :generation, :now, :reason)"
+#: A generation of rows, before its key is used.
+INSERT_GENERATIONS = """
+INSERT INTO generations (id, generation, at, reason)
+SELECT value, :generation, :now, :reason FROM json_each(:ids)
+"""
 
 #: The change of one state's count.
 CHANGE_COUNT = "UPDATE counts SET rows = rows + :rows, open = open + :open WHERE run = :run AND state = :state"

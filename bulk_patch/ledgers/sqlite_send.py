@@ -3,8 +3,9 @@
 import hashlib
 import json
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from bulk_patch.errors import LedgerError
@@ -18,6 +19,12 @@ from bulk_patch.model import MOVES, Outcome, Patch, State, idempotency_key
 Candidate = tuple[Patch, State, bool]  # with the state it has now, and whether it must be read again
 
 _UNDECIDED = frozenset({State.PENDING, State.UNKNOWN})
+
+#: All of an outcome that is recorded, but for its row.
+_recorded_facts = attrgetter(
+    *("state", "reason", "fields", "attempts", "ambiguous", "spent", "final", "new_generation"),
+    *("http_status", "api_code"),
+)
 
 
 class CountChanges:
@@ -158,35 +165,49 @@ class Session:
         return patch, State(state), bool(recheck)
 
     def record(self, outcomes: Sequence[Outcome], *, now: float) -> None:
-        """Write outcomes in one durable transaction."""
+        """Write outcomes in one durable transaction.
+
+        Those that say the same, as almost all do, are written by one statement: SQLite gives the interpreter away for
+        every statement, and a thread that sends at the same time is slow to give it back.
+        """
         with self._database.transaction():
-            ids = self._ids(outcome.row for outcome in outcomes)
-            standings = {row: rest for row, *rest in self._database.all(sqlite_queries.STANDING, {"ids": ids})}
-            changes, lines, generations = CountChanges(), [], []
+            standings = self._standings(outcome.row for outcome in outcomes)
+            alike: defaultdict[tuple[Line, Line], list[Outcome]] = defaultdict(list)
             for outcome in outcomes:
-                if outcome.row not in standings:
+                standing = standings.pop(outcome.row, None)
+                if standing is None:
                     raise LedgerError(f"row {outcome.row} is not in the plan, or has two outcomes at once")
-                before, was_open, generation, ambiguous = standings.pop(outcome.row)
-                after = _resolve(outcome, before, was_ambiguous=bool(ambiguous))
-                if after is State.SENDING:
-                    raise _refuse_move(outcome.row, before, after)  # only a claim does that
-                changes.leave(_check_move(outcome.row, before, after), open_rows=was_open)
-                line = self._line(outcome, after, generation, now)
-                changes.enter(after, open_rows=line["lane"] is not None)
-                lines.append(line)
-                if outcome.new_generation:
-                    generations.append(line)
-            self._database.run_many(sqlite_queries.INSERT_GENERATION, generations)
-            self._database.run_many(sqlite_queries.RECORD, lines)
+                alike[standing, _recorded_facts(outcome)].append(outcome)
+            changes = CountChanges()
+            for (standing, _), its in alike.items():
+                self._record_alike(standing, its, changes, now)
             self._finish(changes, now)
 
-    def _line(self, outcome: Outcome, state: State, generation: int, now: float) -> Mapping[str, Any]:
-        """Return the values that the row gets."""
+    def _standings(self, rows: Iterable[int]) -> dict[int, Line]:
+        """Return for each row its state, whether it was in a lane, its generation, and whether it is ambiguous."""
+        lines = self._database.all(sqlite_queries.STANDING, {"ids": self._ids(rows)})
+        return {row: tuple(standing) for *standing, its_rows in lines for row in json.loads(its_rows)}
+
+    def _record_alike(self, standing: Line, outcomes: Sequence[Outcome], changes: CountChanges, now: float) -> None:
+        """Write outcomes that differ in nothing but their row."""
+        before, was_open, generation, ambiguous = standing
+        one, rows = outcomes[0], len(outcomes)
+        after = _resolve(one, before, was_ambiguous=bool(ambiguous))
+        if after is State.SENDING:
+            raise _refuse_move(one.row, before, after)  # only a claim does that
+        changes.leave(_check_move(one.row, before, after), rows=rows, open_rows=rows if was_open else 0)
+        values = {"ids": self._ids(outcome.row for outcome in outcomes), **self._values(one, after, generation, now)}
+        changes.enter(after, rows=rows, open_rows=rows if values["lane"] is not None else 0)
+        if one.new_generation:
+            self._database.run(sqlite_queries.INSERT_GENERATIONS, values)
+        self._database.run(sqlite_queries.RECORD, values)
+
+    def _values(self, outcome: Outcome, state: State, generation: int, now: float) -> dict[str, Any]:
+        """Return the values that a row with this outcome gets."""
         final = outcome.final and state is State.UNKNOWN
         waits = state in _UNDECIDED and not final
         lane = (SPENT if outcome.spent else READY) if waits else None
         return {
-            "id": self._span["first"] | outcome.row,
             "state": state,
             "lane": lane,
             "keep_request": lane == READY,

@@ -7,6 +7,8 @@ from typing import Any
 
 from bulk_patch.model import NoReply, Reply
 
+_LONGEST_S = 1e9  # 31 years: longer wishes are cut, so that a date can be told
+
 
 def json_object(reply: Reply) -> dict[str, Any] | None:
     """Return the JSON object of a whole answer; None for everything else a server can send."""
@@ -30,7 +32,7 @@ def http_date(text: str | None) -> datetime | None:
         return None
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
@@ -46,12 +48,12 @@ def retry_after_s(reply: Reply | NoReply) -> float | None:
     waits: list[float] = []
     header = reply.headers.get("retry-after", "").strip()
     if header.isascii() and header.isdigit():
-        waits.append(float(header[:9]))
+        waits.append(float(header[:20]))
     else:
         until, now = http_date(header), http_date(reply.headers.get("date"))
         if until is not None and now is not None:
             waits.append(max(0.0, (until - now).total_seconds()))
     in_body = (json_object(reply) or {}).get("retry_after")
-    if isinstance(in_body, (int, float)) and not isinstance(in_body, bool) and 0 <= in_body < 1e9:
-        waits.append(float(in_body))
-    return max(waits, default=None)
+    if isinstance(in_body, (int, float)) and not isinstance(in_body, bool) and in_body >= 0:
+        waits.append(min(in_body, _LONGEST_S))
+    return min(max(waits), _LONGEST_S) if waits else None

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from bulk_patch.model import Act, Patch, Verdict
-from bulk_patch.targets.fields import Field, Seen, Whole
+from bulk_patch.targets.fields import Field, Kind, Seen, Whole
 
 Record = Mapping[str, Any]
 CLOCK_ALLOWANCE_S = 300.0
@@ -54,9 +54,10 @@ class Evidence:
         names: list[str] = []
         for name, value in json.loads(patch.body).items():
             field = self._field(name)
-            live = self._strip(name, record.get(name))
+            live = self._as_held(name, record.get(name))
             if isinstance(value, dict):
-                names += [f"{name}.{part}" for part in self._parts_that_differ(name, value, before.get(name), live)]
+                planned, was = self._as_held(name, value), self._as_held(name, before.get(name))
+                names += [f"{name}.{part}" for part in _parts_that_differ(planned, was, live)]
             elif field is not None and field.seen is not Seen.NEVER and not _same(field, value, live):
                 names.append(name)
         return tuple(names)
@@ -75,7 +76,7 @@ class Evidence:
             field = self._field(name)
             if (field is not None and field.seen is Seen.NEVER) or (ignore_unknown and name not in before):
                 continue
-            was, live = self._strip(name, before.get(name)), self._strip(name, record.get(name))
+            was, live = self._as_held(name, before.get(name)), self._as_held(name, record.get(name))
             if name not in before or not _same(field, was, live):
                 names.append(name)
         return tuple(names)
@@ -111,17 +112,30 @@ class Evidence:
             return value
         return {part: inner for part, inner in value.items() if part not in whole.read_only}
 
-    def _parts_that_differ(self, name: str, planned: Mapping[str, Any], before: Any, live: Any) -> Iterator[str]:
-        """Name parts that are not as planned. A part that was there before and is not planned has to be gone."""
-        shown = live if isinstance(live, Mapping) else {}
-        dropped = {part: None for part in (before if isinstance(before, Mapping) else {}) if part not in planned}
-        country = planned.get("country_code")
-        for part, value in {**self._strip(name, dropped), **planned}.items():
-            seen = shown.get(part)
-            if part == "postal_code" and country == "CA" and isinstance(value, str):
-                value = canadian(value)
-            if not _equal(value, seen):
-                yield part
+    def _as_held(self, name: str, value: Any) -> Any:
+        """Bring an object into the form that the server holds and shows, to be compared in it."""
+        value = self._strip(name, value)
+        if name not in self._wholes or not isinstance(value, Mapping):
+            return value
+        in_canada = value.get("country_code") == "CA"
+        return {part: self._part_as_held(f"{name}.{part}", inner, in_canada=in_canada) for part, inner in value.items()}
+
+    def _part_as_held(self, name: str, value: Any, *, in_canada: bool) -> Any:
+        field = self._field(name)
+        if value is False and field is not None and field.kind is Kind.BOOLEAN:
+            return None  # documented: left out when it is false
+        if in_canada and isinstance(value, str) and field is not None and field.rewrite is not None:
+            return canadian(value)
+        return value
+
+
+def _parts_that_differ(planned: Mapping[str, Any], before: Any, live: Any) -> Iterator[str]:
+    """Name parts that are not as planned. A part that was there before and is not planned has to be gone."""
+    shown = live if isinstance(live, Mapping) else {}
+    dropped = {part: None for part in (before if isinstance(before, Mapping) else {}) if part not in planned}
+    for part, value in {**dropped, **planned}.items():
+        if not _equal(value, shown.get(part)):
+            yield part
 
 
 def canadian(postal_code: str) -> str:

@@ -308,9 +308,8 @@ def _code_and_fields(reply: Reply | NoReply) -> tuple[str, tuple[str, ...]]:
     if not isinstance(code, str):
         uri = ERROR_URI.match(str(answer.get("type")))
         code = uri[1] if uri else ""
-    names = [
-        name for key in ("missing", "invalid", "immutable") for name in answer.get(key) or () if isinstance(name, str)
-    ]
+    groups = [answer.get(key) for key in ("missing", "invalid", "immutable")]
+    names = [name for group in groups if isinstance(group, (list, dict)) for name in group if isinstance(name, str)]
     return _word(code), tuple(dict.fromkeys(_word(name) for name in names))
 
 

@@ -16,6 +16,7 @@ REACHED = frozenset({"applied", "unchanged", "duplicate"})
 REPORTED = frozenset(
     "pending applied rejected mismatch drifted unknown unchanged duplicate invalid kept".split()
 )  # every status a summary names
+REFUSING = frozenset({2, 8, 9})  # nothing was done
 STOPPING = frozenset({5, 6, 7, 130, 143})
 HOLDS_VALUES = ("ledger.db", "failures.csv")  # by design: the evidence, and what is fed back
 
@@ -24,7 +25,7 @@ def check_exit(evidence: Evidence) -> Iterator[Violation]:
     """The exit code is the one that the ledger's rows and the reason of the stop ask for."""
     for span in evidence.spans:
         run = _run_of(span)
-        if span.was_killed or run is None or span.summary is None:
+        if span.was_killed or run is None or span.summary is None or span.exit_code in REFUSING:
             continue
         code, facts = span.exit_code, run.facts
         is_open = any(record["lane"] is not None for record in run.rows.values())
@@ -123,9 +124,13 @@ def _result_of(run: Run, record: Record) -> dict[str, str]:
 def check_shown(evidence: Evidence) -> Iterator[Violation]:
     """No row was announced as done before its outcome was durable: the copy holds at least what was shown."""
     before: Counter[str] = Counter()
+    run_before: str | None = None
     for span in evidence.spans:
         run = _run_of(span)
         states = Counter(record["state"] for record in run.rows.values()) if run is not None else Counter[str]()
+        if run is None or run.id != run_before:
+            before = Counter()
+        run_before = run.id if run is not None else None
         if span.shown:
             last, refused = span.shown[-1], states["rejected"] + states["mismatch"]
             if last["ok"] > states["applied"] - before["applied"]:
@@ -178,7 +183,8 @@ def check_settled(evidence: Evidence) -> Iterator[Violation]:
     run = _run_of(evidence.spans[-1])
     if not evidence.story.settled:
         return
-    if run is None or evidence.spans[-1].exit_code not in (0, 3):
+    ends = {0, 3} if evidence.story.baseline == "live" else {0, 3, 9}  # 9: killed when all was done but the report
+    if run is None or evidence.spans[-1].exit_code not in ends:
         yield Violation("settled", f"the last process ended with {evidence.spans[-1].exit_code}")
         return
     for row, record in run.rows.items():

@@ -104,18 +104,22 @@ def check_keys(evidence: Evidence) -> Iterator[Violation]:
 
 
 def check_rate(evidence: Evidence) -> Iterator[Violation]:
-    """No window of any length, across processes too, holds more requests than the limit allows."""
-    rate = evidence.story.rate_per_s
+    """No window of any length, across processes too, holds more requests than the limit allows.
+
+    Seen from the API: what arrives in a window was sent in it, or was under way when it began, and of those there are
+    no more than the job's concurrency and a probe.
+    """
+    rate, late = evidence.story.rate_per_s, evidence.story.concurrency + 1
     if rate is None or not evidence.story.steady_clock:
         return
     times = sorted(line.t for line in evidence.log)
-    # Windows [i, j]: j - i + 1 > rate × (t[j] - t[i] + slack) + 1, looked for at every j with the worst i before it.
+    # Windows [i, j]: j - i + 1 > rate × (t[j] - t[i] + LATE_S) + 1 + late, for every j with the worst i before it.
     lowest = float("inf")
     for place, t in enumerate(times):
         level = place - rate * t
         lowest = min(lowest, level)
-        if level - lowest > rate * (LATE_S + evidence.story.slack_s):
-            yield Violation("rate", f"{place + 1} requests by {t - times[0]:.3f} s: above {rate}/s in some window")
+        if level - lowest > rate * LATE_S + late:
+            yield Violation("rate", f"request {place + 1} at {t - times[0]:.3f} s: above {rate}/s in some window")
             return
 
 

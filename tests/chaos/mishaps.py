@@ -201,7 +201,10 @@ class Several(Mischief):
 
 
 class Background(Mischief):
-    """Spoils a share of all requests, drawn from the seed, the customer and the attempt."""
+    """Lets some customers' requests go wrong again and again, and any other now and then: faults come in groups."""
+
+    CURSED = 0.6
+    OTHERS = 0.01
 
     def __init__(self, seed: str, share: float) -> None:
         super().__init__()
@@ -210,8 +213,9 @@ class Background(Mischief):
         self._weights = list(BACKGROUND.values())
 
     def choose(self, seen: Seen) -> Fault | None:
-        """Draw."""
+        """Draw, from the seed, the customer and the request's number."""
+        is_cursed = random.Random(f"{self._seed}/{seen.customer_id}").random() < self._share
         dice = random.Random(f"{self._seed}/{seen.n}")
-        if dice.random() >= self._share:
+        if not self._share or dice.random() >= (self.CURSED if is_cursed else self.OTHERS):
             return None
         return dice.choices(self._mishaps, self._weights)[0].of(seen)

@@ -151,27 +151,32 @@ class _Clock:
 
 
 class Announcer(Silent):
-    """Writes down what a person would be shown, at once and unbuffered."""
+    """Writes down what a person would be shown, at once and unbuffered; may die with the word on its lips."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, dies_at: int | None) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._left = dies_at
 
     def progress(self, driver: Driver) -> None:
         """Announce what counts as done."""
         line = {"ok": driver.tally.ok, "refused": driver.tally.refused}
         os.write(self._file, json.dumps(line).encode() + b"\n")
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
-def perform(job: Path, output: Path, command: str, *, announced: Path | None) -> int:
+def perform(job: Path, output: Path, command: str, *, announcer: Announcer | None) -> int:
     """Do what a command does, in this process; return its exit code.
 
     Args:
         job: The job file.
         output: The `output/` folder.
         command: run, continue or retry.
-        announced: Call the library, and announce progress there; None: the command line.
+        announcer: Watches a call of the library; None: the command line.
     """
-    if announced is None:
+    if announcer is None:
         from bulk_patch.cli import main
 
         words = [command.replace("continue", "run"), str(job), "--yes", "--output", str(output)]
@@ -185,7 +190,7 @@ def perform(job: Path, output: Path, command: str, *, announced: Path | None) ->
     from bulk_patch.find import find_run
     from bulk_patch.run import retry_run
 
-    order = Order(output=output, go_on=command == "continue", watcher=Announcer(announced))
+    order = Order(output=output, go_on=command == "continue", watcher=announcer)
     try:
         loaded = load_job(job)
         if command == "retry":
@@ -229,6 +234,7 @@ class Stage:
         *,
         kill_after_s: float | None = None,
         signals: Sequence[tuple[float, int]] = (),
+        kill_at_announcement: int | None = None,
         library: bool = False,
     ) -> int | None:
         """Run one process of the product to its end, or kill it.
@@ -237,6 +243,7 @@ class Stage:
             command: run, continue or retry.
             kill_after_s: When it gets SIGKILL, if it is still there.
             signals: When it gets which other signals.
+            kill_at_announcement: Which announcement of progress is its last word; implies `library`.
             library: Call the library, and announce progress, in place of the command line.
 
         Returns:
@@ -245,7 +252,6 @@ class Stage:
         number = len(self.notebook.spans)
         left = self.folder / "spans" / f"{number:02}"
         left.mkdir()
-        announced = left / "shown.jsonl" if library else None
         seed = self.dice.random()
         started_at = time.time()
         pid = os.fork()
@@ -253,8 +259,10 @@ class Stage:
             _redirect(left)
             _Clock(self.clock_s)
             random.seed(seed)
-            _end_after(lambda: perform(self.job, self.folder / "output", command, announced=announced))
-        told = _shepherd(pid, [(at_s, number) for at_s, number in signals], kill_after_s)
+            announces = library or kill_at_announcement is not None
+            announcer = Announcer(left / "shown.jsonl", dies_at=kill_at_announcement) if announces else None
+            _end_after(lambda: perform(self.job, self.folder / "output", command, announcer=announcer))
+        told = _shepherd(pid, signals, kill_after_s)
         if told.overdue:
             self.overdue.append(f"process {number} ({command}) did not end within {LONGEST_S:g} s")
         span = {"command": command, "pid": pid, "started_at": started_at, "ended_at": time.time()}
@@ -314,7 +322,8 @@ def _shepherd(pid: int, signals: Sequence[tuple[float, int]], kill_after_s: floa
         os.close(handle)
     code = os.waitstatus_to_exitcode(status)
     killed = code == -signal.SIGKILL
-    return _End(None if killed else code, overdue=killed and kill_after_s is None)
+    overdue = killed and kill_after_s is None and time.monotonic() - begun >= LONGEST_S
+    return _End(None if killed else code, overdue=overdue)
 
 
 def take_what_is_left(output: Path, left: Path, *, since: float) -> None:
@@ -322,7 +331,8 @@ def take_what_is_left(output: Path, left: Path, *, since: float) -> None:
     for name in ("ledger.db", "ledger.db-wal"):
         if (output / name).exists():
             shutil.copyfile(output / name, left / name)
-    for folder in sorted(path.parent for path in output.glob("*/run.log")):
+    logs = sorted(output.glob("*/run.log"), key=lambda log: log.stat().st_mtime_ns)
+    for folder in (log.parent for log in logs):  # the newest last: its files stay
         for file in folder.iterdir():
             if file.name == "run.log":
                 shutil.copyfile(file, left / f"{folder.name}.log")

@@ -1,0 +1,152 @@
+"""What is left when a run has ended: rows that were refused, rows nobody knows about, and failures.csv fed back."""
+
+import shlex
+
+from bulk_patch.sandbox import Fault, Sandbox
+from bulk_patch.sandbox.faults import Seen
+from tests.acceptance.commands import Workspace
+from tests.acceptance.small_job import (
+    FILE,
+    NAME,
+    TOKEN,
+    aimed_at,
+    id_of,
+    new_emails,
+    patches,
+    people,
+    write_job,
+    write_rows,
+)
+
+TWICE = ("--set", "retry.attempts=2")
+
+
+class Trouble:
+    """A fault for one customer's PATCHes, until it is mended."""
+
+    def __init__(self, fault: Fault, *, customer: int) -> None:
+        self._fault: Fault | None = fault
+        self._customer_id = id_of(customer)
+
+    def __call__(self, seen: Seen) -> Fault | None:
+        """Spoil a request, or not."""
+        return self._fault if seen.method == "PATCH" and seen.customer_id == self._customer_id else None
+
+    def mend(self) -> None:
+        """Let everything pass from now on."""
+        self._fault = None
+
+
+def keys_of(api: Sandbox, customer: int) -> list[str]:
+    """Return the keys under which a customer's PATCHes came, in order."""
+    return [entry["key"] for entry in patches(api) if entry["customer_id"] == id_of(customer)]
+
+
+def test_a_row_that_was_refused_is_sent_again_under_a_new_key(office: Workspace) -> None:
+    trouble = Trouble(Fault(status=422, body=b'{"code": "INVALID_STATUS"}', cached=True), customer=2)
+    with Sandbox(people(12), token=TOKEN, fault=trouble) as api:
+        write_job(office, new_emails(1, 2, 3))
+        ended = office.run("run", FILE, *aimed_at(api))
+        assert ended.code == 3, ended.err
+        refused = office.results(NAME)[1]
+        assert (refused["status"], refused["http_status"], refused["api_code"]) == ("rejected", "422", "INVALID_STATUS")
+        assert ended.next.startswith(
+            f"mend the cause, see output/small/{office.runs(NAME)[0]['id']}/failures.csv, then: "
+        )
+        trouble.mend()
+        command = shlex.split(ended.next.partition("then: ")[2])
+        assert command[:3] == ["bulk-patch", "retry", office.runs(NAME)[0]["id"]]
+        retried = office.run(*command[1:], "--yes", "--reason", "the status was mended", "--operator", "Robin")
+        assert retried.code == 0, retried.err
+        assert api.customer(id_of(2))["email"] == "new2@example.org"
+        first, second = keys_of(api, 2)
+        assert first != second
+        assert len(patches(api)) == 4  # only the refused one went again
+        result = office.results(NAME)[1]
+        assert (result["status"], result["attempts"], result["idempotency_key"]) == ("applied", "2", second)
+        (generation,) = office.query(NAME, "SELECT generation FROM generations")
+        assert generation["generation"] == 1
+
+
+def test_a_row_that_stays_unknown_keeps_its_key_and_is_given_up_after_two_runs(office: Workspace) -> None:
+    with Sandbox(people(12), token=TOKEN, fault=Trouble(Fault(status=500), customer=2)) as api:
+        write_job(office, new_emails(1, 2))
+        first = office.run("run", FILE, *aimed_at(api), *TWICE)
+        assert first.code == 4, first.err
+        assert "1 unknown" in first.err
+        assert "server error (HTTP 500)" in first.err
+        second = office.run("run", FILE, *aimed_at(api), *TWICE)
+        assert second.code == 3, second.err  # cron shall not loop on it
+        assert f"bulk-patch retry {office.runs(NAME)[0]['id']}" in second.next
+        assert len(keys_of(api, 2)) == 4
+        assert len(set(keys_of(api, 2))) == 1
+        result = office.results(NAME)[1]
+        assert (result["status"], result["attempts"], result["http_status"]) == ("unknown", "4", "500")
+
+
+def test_retry_settles_an_unknown_row_under_the_same_key(office: Workspace) -> None:
+    trouble = Trouble(Fault(execute=True, wire="close"), customer=2)
+    with Sandbox(people(12), token=TOKEN, fault=trouble) as api:
+        write_job(office, new_emails(1, 2))
+        for code in (4, 3):
+            assert office.run("run", FILE, *aimed_at(api), *TWICE).code == code
+        trouble.mend()
+        retried = office.run("retry", FILE, *aimed_at(api))
+        assert retried.code == 0, retried.err
+        assert len(set(keys_of(api, 2))) == 1
+        assert [entry["executed"] for entry in patches(api) if entry["customer_id"] == id_of(2)].count(True) == 1
+        assert office.summary(NAME)["counts"]["applied"] == 2
+
+
+def test_retry_with_nothing_to_retry_says_so_and_sends_nothing(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    ended = office.run("retry", FILE, *aimed_at(api))
+    assert ended.code == 0, ended.err
+    assert len(patches(api)) == 1
+
+
+def test_retry_is_for_the_target_that_the_run_was_for(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    ended = office.run("retry", FILE, "--sandbox")
+    assert ended.code == 9, ended.err
+    assert f"was for synctera {api.base_url} customers" in ended.err
+    assert "this is synctera sandbox customers" in ended.err
+
+
+def test_rows_of_a_run_that_new_closed_can_be_asked_for_by_retry_when_they_were_refused(office: Workspace) -> None:
+    trouble = Trouble(Fault(status=422, body=b'{"code": "INVALID_STATUS"}', cached=True), customer=1)
+    with Sandbox(people(12), token=TOKEN, fault=trouble) as api:
+        write_job(office, new_emails(1, 2, 3))
+        begun = office.run("run", FILE, *aimed_at(api), "--set", "limits.concurrency=1", "--limit", "2")
+        assert begun.code == 4, begun.err
+        closed = office.runs(NAME)[0]["id"]
+        assert office.run("run", FILE, *aimed_at(api), "--new").code == 3
+        trouble.mend()
+        retried = office.run("retry", closed, *aimed_at(api))
+        assert retried.code == 3, retried.err  # one row was never sent
+        assert office.states(NAME, closed) == {1: "applied", 2: "applied", 3: "pending"}
+
+
+def test_failures_can_be_corrected_and_fed_back(office: Workspace, api: Sandbox) -> None:
+    rows = [*new_emails(1, 2, 3), {"customer_id": id_of(4), "email": "no address"}]
+    rows[1]["email"] = "ann at example.org"
+    write_job(office, rows)
+    ended = office.run("run", FILE, *aimed_at(api))
+    assert ended.code == 3, ended.err
+    run = office.runs(NAME)[0]["id"]
+    assert [(line["_row"], line["_status"], line["_run"]) for line in office.failures(NAME)] == [
+        ("2", "invalid", run),
+        ("4", "invalid", run),
+    ]
+    assert ended.next.startswith(f"correct output/small/{run}/failures.csv, then: ")
+
+    failures = office.job_folder(NAME) / run / "failures.csv"
+    corrected = [line | {"email": f"right{line['_row']}@example.org"} for line in office.failures(NAME)]
+    write_rows(failures, corrected)
+    again = office.run(*shlex.split(ended.next.partition("then: ")[2])[1:], "--yes")
+    assert again.code == 0, again.err
+    assert office.summary(NAME)["counts"]["applied"] == 2
+    assert api.customer(id_of(2))["email"] == "right2@example.org"
+    assert api.customer(id_of(4))["email"] == "right4@example.org"
