@@ -1,8 +1,8 @@
 """What desired values are compared with: nothing, a file, or the live customers. One class a kind."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -12,13 +12,21 @@ from bulk_patch import source
 from bulk_patch.diff import Picture
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
 from bulk_patch.job import Input, Job
+from bulk_patch.ledgers import Ledger
+from bulk_patch.live_pages import LivePages
+from bulk_patch.lookup import SPILL, Lookup
 from bulk_patch.model import Act, Stop
 from bulk_patch.read import NOT_THE_API, Halt, Session, Unreadable
-from bulk_patch.targets import Target
+from bulk_patch.source import Source
+from bulk_patch.targets import Record, Target
+
+__all__ = ["SPILL", "Baseline", "FileBaseline", "LiveBaseline", "NoBaseline"]
+
+LIVE_PAGE = 5_000  # customers that are read, and kept, at a time
 
 
 class Baseline(Protocol):
-    """The contract of every baseline: pictures of customers, a chunk at a time."""
+    """The contract of every baseline: pictures of customers, a portion of the input at a time."""
 
     sha256: str  # of the file behind it, "" where there is none
     taken_at: float  # when its picture was taken, Unix seconds; 0: never
@@ -29,8 +37,32 @@ class Baseline(Protocol):
     async def picture(self, ids: Sequence[str]) -> Picture | None:
         """Return what is known of these customers; None: nothing at all."""
 
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+        """Learn the input before its plan is begun; then `picture` is called once for each portion, in order.
 
-class NoBaseline:
+        Args:
+            asking: The input.
+            rows: Rows of a portion.
+            folder: Of the job; what is only needed for this plan goes into `spill` there.
+            ledger: Of the job.
+        """
+        return
+
+    def warnings(self) -> list[str]:
+        """Return what a person should know of it, once all pictures were taken."""
+        return []
+
+    def sealed(self) -> None:
+        """Let go of what was kept in case that the plan would not be finished."""
+        return
+
+    @staticmethod
+    def remember(target_name: str, target: Target, *, folder: Path, ledger: Ledger) -> None:
+        """Keep what runs of this target have confirmed, once one of them has sent something."""
+        return
+
+
+class NoBaseline(Baseline):
     """`none`: everything that is given is sent."""
 
     sha256 = ""
@@ -48,50 +80,102 @@ class NoBaseline:
         return
 
 
-class FileBaseline:
+class FileBaseline(Baseline):
     """`file`: an export of the customers, CSV or Parquet, with dotted columns and the id as `id` or as in the input."""
 
     def __init__(self, job: Job, target: Target, session: Session) -> None:
         path = job.baseline.path
         assert path is not None  # the job model sees to it
-        self.sha256 = source.sha256_of(path)
-        self.taken_at = datetime.fromtimestamp(source.fingerprint(path)[1] / 1e9, tz=UTC).timestamp()
-        self._frame = _load(path, job.input.id, target)
+        self._watch = job.guards.watch
+        found = _scan(path, job.input.id, target)
+        self.sha256 = found.sha256
+        self.taken_at = found.mtime_ns / 1e9
+        self._lookup = Lookup(found)
 
     def reads(self, customers: int) -> int:
         """Return 0."""
         return 0
 
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+        """Cut a large file up in the order of the input."""
+        columns = related(self._lookup.columns, {*asking.fields.values(), *self._watch})
+        await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
+
     async def picture(self, ids: Sequence[str]) -> Picture:
         """Look the customers up in the file; a column that is not in it is not known."""
-        return Picture(self._frame, complete=False, authoritative=False)
+        return Picture(self._lookup.look(), complete=False, authoritative=False)
 
 
-class LiveBaseline:
-    """`live`: the customers as the API shows them, up to a hundred a request, under the run's rate."""
+class LiveBaseline(Baseline):
+    """`live`: the customers as the API shows them, up to a hundred a request, under the run's rate.
+
+    What was read is kept until the plan is sealed: a plan that was killed does not read it again.
+    """
 
     sha256 = ""
 
     def __init__(self, job: Job, target: Target, session: Session) -> None:
+        self._job = job
         self._target = target
         self._session = session
-        self.taken_at = datetime.now(tz=UTC).timestamp()
+        self._pages: LivePages | None = None
+        self._page = 0
+        self._held = 0  # customers that were read by a plan that was not finished
+        self.taken_at = time.time()
 
     def reads(self, customers: int) -> int:
-        """Return one per hundred customers, rounded up."""
-        return -(-customers // self._target.ids_per_read)
+        """Return one per hundred customers that have to be read, rounded up."""
+        return -(-max(0, customers - self._held) // self._target.ids_per_read)
+
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+        """Find what a plan of the same input has read that was killed, with nothing sent since."""
+        sent = [(run.id, run.stats.get("requests", 0)) for run in ledger.runs(self._job.target_name) if run.plan_sha256]
+        about = f"{asking.sha256} {self._job.identity} {self._job.target_name} {rows} {LIVE_PAGE} {sent}"
+        self._pages = LivePages(folder, about, max_age_s=self._job.baseline.max_age_h * 3600)
+        self._held = self._pages.customers()
+
+    def sealed(self) -> None:
+        """Remove the pages."""
+        if self._pages is not None:
+            self._pages.remove()
 
     async def picture(self, ids: Sequence[str]) -> Picture:
         """Read the customers.
+
+        Raises:
+            BulkPatchError: As `_read`.
+        """
+        wanted = [customer_id for customer_id in dict.fromkeys(ids) if self._target.id_pattern.fullmatch(customer_id)]
+        frames = [await self._look(wanted[at : at + LIVE_PAGE]) for at in range(0, len(wanted), LIVE_PAGE)]
+        frame = pd.concat(frames) if frames else _as_frame([])
+        return Picture(frame, complete=True, authoritative=True)
+
+    async def _look(self, ids: Sequence[str]) -> pd.DataFrame:
+        """Return one page, as it was kept or as it is now."""
+        number = self._page
+        self._page += 1
+        kept = self._pages.load(number, ids) if self._pages is not None else None
+        if kept is not None:
+            frame, read_at = kept
+            self.taken_at = min(self.taken_at, read_at)
+            return frame
+        read_at = time.time()
+        records = await self._read(ids)
+        frame = _as_frame([{**self._target.evidence.flatten(one), "id": str(one["id"]).lower()} for one in records])
+        if self._pages is not None:
+            self._pages.save(number, ids, frame, read_at=read_at)
+        return frame
+
+    async def _read(self, ids: Sequence[str]) -> list[Record]:
+        """Read customers.
 
         Raises:
             InputError: The address answers 404 or a page that is not the API's.
             IncompleteError: The API cannot be read now.
             CredentialError, StoppedError: It refuses, or something is wrong on the way.
         """
-        wanted = [customer_id for customer_id in dict.fromkeys(ids) if self._target.id_pattern.fullmatch(customer_id)]
         try:
-            records = await self._session.read_many(wanted)
+            return await self._session.read_many(ids)
         except Unreadable as failure:
             verdict = failure.verdict
             if verdict.status == 403 and verdict.act is Act.REJECTED:  # in the API's own words
@@ -105,9 +189,6 @@ class LiveBaseline:
             raise IncompleteError(f"the live baseline could not be read: {verdict.reason}", hint) from None
         except Halt as halt:
             raise as_error(halt.stop) from None
-        rows = [{**self._target.evidence.flatten(record), "id": str(record["id"]).lower()} for record in records]
-        frame = pd.DataFrame(rows, dtype="str") if rows else pd.DataFrame({"id": pd.Series(dtype="str")})
-        return Picture(frame.drop_duplicates("id").set_index("id"), complete=True, authoritative=True)
 
 
 def as_error(stop: Stop) -> BulkPatchError:
@@ -116,8 +197,19 @@ def as_error(stop: Stop) -> BulkPatchError:
     return kinds[stop.exit_code](stop.reason, stop.hint)
 
 
-def _load(path: Path, input_id: str, target: Target) -> pd.DataFrame:
-    """Read a baseline file as text, indexed by id; what is no field of the target may be of any type."""
+def related(columns: Iterable[str], names: Collection[str]) -> frozenset[str]:
+    """Return the columns that are these fields, or belong to one object with one of them."""
+    tops = {name.partition(".")[0] for name in names}
+    return frozenset(column for column in columns if column.partition(".")[0] in tops)
+
+
+def _as_frame(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, dtype="str") if rows else pd.DataFrame({"id": pd.Series(dtype="str")})
+    return frame.drop_duplicates("id").set_index("id")
+
+
+def _scan(path: Path, input_id: str, target: Target) -> Source:
+    """Find what a baseline file has of a target's fields; what is no field may be of any type."""
     header = source.read_header(path)
     failure = InputError(f"{path.name} has no column 'id' or {input_id!r}", "a baseline names the customer of each row")
     for id_column in dict.fromkeys(name for name in (input_id, "id") if name in header):
@@ -131,11 +223,8 @@ def _load(path: Path, input_id: str, target: Target) -> pd.DataFrame:
         if found.repeated_ids:
             hint = "a baseline holds every customer once: take the repeated ones out"
             raise InputError(f"{path.name}: {len(found.repeated_ids)} ids occur more than once", hint)
-        # An object is compared by its dotted columns; one in a single cell has no spelling to rely on.
-        columns = tuple(name for name in found.columns if target.whole(name) is None)
-        frames = list(source.frames(replace(found, columns=columns)))
-        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns), dtype="str")
-        frame = frame[frame[id_column].fillna("") != ""]
-        frame.index = pd.Index(frame[id_column].str.lower(), name="id")
-        return frame.drop(columns=id_column)
+        # An object is compared by its dotted columns; one in a single cell has no spelling to rely on. And the name
+        # `id` is that of the customer, whatever else a file calls so.
+        columns = (name for name in found.columns if target.whole(name) is None and name != "id")
+        return replace(found, columns=tuple(dict.fromkeys((id_column, *columns))))
     raise InputError(f"baseline file: {failure.message}", failure.hint)

@@ -58,7 +58,7 @@ def read_secret(reference: str, folder: Path) -> str:
     Raises:
         CredentialError: When there is nothing there, or nothing that can be a header.
     """
-    match = SECRET_REFERENCE.fullmatch(reference)
+    match = SECRET_REFERENCE.fullmatch(reference.strip())
     if match is None:  # the job model refused it already
         raise CredentialError("the token is not a reference", "use env:NAME, file:PATH or cmd:PROGRAM ARGS")
     kind, where = match[1], match[2]
@@ -70,7 +70,7 @@ def read_secret(reference: str, folder: Path) -> str:
         hint = "write the token into that file, readable by you only"
         try:
             secret = (folder / Path(where).expanduser()).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the home of nobody
             raise CredentialError(f"the token file cannot be read: {type(error).__name__}", hint) from None
     else:
         hint = "run the command by hand: it has to print the token and end with 0"

@@ -22,6 +22,7 @@ from bulk_patch.model import First, Outcome, Patch, State, Stop
 from bulk_patch.pace import Closed
 from bulk_patch.read import Halt, Session, Unreadable
 from bulk_patch.stats import Stats
+from bulk_patch.targets import Record
 
 SAFE_KEY_AGE_S = 6 * 24 * 3600.0  # the API forgets a key after seven days
 DRAIN_S = 30.0
@@ -130,6 +131,8 @@ class Driver:
         self._watch = watch
         self._guards = RunGuards(job.guards, canary=canary)
         self._out = 0  # handed out and not yet recorded
+        self._reading: asyncio.Future[list[Record]] | None = None  # before more is handed out
+        self._aborted = False
         self._recorded = asyncio.Event()
         self._befores: dict[int, dict[str, str]] = {}  # watched fields of the rows that are out
         self._saved_at = 0.0
@@ -162,6 +165,7 @@ class Driver:
                     await self._save()
             except BaseException:
                 self._session.stop()  # nothing is sent that cannot be recorded
+                self._recorded.set()
                 raise
         measure()  # drift checks may have read since the last outcome
         await self._save(now=True)
@@ -179,7 +183,7 @@ class Driver:
     def signalled(self, code: Exit) -> None:
         """Drain after a signal; a second one does not wait."""
         if self.ended.signal is not None:
-            self._engine.abort()
+            self._abort()
         self.ended.signal = code
         self._drain()
 
@@ -187,7 +191,14 @@ class Driver:
         if not self._session.stopping.is_set():
             self._session.stop()
             self._recorded.set()
-            asyncio.get_running_loop().call_later(DRAIN_S, self._engine.abort)
+            asyncio.get_running_loop().call_later(DRAIN_S, self._abort)
+
+    def _abort(self) -> None:
+        """Wait no longer: for rows that are out, nor for a read before more would be sent."""
+        self._aborted = True
+        self._engine.abort()
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def _save(self, *, now: bool = False) -> None:
         if now or time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
@@ -233,7 +244,7 @@ class Driver:
 
     async def _next_recording(self) -> None:
         self._recorded.clear()
-        if self._out:
+        if self._out and not self._session.stopping.is_set():
             await self._recorded.wait()
 
     def _room(self) -> int:
@@ -245,8 +256,7 @@ class Driver:
 
     async def _claim(self, n: int, *, canary: bool) -> list[Patch]:
         """Claim rows, those that drifted left out, and say for each what has to happen first."""
-        now = time.time()
-        stale = self._is_stale(now)
+        stale = self._is_stale(time.time())
         rows: list[int] | None = None
         if self._only_rows is not None:
             rows = [self._only_rows.popleft() for _ in range(min(n, len(self._only_rows)))]
@@ -259,21 +269,21 @@ class Driver:
                 return []
         if rows == []:
             return []
-        claim = self._ledger.claim
+        claim, now = self._ledger.claim, time.time()  # of the intent: reading may have taken minutes
         claimed = await self._in_thread(claim, self._run.id, n, now=now, only_requested=self._only_requested, rows=rows)
         if watch := self._job.guards.watch:
             for patch in claimed:
                 before = json.loads(patch.before) if patch.before is not None else {}
                 self._befores[patch.row] = {name: str(before[name]) for name in watch if name in before}
-        return [
-            replace(
-                patch,
-                first=first_step(patch, now=now, stale=stale or may_recheck, clock_went_back=self._clock_went_back),
-                canary=canary,
-                read_back=patch.read_back or canary,
-            )
-            for patch in claimed
-        ]
+        return [self._with_first_step(patch, now, stale=stale or may_recheck, canary=canary) for patch in claimed]
+
+    def _with_first_step(self, patch: Patch, now: float, *, stale: bool, canary: bool) -> Patch:
+        first = first_step(patch, now=now, stale=stale, clock_went_back=self._clock_went_back)
+        if patch.intent_at > now:  # a clock that was wrong: nothing is known to be older than it
+            patch = replace(patch, intent_at=0.0)
+        if first is First.SEND and not canary:
+            return patch  # almost every row is as the ledger gave it
+        return replace(patch, first=first, canary=canary, read_back=patch.read_back or canary)
 
     def _stop_for(self, error: Unreadable | Closed | Halt) -> None:
         if isinstance(error, Halt):
@@ -285,7 +295,8 @@ class Driver:
     def _is_stale(self, now: float) -> bool:
         if self._run.baseline == "none" or self._job.guards.drift == "off":
             return False
-        too_old = now - self._run.created_at > self._job.baseline.max_age_h * 3600
+        taken_at = self._run.details.get("picture_at", self._run.created_at)
+        too_old = now - taken_at > self._job.baseline.max_age_h * 3600
         return self._job.guards.drift == "check" or (self._run.baseline == "live" and too_old)
 
     async def _without_drift(self, n: int, *, stale: bool) -> list[int]:
@@ -308,7 +319,7 @@ class Driver:
 
     async def _find_drifted(self, rows: Sequence[tuple[Patch, State]]) -> list[tuple[Outcome, State]]:
         evidence = self._session.target.evidence
-        records = await self._session.read_many([patch.customer_id for patch, _ in rows])
+        records = await self._read([patch.customer_id for patch, _ in rows])
         live = {str(record["id"]).lower(): record for record in records}
         drifted = []
         for patch, state in rows:
@@ -322,6 +333,18 @@ class Driver:
                 reason = f"changed by someone since the plan: {', '.join(names)}"
             drifted.append((Outcome(row=patch.row, state=State.DRIFTED, reason=reason, fields=names), state))
         return drifted
+
+    async def _read(self, ids: Sequence[str]) -> list[Record]:
+        """Read customers; an abort cuts it off."""
+        self._reading = asyncio.ensure_future(self._session.read_many(ids))
+        try:
+            return await self._reading
+        except asyncio.CancelledError:
+            if self._aborted:
+                raise Closed from None
+            raise
+        finally:
+            self._reading = None
 
     async def _record_drifted(self, drifted: Sequence[tuple[Outcome, State]]) -> None:
         record, run_id = self._ledger.record, self._run.id

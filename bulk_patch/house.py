@@ -17,7 +17,7 @@ from typing import Any
 
 from bulk_patch import registry, source
 from bulk_patch.actor import who
-from bulk_patch.baseline import Baseline
+from bulk_patch.baseline import SPILL, Baseline
 from bulk_patch.credential import Credential
 from bulk_patch.decide import Facts
 from bulk_patch.drive import Driver, Ended
@@ -29,12 +29,13 @@ from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.order import Order
 from bulk_patch.pace import Pace
-from bulk_patch.plan import scan_input, write_plan
-from bulk_patch.private_files import make_private_folder
+from bulk_patch.plan import FRAME_ROWS, scan_input, write_plan
+from bulk_patch.private_files import emptied, make_private_folder
 from bulk_patch.read import Session
 from bulk_patch.report import RunSummary, exit_code_of, is_reported, write_reports
 from bulk_patch.send import Sender
 from bulk_patch.signals import draining
+from bulk_patch.source import Source
 from bulk_patch.stats import Stats
 from bulk_patch.targets import Target
 from bulk_patch.wire import Wire
@@ -183,10 +184,16 @@ class House:
 
     async def plan(self) -> Run:
         """Plan the input as a new run, and let the watcher see it."""
-        job, order = self.job, self.order
+        job = self.job
         self.task = asyncio.current_task()  # a signal cancels a plan; it drains what is being sent
         found = scan_input(job, self.target)
         baseline: Baseline = registry.find("baseline", job.baseline.kind)(job, self.target, self.session)
+        with emptied(self.folder / SPILL):
+            await baseline.expect(found, rows=FRAME_ROWS, folder=self.folder, ledger=self.ledger)
+            return await self._plan(found, baseline)
+
+    async def _plan(self, found: Source, baseline: Baseline) -> Run:
+        job, order = self.job, self.order
         now = time.time()
         run = Run(
             id=_new_id(now),
@@ -314,6 +321,8 @@ class House:
             self.order.watcher.sent()
             self.driver = None
         await self._in_thread(ledger.end_session, run.id, now=time.time(), by_itself=ended.by_itself)
+        remember = registry.find("baseline", job.baseline.kind).remember
+        await self._in_thread(remember, run.target, self.target, folder=self.folder, ledger=ledger)
         return ended
 
     async def _tick(self, driver: Driver) -> None:

@@ -2,10 +2,10 @@
 
 Pure but for an injected clock and sleep. Every request of a run passes `permit`: PATCHes, retries, reads, probes.
 
-The limiter is a reservation: the next permit is due one interval after the last, and a permit that comes more than
-10 ms late is not made up for. So no window of length w holds more than rate × (w + 0.01 s) + 1 sends, by
-construction. It starts empty, so a crash loop cannot exceed the rate either. Libraries were measured and overshoot or
-starve: see .github/DECISIONS.md.
+The limiter is a reservation: the next permit is due one interval after the last, and what comes more than 10 ms late,
+8 of them before the permit and 2 between it and the first byte, is not made up for. So no window of length w holds more
+than rate × (w + 0.01 s) + 1 sends, by construction. It starts empty, so a crash loop cannot exceed the rate either.
+Libraries were measured and overshoot or starve: see .github/DECISIONS.md.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 
-LATE_S = 0.010
+LATE_S = 0.010  # between the instant that the rate allows and the first byte
+CONNECT_LATE_S = 0.002  # of it, between the permit and the first byte
 FLOOR_PER_S = 0.1
 OUTAGE_FAILURES = 10
 OUTAGE_ROWS = 3
@@ -149,7 +150,7 @@ class Pace:
     def _reserve(self, now: float) -> None:
         self._grow(now)
         if self._rate < math.inf:
-            self._next_at = max(self._next_at, now - LATE_S) + 1 / self._rate
+            self._next_at = max(self._next_at, now - (LATE_S - CONNECT_LATE_S)) + 1 / self._rate
 
     async def _until_free(self, *, heeds_hold: bool = True, heeds_brake: bool = True) -> None:
         while not self._closed:

@@ -4,16 +4,17 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from bulk_patch import source
 from bulk_patch.baseline import Baseline
 from bulk_patch.bodies import Change, build, frame_cells, is_unsent_note
-from bulk_patch.diff import Problem, Problems, Repeat, Wanted, compare, prepare, settle_repeats
+from bulk_patch.diff import Picture, Problem, Problems, Repeat, Wanted, compare, prepare, settle_repeats, texts_of
 from bulk_patch.errors import InputError, JobError
 from bulk_patch.job import Job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
@@ -26,6 +27,8 @@ SAMPLES = 3
 TRANSITIONS = 5
 USUAL_TIMES = 10
 _MOST_KEPT = 20_000
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -135,52 +138,124 @@ async def write_plan(
         BulkPatchError: What the baseline meets.
     """
     begun = time.monotonic()
-    tally = Tally()
-    repeats = _find_repeats(found, job, target, frame_rows)
-    refused: Problems = {}  # of repeated rows, which may lie in other frames
-    recheck = 0
-    for frame in source.frames(found, rows=frame_rows):
-        await asyncio.sleep(0)  # a baseline file never waits, and a Ctrl-C has to be let in
-        wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
-        ids = dict(zip(frame.index.tolist(), wanted.ids.tolist(), strict=True))
-        duplicates = _take_duplicates(wanted, repeats)
-        wanted = _without(wanted, duplicates)
-        picture = await baseline.picture(list(wanted.ids))
-        compared = compare(wanted, picture, target)
-        tally.unchanged += compared.unchanged
-        problems: Problems = dict(compared.problems)
-        changes: dict[int, Change] = {}
-        for built in build(compared, wanted, picture, target, watch=job.guards.watch):
-            if isinstance(built, Change):
-                changes[built.row] = built
-            else:
-                problems.setdefault(built[0], []).append(built[1])
-        refused |= {row: found_problems for row, found_problems in problems.items() if row in repeats}
-        _refuse_repeats(duplicates, problems, refused)
-        tally.duplicates += len(duplicates)
-        tally.unchanged += _drop_sent_notes(changes, run.target, target, ledger)
-        for change in changes.values():
-            tally.add(change)
-            recheck += change.completed and baseline.taken_at > 0 and job.baseline.kind != "live"
-        for found_problems in problems.values():
-            tally.invalid_rows += 1
-            tally.invalid.update(f"{problem.field} {problem.reason}" for problem in found_problems)
-        ledger.add(run.id, _plan_rows(frame, ids, changes, problems, duplicates, stale=job.baseline.kind != "live"))
+    writing = _Writing(job, run, target, ledger, stale=job.baseline.kind != "live" and baseline.taken_at > 0)
+    tally = writing.tally
+    async with aclosing(_ahead(_portions(job, found, target, baseline, frame_rows=frame_rows))) as portions:
+        async for portion in portions:
+            await _in_thread(writing.add, portion)
     tally.warnings += _unusual(found.rows, run, ledger)
     if tally.cleared:
         total = sum(tally.cleared.values())
         tally.warnings.append(
             f"{total} values would be cleared: clearing is not documented by the API, each is read back"
         )
+    tally.warnings += baseline.warnings()
+    details = {**run.details, **tally.details(reads=baseline.reads(found.rows), recheck=writing.recheck)}
+    if 0 < baseline.taken_at < run.created_at:
+        details["picture_at"] = baseline.taken_at
     ledger.seal(
         run.id,
         input_rows=found.rows,
         unchanged=tally.unchanged,
         plan_s=time.monotonic() - begun,
         now=time.time(),
-        details={**run.details, **tally.details(reads=baseline.reads(found.rows), recheck=recheck)},
+        details=details,
     )
+    baseline.sealed()
     return ledger.run(run.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """Consecutive rows of the input, with all that is needed to decide them."""
+
+    frame: pd.DataFrame  # cells as read
+    ids: pd.Series
+    wanted: Wanted  # without the duplicates
+    repeats: dict[int, Repeat]  # of the whole input
+    duplicates: dict[int, Repeat]
+    picture: Picture | None = None
+
+
+async def _portions(
+    job: Job, found: Source, target: Target, baseline: Baseline, *, frame_rows: int
+) -> AsyncIterator[_Portion]:
+    """Yield the input in portions, each with what the baseline knows of its customers."""
+    repeats = await _in_thread(_find_repeats, found, job, target, frame_rows)
+    frames = source.frames(found, rows=frame_rows)
+
+    def prepare_next() -> _Portion | None:
+        frame = next(frames, None)
+        if frame is None:
+            return None
+        wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
+        duplicates = _take_duplicates(wanted, repeats)
+        return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates)
+
+    while (portion := await _in_thread(prepare_next)) is not None:
+        yield replace(portion, picture=await baseline.picture(texts_of(portion.wanted.ids)))
+
+
+async def _ahead(items: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """Yield items, each while the next one is being made: reads go on while pandas compares."""
+    making = asyncio.ensure_future(anext(items, None))
+    try:
+        while (item := await making) is not None:
+            making = asyncio.ensure_future(anext(items, None))
+            yield item
+    finally:
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+
+
+async def _in_thread(call: Callable[..., T], *args: Any) -> T:
+    """Call in a thread, so that reads go on and a Ctrl-C is heard; it is waited for, whatever happens."""
+    working = asyncio.ensure_future(asyncio.to_thread(call, *args))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.gather(working, return_exceptions=True)
+        raise
+
+
+class _Writing:
+    """Decides portions in order, and writes every row that is not unchanged into the ledger."""
+
+    def __init__(self, job: Job, run: Run, target: Target, ledger: Ledger, *, stale: bool) -> None:
+        self._job = job
+        self._run = run
+        self._target = target
+        self._ledger = ledger
+        self._stale = stale  # the picture is not of now: objects that it completes are read again
+        self._refused: Problems = {}  # of repeated rows, which may lie in other portions
+        self.tally = Tally()
+        self.recheck = 0
+
+    def add(self, portion: _Portion) -> None:
+        """Compare one portion and write it."""
+        wanted, picture, duplicates = portion.wanted, portion.picture, portion.duplicates
+        tally = self.tally
+        compared = compare(wanted, picture, self._target)
+        tally.unchanged += compared.unchanged
+        problems: Problems = dict(compared.problems)
+        changes: dict[int, Change] = {}
+        for built in build(compared, wanted, picture, self._target, watch=self._job.guards.watch):
+            if isinstance(built, Change):
+                changes[built.row] = built
+            else:
+                problems.setdefault(built[0], []).append(built[1])
+        self._refused |= {row: its for row, its in problems.items() if row in portion.repeats}
+        _refuse_repeats(duplicates, problems, self._refused)
+        tally.duplicates += len(duplicates)
+        tally.unchanged += _drop_sent_notes(changes, self._run.target, self._target, self._ledger)
+        for change in changes.values():
+            tally.add(change)
+            self.recheck += self._stale and change.completed
+        for its in problems.values():
+            tally.invalid_rows += 1
+            tally.invalid.update(f"{problem.field} {problem.reason}" for problem in its)
+        rows = _plan_rows(portion.frame, portion.ids, changes, problems, duplicates, stale=self._stale)
+        self._ledger.add(self._run.id, rows)
 
 
 def _find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> dict[int, Repeat]:
@@ -251,7 +326,7 @@ def _drop_sent_notes(changes: dict[int, Change], target_name: str, target: Targe
 
 def _plan_rows(
     frame: pd.DataFrame,
-    ids: Mapping[int, str],
+    all_ids: pd.Series,
     changes: dict[int, Change],
     problems: Problems,
     duplicates: dict[int, Repeat],
@@ -260,6 +335,7 @@ def _plan_rows(
 ) -> Iterator[PlanRow]:
     """Yield the rows of a chunk that are not unchanged, in input order."""
     kept = frame.loc[sorted(changes.keys() | problems.keys() | duplicates.keys())]
+    ids = dict(zip(kept.index.tolist(), texts_of(all_ids.loc[kept.index]), strict=True))
     for row, cells in frame_cells(kept):
         if row in changes:
             change = changes[row]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         LedgerError: When the disk fails; what was there before is still there then.
     """
-    with _explained(path):
+    with explaining(path):
         handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with open(handle, "wb") as file:
@@ -48,12 +49,41 @@ def make_private_folder(folder: Path) -> None:
     Raises:
         LedgerError: When the disk fails, or the folder is another user's.
     """
-    with _explained(folder):
+    with explaining(folder):
         if not folder.is_dir():
             if not folder.parent.is_dir():
                 make_private_folder(folder.parent)
             folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file to write, of which nothing has to last.
+
+    Raises:
+        LedgerError: When the disk fails.
+    """
+    with explaining(path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(handle, "wb") as file:
+            yield file
+
+
+@contextmanager
+def emptied(folder: Path) -> Iterator[None]:
+    """Remove a folder of things that only the block needs, before it, where a kill left it, and after it."""
+
+    def remove() -> None:
+        with explaining(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    remove()
+    try:
+        yield
+    finally:
+        remove()
 
 
 def csv_line_writer(file: BinaryIO) -> Callable[[Iterable[Cell]], object]:
@@ -122,7 +152,12 @@ class _Lines:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explaining(path: Path) -> Iterator[None]:
+    """Say what the disk did in words.
+
+    Raises:
+        LedgerError: For any failure to write or read.
+    """
     try:
         yield
     except OSError as error:

@@ -116,6 +116,7 @@ class Session:
     async def _read_batch(self, ids: Sequence[str]) -> list[Record]:
         records: list[Record] = []
         token: str | None = None
+        tokens: set[str] = set()
         while True:
             gives_way_to = TOO_MANY_IDS if len(ids) > 1 else frozenset()
             reply, verdict = await self._call(self.target.read(ids, token), gives_way_to=gives_way_to)
@@ -126,6 +127,9 @@ class Session:
             token = page.next_token
             if token is None or not page.records:
                 return records
+            if token in tokens:  # in circles
+                raise Unreadable(verdict)
+            tokens.add(token)
 
     async def _call(self, request: Request, *, gives_way_to: Collection[int] = ()) -> tuple[Reply, Verdict]:
         """Make a read until it can be used, is refused, or its attempts are spent.
@@ -144,7 +148,9 @@ class Session:
                 self.pace.passed(permitted_at)
                 raise Unreadable(verdict)
             self.tell_pace(verdict, 0, permitted_at)
-            stop = verdict.stop or (self.streak(verdict, canary=False) if verdict.streak else None)
+            # A read is no answer to a PATCH, so it ends no row of refusals; but it may end a row of foreign pages.
+            counts = verdict.streak or self._streak[0] in NOT_THE_API
+            stop = verdict.stop or (self.streak(verdict, canary=False) if counts else None)
             if stop is not None:
                 raise Halt(stop)
             if verdict.kind in NOT_THE_API and not self._met:

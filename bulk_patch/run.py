@@ -138,6 +138,8 @@ async def _retry(job: Job, run_id: str, order: Order) -> RunSummary:
         run = house.ledger.run(run_id)
         if run.target != job.target_name:
             raise RefusedError(f"run {run.id} was for {run.target}", f"this is {job.target_name}")
+        if run.state == "planning":
+            raise RefusedError(f"the plan of run {run.id} was never finished: nothing of it was sent", "plan anew: run")
         other = house.ledger.open_run(job.target_name)
         if other is not None and other.id != run.id:
             raise RefusedError(f"run {other.id} of this job is open", "finish it first: run")

@@ -5,7 +5,6 @@ them. Each attempt passes the limiter, then the wire: retry(pace(http)).
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -41,8 +40,9 @@ class _Story:
     tried: int = 0  # of the row's budget
     renewed: bool = False
     out: bool = False  # a request is under way
-    seen: Counter[str] = field(default_factory=Counter)
+    seen: dict[str, int] = field(default_factory=dict)  # answers by kind
     last: Verdict | None = None
+    answered: Verdict | None = None  # the last that was an answer
     elapsed_s: list[float] = field(default_factory=list)
     watched: dict[str, str] = field(default_factory=dict)
 
@@ -53,11 +53,12 @@ class _Story:
 
     def note(self, reply: Reply | NoReply, verdict: Verdict) -> None:
         """Remember one answer."""
-        self.seen[verdict.kind] += 1
+        self.seen[verdict.kind] = self.seen.get(verdict.kind, 0) + 1
         self.tried += not verdict.free
         self.ambiguous = self.ambiguous or verdict.ambiguous
         self.last = verdict
         if isinstance(reply, Reply):
+            self.answered = verdict
             self.elapsed_s.append(reply.elapsed_s)
         if not (isinstance(reply, NoReply) and reply.lost in NEVER_LEFT):
             self.attempts += 1
@@ -74,7 +75,7 @@ class _Story:
         new_generation: bool = False,
     ) -> Outcome:
         """Make the outcome."""
-        last = self.last
+        last, answered = self.last, self.answered
         return Outcome(
             row=self.patch.row,
             state=state,
@@ -85,8 +86,8 @@ class _Story:
             spent=spent,
             final=final,
             new_generation=new_generation,
-            http_status=last.status if last is not None else None,
-            api_code=last.api_code if last is not None else "",
+            http_status=answered.status if answered is not None else None,
+            api_code=answered.api_code if answered is not None else "",
             stop=stop,
             watched=self.watched,
             elapsed_s=tuple(self.elapsed_s),
@@ -139,7 +140,7 @@ class Sender:
         while story.tried < session.retry.attempts:
             reply, permitted_at, version = await self._exchange(story, request)
             verdict = self._target.judge(patch, reply, History(story.ambiguous, story.seen.copy(), story.renewed))
-            times = story.seen[verdict.kind]
+            times = story.seen.get(verdict.kind, 0)
             story.note(reply, verdict)
             session.tell_pace(verdict, patch.row, permitted_at)
             stop = verdict.stop or session.streak(verdict, canary=patch.canary)

@@ -5,6 +5,7 @@ cells. Both hash the very bytes that they parse, and a file that changes meanwhi
 nobody's business here: `00123`, `NULL`, `1E5` and a space are text.
 """
 
+import dataclasses
 import difflib
 import hashlib
 import re
@@ -26,9 +27,10 @@ from bulk_patch.errors import InputError
 from bulk_patch.job import Input
 from bulk_patch.parquet_source import TEXT_KINDS, ParquetParts
 
+_NO_ID = hash("")
 _SHOWN = 20  # faults or columns in one message
 _LONGEST = 300  # characters of each
-_STR = pd.StringDtype("pyarrow", na_value=np.nan)  # what pandas 3 calls `str`
+TEXT = pd.StringDtype("pyarrow", na_value=np.nan)  # what pandas 3 calls `str`
 _DATA = re.compile(r"@|\d.*\d.*\d")  # in a header: rather somebody's data than a column's name
 _MANGLED = re.compile(r"[+-]?\d+([.,]\d*(e[+-]?\d+)?|e[+-]?\d+)")  # an id that a spreadsheet took for a number
 _REMOTE = re.compile(r"\b(https?|ftp|s3|gs|abfss?):/")
@@ -52,6 +54,7 @@ class Source:
     size: int  # bytes
     mtime_ns: int  # of the newest part
     repeated_ids: frozenset[str]  # in lower case; an empty cell is no id
+    id_hashes: NDArray[np.int64] = dataclasses.field(repr=False, compare=False)  # `hash_ids` of all rows in order
 
 
 class Reader(Protocol):
@@ -113,7 +116,7 @@ def scan(
     repeated = _find_repeated(hashes, lambda: read_ids([settings.id]))
     if _hash_of(path, reader) != sha256:
         raise _changed(path)
-    return Source(path, columns, fields, settings.id, rows, sha256, *stamp, repeated)
+    return Source(path, columns, fields, settings.id, rows, sha256, *stamp, repeated, hashes)
 
 
 def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
@@ -138,7 +141,7 @@ def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
     first = 1
     for table in _in_portions(_read(reader, source.path, source.columns, stamp), rows):
         # The one type of all columns; pandas takes the buffers as they are.
-        frame = table.combine_chunks().to_pandas(types_mapper=lambda _: _STR, ignore_metadata=True)
+        frame = table.combine_chunks().to_pandas(types_mapper=lambda _: TEXT, ignore_metadata=True)
         frame.index = pd.RangeIndex(first, first + len(frame), name="row")
         first += len(frame)
         yield frame
@@ -353,7 +356,7 @@ def _check_ids(
     hashes = [np.empty(0, np.int64)]
     for ids in portions:
         rows += len(ids)
-        hashes.append(np.fromiter(map(hash, filter(None, ids)), np.int64))
+        hashes.append(hash_ids(ids))
         usable = usable or any(map(id_pattern.fullmatch, ids))
         if not usable:
             mangled += sum(1 for one in ids if _MANGLED.fullmatch(one))
@@ -372,8 +375,14 @@ def _check_ids(
     )
 
 
+def hash_ids(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Hash ids; the same id has the same hash in this process only."""
+    return np.fromiter(map(hash, ids), np.int64, len(ids))
+
+
 def _find_repeated(hashes: NDArray[np.int64], read_ids: Callable[[], Iterable[list[str]]]) -> frozenset[str]:
     """Return the ids that occur more than once; the file is read again only if two hashes are equal."""
+    hashes = hashes[hashes != _NO_ID]
     hashes.sort()
     suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     once: set[str] = set()

@@ -43,7 +43,8 @@ class Stats:
 
     def add(self, elapsed_s: Iterable[float]) -> None:
         """Count answered PATCHes by their latency."""
-        self._latency.update(math.ceil(math.log(max(one, 1e-6) * 1000, _STEP)) for one in elapsed_s)
+        for one in elapsed_s:
+            self._latency[math.ceil(math.log(max(one, 1e-6) * 1000, _STEP))] += 1
 
     def percentile_ms(self, share: float) -> float | None:
         """Return the latency that this share of PATCHes stayed under, milliseconds; None without any."""

@@ -21,8 +21,12 @@ from bulk_patch.signals import interruptible
 def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
     """Print; a terminal or pipe that is gone stops no run."""
     out = stream or sys.stdout
+    if out is None:  # it was closed before we started
+        return
+    encoding = out.encoding or "utf-8"
+    text = text.removesuffix("\n").encode(encoding, "replace").decode(encoding)  # an old locale has no dots for masks
     try:
-        print(text.removesuffix("\n"), end=end, file=out, flush=True)
+        print(text, end=end, file=out, flush=True)
     except (OSError, ValueError):
         silence(out)
 

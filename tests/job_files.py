@@ -117,9 +117,15 @@ def plan_offline(
     baseline: Baseline = registry.find("baseline", job.baseline.kind)(job, target, None)
     facts = {"columns": found.columns, "baseline": job.baseline.kind, "input_sha256": found.sha256} | facts
     run = make_run(run_id, job=job.name, target=job.target_name, **facts)
-    ledger.begin(run)
-    writing = write_plan(job, run, found=found, target=target, baseline=baseline, ledger=ledger, frame_rows=frame_rows)
-    return read_plan(ledger, asyncio.run(writing))
+
+    async def write() -> Run:
+        await baseline.expect(found, rows=frame_rows, folder=job.file.parent / "spill", ledger=ledger)
+        ledger.begin(run)
+        return await write_plan(
+            job, run, found=found, target=target, baseline=baseline, ledger=ledger, frame_rows=frame_rows
+        )
+
+    return read_plan(ledger, asyncio.run(write()))
 
 
 def plan_of(job: Job, folder: Path, *, frame_rows: int = FRAME_ROWS) -> Planned:

@@ -40,7 +40,7 @@ def table(rows: Sequence[Mapping[str, str | None]], *, first: int = 1) -> pd.Dat
 
 def want(*rows: Mapping[str, str | None], first: int = 1, target: Any = TARGET, **settings: Any) -> Wanted:
     frame = table([{"id": ANN} | dict(row) for row in rows], first=first)
-    fields = {name: name for name in frame if name != "id"}
+    fields = {name: name for name in frame.columns.tolist() if name != "id"}
     its = Input(path=Path("in.csv"), id="id", **settings)
     return prepare(frame, id_column="id", fields=fields, settings=its, target=target)
 

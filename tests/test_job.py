@@ -264,7 +264,6 @@ def test_what_the_program_keeps_in_a_job_is_not_a_setting(tmp_path: Path, name: 
         "ledger.kind=postgres",
         "engine.kind=dask",
         "target.kind=rest",
-        "baseline.kind=last-run",
     ],
 )
 def test_what_is_not_built_yet_is_refused_and_never_ignored(tmp_path: Path, setting: str) -> None:

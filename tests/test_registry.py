@@ -34,7 +34,7 @@ def test_everything_in_the_table_can_be_imported(group: str, kind: str) -> None:
         ("target", ["synctera"]),
         ("ledger", ["sqlite"]),
         ("engine", ["local"]),
-        ("baseline", ["file", "live", "none"]),
+        ("baseline", ["file", "last-run", "live", "none"]),
         ("flavour", []),
     ],
 )

@@ -24,7 +24,7 @@ class LocalEngine:
         self._done: list[Outcome] = []
         self._news = asyncio.Event()
         self._urgent = asyncio.Event()  # something else than one more applied row, or nothing left to do
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], Patch] = {}  # in the order they began
         self._ended = False
 
     async def run(self, batches: AsyncIterator[list[Patch]]) -> AsyncGenerator[list[Outcome]]:
@@ -80,10 +80,10 @@ class LocalEngine:
     async def _work(self) -> None:
         me = asyncio.current_task()
         assert me is not None
-        while (patch := await self._rows.get()) is not None and not self._ended:
-            self._sending.add(me)
+        while not self._ended and (patch := await self._rows.get()) is not None:  # `send` swallows a cancel
+            self._sending[me] = patch
             outcome = await self._send(patch)
-            self._sending.discard(me)
+            del self._sending[me]
             self._done.append(outcome)
             self._news.set()
             if outcome.state is not State.APPLIED or self._rows.qsize() < self._concurrency:

@@ -95,19 +95,23 @@ class Session:
         with self._database.transaction():
             lines = self._next(n, only_requested=only_requested, rows=rows)
             changes = CountChanges()
-            for row, state, *_ in lines:
-                changes.leave(_check_move(row, state, State.SENDING))
-                changes.enter(State.SENDING)
+            by_state = defaultdict(list)
+            for line in lines:
+                by_state[line[1]].append(line[0])
+            for state, its in by_state.items():
+                changes.leave(_check_move(its[0], state, State.SENDING), rows=len(its), open_rows=len(its))
+                changes.enter(State.SENDING, rows=len(its), open_rows=len(its))
             ids = self._ids(line[0] for line in lines)
             if lines:
                 self._database.run(sqlite_queries.MARK_SENDING, {"ids": ids, "now": now})
                 self._database.run(sqlite_queries.START_RUN, {"run": self._number, "now": now})
                 self._finish(changes, now)
-        return [self._candidate(line, now)[0] for line in lines]
+        return [self._patch(line, now) for line in lines]
 
     def peek(self, n: int, *, only_requested: bool) -> list[Candidate]:
         """Return what `claim` would hand out."""
-        return [self._candidate(line, 0.0) for line in self._next(n, only_requested=only_requested, rows=None)]
+        lines = self._next(n, only_requested=only_requested, rows=None)
+        return [(self._patch(line, 0.0), State(line[1]), bool(line[-1])) for line in lines]
 
     def _next(self, n: int, *, only_requested: bool, rows: Sequence[int] | None) -> list[Line]:
         """Return the lines of the next rows, all of them verified."""
@@ -149,9 +153,9 @@ class Session:
             f"Restore {self._database.path} from a backup, or find out who changed it before you plan anew.",
         )
 
-    def _candidate(self, line: Line, now: float) -> Candidate:
-        row, state, generation, ambiguous, intent_at, customer_id, body, before, read_back, recheck = line
-        patch = Patch(
+    def _patch(self, line: Line, now: float) -> Patch:
+        row, _, generation, ambiguous, intent_at, customer_id, body, before, read_back, _ = line
+        return Patch(
             row=row,
             customer_id=unpack_customer(customer_id),
             body=body,
@@ -162,7 +166,6 @@ class Session:
             intent_at=now if intent_at is None else intent_at,
             read_back=bool(read_back),
         )
-        return patch, State(state), bool(recheck)
 
     def record(self, outcomes: Sequence[Outcome], *, now: float) -> None:
         """Write outcomes in one durable transaction.

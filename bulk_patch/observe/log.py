@@ -24,7 +24,7 @@ from structlog.processors import NAME_TO_LEVEL, LogfmtRenderer, TimeStamper, add
 from structlog.typing import EventDict, FilteringBoundLogger
 
 from bulk_patch.observe.redact import keep_allowed, outline_exception
-from bulk_patch.observe.stderr import LOCK, write_line
+from bulk_patch.observe.stderr import LOCK, occupy_standard_streams, write_line
 
 #: Lines said before the run's folder is known, kept until `attach_log_file`.
 EARLY_LINES = 300
@@ -167,6 +167,7 @@ def start_logging(
         quiet: Show warnings and worse only.
         verbose: Show debug lines too, and write them to run.log.
     """
+    occupy_standard_streams()
     _OUTPUTS.early.clear()
     _OUTPUTS.console_level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     _OUTPUTS.console_json = console == "json"

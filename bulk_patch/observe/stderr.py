@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: For lines, bar and file. Re-entrant, because a finalizer may log in the middle of a line.
 LOCK = threading.RLock()
 
+_LAST_STANDARD = 2
+
 
 def silence(stream: TextIO) -> None:
     """Let a standard stream that nobody reads any more lead nowhere.
@@ -24,6 +26,16 @@ def silence(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)
         os.close(nowhere)
+
+
+def occupy_standard_streams() -> None:
+    """Let standard streams that were closed before we started lead nowhere.
+
+    The next file that is opened would get the number of one, and what is meant for people would be written into it.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD:  # always the lowest that is free
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 @contextmanager

@@ -39,10 +39,13 @@ class Evidence:
         if act is Act.CONFIRM:
             return Verdict(Act.MISMATCH, "accepted, and a read shows another value", api_fields=missing)
         untouched = patch.before is not None and not self.differences(patch, record)
-        old = untouched and _older(record, patch.intent_at + skew_s)
+        # Our clock may have been another at the intent: what it is off by now makes us more careful, never less.
+        old = untouched and _older(record, patch.intent_at + min(skew_s, 0.0))
         if act is Act.SETTLE and old and cached:
             return Verdict(Act.REJECTED, "refused, and a read shows the old values")
-        if act is Act.RETRY and untouched:
+        # The same key is safe; the look is for drift, of which only what is known of the old values can tell.
+        known = patch.before is not None
+        if act is Act.RETRY and known and not self.differences(patch, record, ignore_unknown=True):
             return Verdict(Act.RETRY, "a read shows the old values")
         if act is Act.NEW_KEY and old:
             return Verdict(Act.NEW_KEY, "a read shows the old values, untouched since before the first attempt")
@@ -50,13 +53,15 @@ class Evidence:
 
     def missing(self, patch: Patch, record: Record) -> tuple[str, ...]:
         """Name planned fields that the record does not show as planned, masked ones as far as visible."""
-        before = _decode(patch.before)
         names: list[str] = []
         for name, value in json.loads(patch.body).items():
+            shown = record.get(name)
+            if isinstance(value, str) and value == shown:
+                continue  # almost every field of almost every answer
             field = self._field(name)
-            live = self._as_held(name, record.get(name))
+            live = self._as_held(name, shown)
             if isinstance(value, dict):
-                planned, was = self._as_held(name, value), self._as_held(name, before.get(name))
+                planned, was = self._as_held(name, value), self._as_held(name, _decode(patch.before).get(name))
                 names += [f"{name}.{part}" for part in _parts_that_differ(planned, was, live)]
             elif field is not None and field.seen is not Seen.NEVER and not _same(field, value, live):
                 names.append(name)
@@ -95,13 +100,18 @@ class Evidence:
         return flat
 
     def _proves(self, patch: Patch) -> bool:
-        """Tell whether seeing the planned values means anything: masked ones may look the same before and after."""
+        """Tell whether seeing the planned values means anything.
+
+        What is masked may look the same before and after; what is never shown is known only by what changed with it.
+        """
         before = _decode(patch.before)
-        for name, value in json.loads(patch.body).items():
-            field = self._field(name)
-            if field is None or field.seen is Seen.WHOLE:
+        planned = [(name, self._field(name), value) for name, value in json.loads(patch.body).items()]
+        hides = any(field is not None and field.seen is Seen.NEVER for _, field, _ in planned)
+        for name, field, value in planned:
+            seen = Seen.WHOLE if field is None else field.seen
+            if seen is Seen.WHOLE and not hides:
                 return True
-            if field.seen is Seen.MASKED and name in before and not _same(field, value, before[name]):
+            if seen is not Seen.NEVER and name in before and not _same(field, value, before[name]):
                 return True
         return False
 

@@ -7,7 +7,7 @@ errors. To change what an answer gets, change `FAULT_TABLE`.
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from bulk_patch.errors import Exit, JobError
@@ -77,6 +77,9 @@ FAULT_TABLE: Mapping[str, Rule] = {
     "bad certificate": Rule(Act.STOP, doubt=False, exit_code=Exit.CREDENTIAL),
 }
 
+CONFIRMED = Verdict(Act.APPLIED, "confirmed (HTTP 200)", kind="confirmed", status=200)
+CONFIRMED_SO_FAR = replace(CONFIRMED, act=Act.CONFIRM)  # to be read back
+
 STREAKS: Mapping[str, Streak] = {
     "forbidden": Streak(
         3, Exit.CREDENTIAL, "the token lacks a permission, or belongs to another workspace", canary=True
@@ -145,7 +148,7 @@ class Synctera:
         """Return `GET /customers?id=a,b,…&limit=100`."""
         for customer_id in ids:
             self._path(customer_id)
-        token = f"&page_token={quote(page_token, safe='')}" if page_token else ""
+        token = f"&page_token={quote(page_token, safe='', errors='surrogatepass')}" if page_token else ""
         return Request("GET", f"/{self._resource}?id={','.join(ids)}&limit={IDS_PER_READ}{token}")
 
     def read_one(self, customer_id: str) -> Request:
@@ -179,8 +182,7 @@ class Synctera:
         """Look the answer up in the fault table and apply what depends on the row's history."""
         kind = self._kind(patch, reply)
         if kind == "confirmed":  # almost every answer
-            act = Act.CONFIRM if patch.read_back else Act.APPLIED
-            return Verdict(act, "confirmed (HTTP 200)", kind=kind, status=200)
+            return CONFIRMED_SO_FAR if patch.read_back else CONFIRMED
         rule = FAULT_TABLE[kind]
         own = isinstance(reply, Reply) and 400 <= reply.status < 500 and is_the_apis_own(reply)
         ambiguous = rule.doubt or (kind == "unauthenticated" and not own)

@@ -96,10 +96,6 @@ class Workspace:
         """Return the folder that holds the runs of a job."""
         return self.root / "output" / job
 
-    def run_folders(self, job: str) -> list[Path]:
-        """Return the folders of a job's runs, the oldest first."""
-        return sorted(self.job_folder(job).glob("2*-*-*"), key=lambda folder: (folder / "run.log").stat().st_ctime_ns)
-
     def runs(self, job: str) -> list[dict[str, Any]]:
         """Return the runs in a job's ledger, the oldest first."""
         return self.query(job, "SELECT * FROM runs ORDER BY number")

@@ -114,6 +114,12 @@ def test_show_can_be_asked_for_one_customer_or_one_status(done: Workspace) -> No
     assert "applied" in wrong.err
 
 
+def test_a_terminal_that_has_no_dots_for_masks_still_shows_the_rest(done: Workspace) -> None:
+    ended = done.run("show", FILE, "--id", id_of(2), env={"PYTHONIOENCODING": "latin-1"})
+    assert ended.code == 0, ended.err
+    assert "a???@example.com ? n???@example.org" in ended.out
+
+
 def test_show_reveals_only_on_the_record(done: Workspace) -> None:
     before = len(done.notes(NAME))
     ended = done.run("show", FILE, "--reveal", "--operator", "Alex")

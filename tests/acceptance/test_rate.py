@@ -8,13 +8,14 @@ JOB = "contact-migration"
 JOB_FILE = "jobs/contact_migration.toml"
 RATE = 50
 CHANGES = 990  # with the ten reads of the canary, 20 seconds
+SHIFT_S = 0.1  # the limit is kept where requests are sent; on a busy machine they are heard so much later
 
 
-def most_in_a_second(times: Sequence[float]) -> int:
-    """Return how many requests the busiest window of one second holds."""
+def most_within(seconds: float, times: Sequence[float]) -> int:
+    """Return how many requests the busiest window of this length holds."""
     first = most = 0
     for last, moment in enumerate(times):
-        while times[first] <= moment - 1:
+        while times[first] <= moment - seconds:
             first += 1
         most = max(most, last - first + 1)
     return most
@@ -34,7 +35,8 @@ def test_a_rate_of_50_is_never_exceeded_and_reached_to_97_percent(workspace: Wor
         ended, times = send_for_twenty_seconds(workspace, output)
         assert ended.code == 4, ended.err
         assert len(times) == CHANGES + 10
-        assert most_in_a_second(times) <= RATE + 2  # the limit is kept where it is sent: a little shifts on the way
+        for seconds in (1, 5, 20):
+            assert most_within(seconds - SHIFT_S, times) <= RATE * seconds + 1
         achieved = (len(times) - 1) / (times[-1] - times[0])
         if achieved >= 0.97 * RATE:
             return

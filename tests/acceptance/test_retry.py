@@ -14,6 +14,7 @@ from tests.acceptance.small_job import (
     new_emails,
     patches,
     people,
+    planned_at,
     write_job,
     write_rows,
 )
@@ -150,3 +151,15 @@ def test_failures_can_be_corrected_and_fed_back(office: Workspace, api: Sandbox)
     assert office.summary(NAME)["counts"]["applied"] == 2
     assert api.customer(id_of(2))["email"] == "right2@example.org"
     assert api.customer(id_of(4))["email"] == "right4@example.org"
+
+
+def test_a_plan_that_was_never_finished_cannot_be_retried(office: Workspace) -> None:
+    with Sandbox(people(12), token=TOKEN, fault=lambda _: Fault(status=403, body=b'{"code": "FORBIDDEN"}')) as api:
+        write_job(office, new_emails(1))
+        assert office.run("plan", FILE, *planned_at(api)).code != 0
+        run = office.runs(NAME)[-1]
+        assert run["state"] == "planning"
+        ended = office.run("retry", run["id"], *aimed_at(api))
+        assert ended.code == 9, ended.err
+        assert f"error: the plan of run {run['id']} was never finished" in ended.err
+        assert patches(api) == []

@@ -153,6 +153,18 @@ def test_a_reader_that_leaves_stops_no_run(office: Workspace) -> None:
     assert office.summary(NAME)["state"] == "complete"
 
 
+def test_a_command_whose_standard_streams_are_all_closed_does_its_work(office: Workspace) -> None:
+    write_job(office, new_emails(1, 2))
+
+    def close_streams() -> None:
+        os.closerange(0, 3)
+
+    nobody = {"stdin": None, "stdout": None, "stderr": None}
+    with office.start("run", FILE, "--sandbox", preexec_fn=close_streams, **nobody) as process:
+        assert process.wait(timeout=20) == 0
+    assert office.summary(NAME)["counts"]["applied"] == 2
+
+
 def test_a_terminal_that_hangs_up_stops_no_run(office: Workspace) -> None:
     write_job(office, new_emails(*range(1, ROWS + 1)))
     with slow_api() as api:
@@ -282,6 +294,17 @@ def test_ctrl_c_at_the_question_is_heard_at_once(office: Workspace, api: Sandbox
         assert time.monotonic() - begun < 5
     assert patches(api) == []
     assert "Traceback" not in terminal.said
+
+
+def test_ctrl_c_at_a_terminal_leaves_a_rehearsal_its_sandbox_until_what_is_out_is_recorded(office: Workspace) -> None:
+    write_job(office, new_emails(*range(1, 13)))
+    with at_a_terminal(office, "run", FILE, "--sandbox", "--set", "limits.rate_per_s=4") as (terminal, ended):
+        wait_until(lambda: len(office.sandbox_log(NAME)) > 3)
+        terminal.type("\x03")
+        assert ended() == 130
+    assert set(office.states(NAME).values()) == {"applied", "pending"}
+    assert "draining" in terminal.said
+    assert "/12" in terminal.said  # the bar
 
 
 def test_on_a_terminal_the_sandbox_is_not_asked_about(office: Workspace) -> None:

@@ -1,7 +1,7 @@
 """Send a planned job in this process and measure it: `python -m tests.bench.our_run JOB OUTPUT`.
 
-Prints requests/s and CPU µs per request of sending alone (claims, keys, checks of answers and durable outcomes included),
-and CPU µs per request of the whole run, reports included; imports are left out of both.
+Prints requests/s and CPU µs per request of sending alone (claims, keys, checks of answers and durable outcomes
+included), and CPU µs per request of the whole run, reports included; imports are left out of both.
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import bulk_patch.house  # pandas, pyarrow and aiohttp are imported before anything is measured
+import bulk_patch.house  # noqa: F401 - pandas and aiohttp are imported before anything is measured
 from bulk_patch import load_job, run_job
 from bulk_patch.ledgers import Run
 from bulk_patch.order import Order, Silent

@@ -16,8 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[2]
+SLICE = 500_000
 JOB = """
 name = "bench-plan"
 [input]
@@ -34,26 +38,45 @@ token = "env:NOT_NEEDED"
 
 
 def write_files(folder: Path, rows: int) -> None:
-    """Write input, baseline and job file.
+    """Write input, baseline and job file, in slices: a file may be larger than the memory.
 
     Args:
         folder: Where to.
         rows: Customers in each file.
     """
     draw = np.random.default_rng(1)
-    digits = np.array(list("0123456789abcdef"))[draw.integers(0, 16, (rows, 32))]
-    ids = ["".join(row) for row in digits]
-    numbers = np.arange(rows).astype(str)
-    frame = pd.DataFrame(
+    order = draw.permutation(rows)
+    moved = np.zeros(rows, np.bool_)
+    moved[draw.choice(rows, rows // 20, replace=False)] = True
+    writer: pq.ParquetWriter | None = None
+    for start in range(0, rows, SLICE):
+        numbers = np.arange(start, min(start + SLICE, rows))
+        table = pa.Table.from_pandas(_customers(numbers), preserve_index=False)
+        writer = writer or pq.ParquetWriter(folder / "now.parquet", table.schema)
+        writer.write_table(table)
+        frame = _customers(order[start : start + SLICE])
+        frame.loc[moved[order[start : start + SLICE]], "legal_address.address_line_1"] += " B"
+        frame.to_csv(folder / "wanted.csv", index=False, header=start == 0, mode="a")
+    if writer is not None:
+        writer.close()
+    (folder / "job.toml").write_text(JOB)
+
+
+def _customers(numbers: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the customers of these numbers; the same number is always the same customer."""
+    mixed = np.stack([numbers.astype(np.uint64) * np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D)])
+    digits = [f"{one:016x}{other:016x}" for one, other in mixed.T.tolist()]
+    texts = numbers.astype(str)
+    return pd.DataFrame(
         {
-            "customer_id": [f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}" for i in ids],
-            "first_name": np.char.add("First", numbers),
-            "last_name": np.char.add("Last", numbers),
-            "email": np.char.add(np.char.add("user", numbers), "@example.com"),
-            "phone_number": np.char.add("+1415555", np.char.zfill((np.arange(rows) % 10_000).astype(str), 4)),
+            "customer_id": [f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}" for i in digits],
+            "first_name": np.char.add("First", texts),
+            "last_name": np.char.add("Last", texts),
+            "email": np.char.add(np.char.add("user", texts), "@example.com"),
+            "phone_number": np.char.add("+1415555", np.char.zfill((numbers % 10_000).astype(str), 4)),
             "dob": "1980-02-28",
             "status": "ACTIVE",
-            "legal_address.address_line_1": np.char.add(numbers, " Main Street"),
+            "legal_address.address_line_1": np.char.add(texts, " Main Street"),
             "legal_address.address_line_2": "Apt 4",
             "legal_address.city": "Boston",
             "legal_address.state": "MA",
@@ -61,11 +84,6 @@ def write_files(folder: Path, rows: int) -> None:
             "legal_address.country_code": "US",
         }
     )
-    frame.to_parquet(folder / "now.parquet", index=False)
-    changed = draw.choice(rows, rows // 20, replace=False)
-    frame.loc[changed, "legal_address.address_line_1"] += " B"
-    frame.sample(frac=1, random_state=2).to_csv(folder / "wanted.csv", index=False)
-    (folder / "job.toml").write_text(JOB)
 
 
 def measure(command: list[str], folder: Path) -> tuple[float, float]:

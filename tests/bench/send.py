@@ -163,8 +163,8 @@ def newman(scene: Scene) -> Figures:
     schema = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
     collection = {"info": {"name": "bench", "schema": schema}, "item": [{"name": "patch", "request": request}]}
     (scene.folder / "collection.json").write_text(json.dumps(collection))
-    command = ["newman", "run", str(scene.folder / "collection.json"), "-d", str(scene.folder / "rows.json"), "--silent"]
-    return _time(command, len(rows))
+    paths = str(scene.folder / "collection.json"), str(scene.folder / "rows.json")
+    return _time(["newman", "run", paths[0], "-d", paths[1], "--silent"], len(rows))
 
 
 OURS, PLAIN, TUNED = "bulk-patch", "aiohttp script", "aiohttp, tuned and bare"

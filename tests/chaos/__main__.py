@@ -14,7 +14,12 @@ from tests.chaos.stage import preload
 
 #: Tier -> module that has `run(form) -> Findings`; in the order in which they are played.
 TIERS = {
+    "faults": "tests.chaos.faults",
+    "pairs": "tests.chaos.pairs",
     "kills": "tests.chaos.kills",
+    "commands": "tests.chaos.commands",
+    "input": "tests.chaos.inputs",
+    "stateful": "tests.chaos.stateful",
 }
 _SHOWN = 40
 

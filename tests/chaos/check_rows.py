@@ -48,7 +48,7 @@ def _falsehood(
             return "the API never refused it"
         case "pending" | "drifted" if executed:
             return "the API carried it out"
-        case "drifted" if not any(edit.customer_id == record["customer_id"] for edit in evidence.story.edits):
+        case "drifted" if not _was_changed(evidence, record["customer_id"]):
             return "nobody changed the customer"
         case "mismatch":
             body = json.loads(record["body"])
@@ -58,13 +58,25 @@ def _falsehood(
                 return "the API held the planned values all the time"
         case "unknown":
             was_out = any(_record(other, run, row).get("state") == "sending" for other in _killed(evidence, span))
-            if not was_out and not any(is_doubtful(line) for line in lines):
-                return "no attempt ended in doubt"
-        case "sending" if not span.was_killed:
+            reads = [line for line in evidence.log if line.method == "GET" and line.customer_id == record["customer_id"]]
+            if not was_out and not any(is_doubtful(line) for line in lines) and not any(line.fault for line in reads):
+                return "no attempt ended in doubt, and no reading failed"
+        case "sending" if not span.was_killed and _drove(span, run):
             return "a process that ended by itself left it in flight"
         case _ if state in UNSENT and lines:
             return "it was sent"
     return ""
+
+
+def _was_changed(evidence: Evidence, customer_id: str) -> bool:
+    """Tell whether somebody else, or an earlier run, changed a customer."""
+    is_edited = any(edit.customer_id == customer_id for edit in evidence.story.edits)
+    return is_edited or any(line.executed and line.customer_id == customer_id for line in evidence.log)
+
+
+def _drove(span: Span, run: Run) -> bool:
+    """Tell whether a process sent rows of a run, or began to; one that refused before did not."""
+    return any(json.loads(session["actor"])["pid"] == span.pid for session in run.sessions)
 
 
 def _since_intent(
@@ -92,6 +104,12 @@ def _record(span: Span, run: Run, row: int) -> Record:
 
 def check_intents(evidence: Evidence) -> Iterator[Violation]:
     """Whatever reached the API had its intent in the ledger first, and its generation before its key was used."""
+    for span in evidence.spans:
+        runs = span.copy.runs if span.copy is not None else {}
+        for line in evidence.log:
+            owner = evidence.owner(line)
+            if owner is not None and owner[0] not in runs and line.t < evidence.before_end_of(span):
+                yield Violation("intent", f"request {line.n} came, and process {span.number} left no such run")
     for span, run in _runs(evidence):
         for row, record in run.rows.items():
             for _, line in evidence.patches.get((run.id, row), ()):
@@ -133,7 +151,7 @@ def check_attempts(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _is_of(evidence: Evidence, span: Span, line: Line) -> bool:
-    return (not span.number or line.t >= evidence.begin_of(span)) and line.t < evidence.before_end_of(span)
+    return evidence.begin_of(span) <= line.t < evidence.before_end_of(span)
 
 
 def _runs(evidence: Evidence) -> Iterator[tuple[Span, Run]]:

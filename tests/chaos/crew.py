@@ -90,17 +90,21 @@ def judge(form: Form, name: str, stage: Stage, more: Sequence[str] = ()) -> list
         stage: The trial, closed.
         more: What the tier itself found wrong.
     """
-    found = [*map(str, examine(stage.folder)), *stage.overdue, *more]
+    return keep(form, name, stage.folder, [*map(str, examine(stage.folder)), *stage.overdue, *more])
+
+
+def keep(form: Form, name: str, folder: Path, found: Sequence[str]) -> list[str]:
+    """Keep the folder of a trial in which something was found wrong, else remove it; return what to print."""
     if not found:
-        shutil.rmtree(stage.folder)
+        shutil.rmtree(folder)
         return []
     form.kept.mkdir(parents=True, exist_ok=True)
     kept = form.kept / "".join(letter if letter.isalnum() else "-" for letter in name)
     shutil.rmtree(kept, ignore_errors=True)
-    shutil.move(stage.folder, kept)
+    shutil.move(folder, kept)
     return [f"{name} --seed {form.seed}: {each} ({kept})" for each in found]
 
 
 def make_folder() -> Path:
     """Return a new folder for one trial."""
-    return Path(tempfile.mkdtemp(prefix="chaos-")) / "trial"
+    return Path(tempfile.mkdtemp(prefix="chaos-"))

@@ -18,6 +18,7 @@ from uuid import UUID, uuid5
 Document = dict[str, Any]
 Record = dict[str, Any]  # one line of a table, by column
 
+_STARTUP_S = 0.02  # no process sends earlier than this after its start
 _ROW_BITS = 32  # a row's place in the ledger is run number << 32 | row
 
 
@@ -178,8 +179,8 @@ class Evidence:
         }
 
     def begin_of(self, span: Span) -> float:
-        """Return the API's time at which a process began."""
-        return span.started_at + span.api_clock_s
+        """Return the API's time from which a request may be of this process; those of the one before come in late."""
+        return span.started_at + span.api_clock_s + _STARTUP_S if span.number else float("-inf")
 
     def before_end_of(self, span: Span) -> float:
         """Return the API's time before which a request cannot be of a later process."""
@@ -194,7 +195,7 @@ def load(folder: Path) -> Evidence:
         ValueError, KeyError, TypeError, OSError, sqlite3.Error: When it cannot be read as what it should be.
     """
     told = json.loads((folder / "story.json").read_text())
-    spans = [_load_span(folder, number, told["story"]["job"], **span) for number, span in enumerate(told["spans"])]
+    spans = [load_span(folder, number, told["story"]["job"], **span) for number, span in enumerate(told["spans"])]
     story = told["story"]
     story["planned"] = {int(row): state for row, state in story["planned"].items()}
     story["edits"] = [Edit(**edit) for edit in story["edits"]]
@@ -218,7 +219,8 @@ def load(folder: Path) -> Evidence:
     )
 
 
-def _load_span(folder: Path, number: int, job: str, **told: Any) -> Span:
+def load_span(folder: Path, number: int, job: str, **told: Any) -> Span:
+    """Read what one process left."""
     left = folder / "spans" / f"{number:02}"
     files = {path.name: path.read_bytes() for path in sorted(left.iterdir()) if path.is_file()}
     ledger = left / "ledger.db"

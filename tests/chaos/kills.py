@@ -11,7 +11,6 @@ from tests.chaos.sightings import sight
 from tests.chaos.stage import Stage
 
 MOST_KILLS = 6
-KILLED_WHILE_TELLING = 0.2  # the moment at which a boast would be a lie
 TRIES = 8  # processes without faults until a job must have come to its end
 ENDS = (0, 3, 9)  # 9: a kill came when all was done but the report, and nothing is sent twice
 DAY_S = 24 * 3600.0
@@ -20,7 +19,7 @@ KINDS = ("name", "name", "address", "address", "both", "note", "ssn", "clear", "
 
 def run(form: Form) -> Findings:
     """Play until there were enough kills."""
-    trials = [f"kills/{number}" for number in range(form.amount(short=16, long=330))]
+    trials = [f"kills/{number}" for number in range(form.amount(short=24, long=340))]
     return play_all(form, "kills", trials, play)
 
 
@@ -28,17 +27,14 @@ def play(form: Form, trial: str) -> Findings:
     """Play one trial: kill, go on, kill again; then without faults to the end, and check everything."""
     dice = random.Random(f"{form.seed}/{trial}")
     scene = draw_scene(dice)
-    mischief = Background(f"{form.seed}/{trial}", dice.choice([0.0, 0.1, 0.2, 0.4]))
+    mischief = Background(f"{form.seed}/{trial}", dice.choice([0.0, 0.2, 0.4, 0.8]))
     stage = Stage.set_up(make_folder(), scene, mischief, dice)
     meanwhile = dice.choice(_MEANWHILE)
     command, kills = "run", dice.randint(1, MOST_KILLS)
     code: int | None = None
     for _ in range(kills):
         usual_s = 0.1 + len(scene.rows) / scene.settings.rate_per_s
-        if dice.random() < KILLED_WHILE_TELLING:
-            code = stage.play(command, kill_at_announcement=dice.randint(1, 5))
-        else:
-            code = stage.play(command, kill_after_s=dice.uniform(0, 1.3 * usual_s), library=dice.random() < 0.3)
+        code = play_and_kill(stage, command, dice)
         if code in ENDS:
             break
         command = next_command(code)
@@ -51,6 +47,20 @@ def play(form: Form, trial: str) -> Findings:
     sightings = sight(evidence)
     killed = sum(span.was_killed for span in evidence.spans)
     return Findings(killed, judge(form, trial, stage), sightings)
+
+
+def play_and_kill(stage: Stage, command: str, dice: random.Random) -> int | None:
+    """Start a process and kill it: anywhere, in the midst of its requests, or as it tells of one."""
+    rows = len(stage.scene.rows)
+    match dice.choices(("anywhere", "requests", "telling"), (2, 6, 2))[0]:
+        case "anywhere":
+            usual_s = 0.1 + rows / stage.scene.settings.rate_per_s
+            return stage.play(command, kill_after_s=dice.uniform(0, 1.5 * usual_s), library=dice.random() < 0.3)
+        case "requests":
+            after, more_s = dice.randint(1, rows), dice.uniform(0, 0.006)
+            return stage.play(command, kill_after_requests=after, kill_after_s=more_s, library=dice.random() < 0.3)
+        case _:
+            return stage.play(command, kill_at_announcement=dice.randint(1, 5))
 
 
 def draw_scene(dice: random.Random) -> Scene:

@@ -80,7 +80,6 @@ MISHAPS: Mapping[str, Mishap] = {
         "unreadable: cut short after": Fault(wire="truncate", **_AFTER),
         "unreadable: huge": Fault(status=200, body=HUGE, content_type="application/json"),
         "unreadable: deep after": Fault(status=200, body=b"[" * 200_000, **_AFTER),
-        "unreadable: dripping after": Fault(wire="drip", drip_s=0.02, **_AFTER),
         "unreadable: garbage": Fault(raw=b"\x00\xff\x13garbage\r\n\r\n"),
         "unreadable: garbage after": Fault(raw=b"SSH-2.0-OpenSSH\r\n", **_AFTER),
         "unreadable: status 999": Fault(**page(999)),
@@ -135,6 +134,7 @@ MISHAPS: Mapping[str, Mishap] = {
         "no answer: closed after": Fault(wire="close", **_AFTER),
         "no answer: never": Fault(wire="hang"),
         "no answer: never after": Fault(wire="hang", **_AFTER),
+        "no answer: dripping after": Fault(wire="drip", drip_s=0.02, **_AFTER),
         "no answer: half a head after": Fault(raw=b"HTTP/1.1 200 OK\r\nContent-", **_AFTER),
     }.items()
 }
@@ -167,9 +167,19 @@ _LATE = Mishap("late: in work", Fault(execute=True, delay_s=0.12))
 
 
 class Targeted(Mischief):
-    """Spoils the first PATCHes (or reads) of one customer, and maybe all of them."""
+    """Spoils the first PATCHes or reads of one customer, or all of them.
 
-    def __init__(self, mishap: Mishap, customer_id: str, *, skip: int = 0, times: int | None, method: str) -> None:
+    Args:
+        mishap: What they meet.
+        customer_id: Whose; None: reads of many customers.
+        skip: So many go well before.
+        times: So many go wrong; None: all.
+        method: PATCH or GET.
+    """
+
+    def __init__(
+        self, mishap: Mishap, customer_id: str | None, *, skip: int = 0, times: int | None, method: str
+    ) -> None:
         super().__init__()
         self._mishap, self._customer_id, self._method = mishap, customer_id, method
         self._skip, self._left = skip, times

@@ -39,6 +39,7 @@ class Settings:
     attempts: int = 8
     timeout_s: float = 1.0
     longest_delay_s: float = 0.02
+    give_up_after_s: float = 20.0
     latency_ms: float = 0.0
     clears: bool = True
 
@@ -195,7 +196,7 @@ timeout_s = {settings.timeout_s}
 [retry]
 attempts = {settings.attempts}
 longest_delay_s = {settings.longest_delay_s}
-give_up_after_s = 20
+give_up_after_s = {settings.give_up_after_s}
 [guards]
 canary = {settings.canary}
 max_failures = "100%"

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from bulk_patch.sandbox import Fault, Seen
 from tests.chaos.evidence import Notebook
 from tests.chaos.scene import JOB, TOKEN, Scene
 
+_LINE_BYTES = 330  # of the API's log, about
 LONGEST_S = 45.0  # no process of a trial takes so long, unless something is wrong
 
 
@@ -167,22 +168,31 @@ class Announcer(Silent):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+#: What a command of a trial is on the command line.
+_TYPED: Mapping[str, Sequence[str]] = {
+    "plan": ("plan",),
+    "run": ("run", "--yes"),
+    "continue": ("run", "--yes", "--continue"),
+    "new": ("run", "--yes", "--new"),
+    "retry": ("retry", "--yes"),
+}
+
+
 def perform(job: Path, output: Path, command: str, *, announcer: Announcer | None) -> int:
     """Do what a command does, in this process; return its exit code.
 
     Args:
         job: The job file.
         output: The `output/` folder.
-        command: run, continue or retry.
+        command: plan, run, continue, new or retry.
         announcer: Watches a call of the library; None: the command line.
     """
     if announcer is None:
         from bulk_patch.cli import main
 
-        words = [command.replace("continue", "run"), str(job), "--yes", "--output", str(output)]
-        words += ["--continue"] if command == "continue" else []
+        verb, *flags = _TYPED[command]
         try:
-            main(words, prog_name="bulk-patch")
+            main([verb, str(job), *flags, "--output", str(output)], prog_name="bulk-patch")
         except SystemExit as end:
             return int(end.code or 0)
         return 0
@@ -233,6 +243,7 @@ class Stage:
         command: str = "run",
         *,
         kill_after_s: float | None = None,
+        kill_after_requests: int | None = None,
         signals: Sequence[tuple[float, int]] = (),
         kill_at_announcement: int | None = None,
         library: bool = False,
@@ -242,6 +253,7 @@ class Stage:
         Args:
             command: run, continue or retry.
             kill_after_s: When it gets SIGKILL, if it is still there.
+            kill_after_requests: After how many requests of its own, and `kill_after_s` more, it gets SIGKILL.
             signals: When it gets which other signals.
             kill_at_announcement: Which announcement of progress is its last word; implies `library`.
             library: Call the library, and announce progress, in place of the command line.
@@ -262,7 +274,8 @@ class Stage:
             announces = library or kill_at_announcement is not None
             announcer = Announcer(left / "shown.jsonl", dies_at=kill_at_announcement) if announces else None
             _end_after(lambda: perform(self.job, self.folder / "output", command, announcer=announcer))
-        told = _shepherd(pid, signals, kill_after_s)
+        is_due = count_to(self.folder / "world" / "requests.jsonl", kill_after_requests)
+        told = shepherd(pid, signals, kill_after_s, is_due)
         if told.overdue:
             self.overdue.append(f"process {number} ({command}) did not end within {LONGEST_S:g} s")
         span = {"command": command, "pid": pid, "started_at": started_at, "ended_at": time.time()}
@@ -298,23 +311,47 @@ class Stage:
         self.notebook.write(told)
 
 
-@dataclass(slots=True)
-class _End:
-    exit_code: int | None
+def count_to(log: Path, requests: int | None) -> Callable[[], bool]:
+    """Return a question: has the API's log grown by so many lines since now?"""
+
+    def size() -> int:
+        return log.stat().st_size if log.exists() else 0
+
+    goal = size() + (requests or 0) * _LINE_BYTES
+    return lambda: size() >= goal
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a process ended."""
+
+    exit_code: int | None  # None: killed
     overdue: bool
 
 
-def _shepherd(pid: int, signals: Sequence[tuple[float, int]], kill_after_s: float | None) -> _End:
-    """Wait for a process; send what it is to get, and SIGKILL when it takes too long."""
+def shepherd(
+    pid: int, signals: Sequence[tuple[float, int]], kill_after_s: float | None, is_due: Callable[[], bool]
+) -> End:
+    """Wait for a process; send what it is to get, and SIGKILL when it takes too long.
+
+    Args:
+        pid: The process.
+        signals: When it gets which signals.
+        kill_after_s: How long after `is_due` it gets SIGKILL.
+        is_due: Asked every millisecond until it says yes.
+    """
     begun = time.monotonic()
-    last_s = LONGEST_S if kill_after_s is None else kill_after_s
-    plan = sorted([*signals, (last_s, signal.SIGKILL)])
+    plan = [(begun + LONGEST_S, signal.SIGKILL), *((begun + at_s, number) for at_s, number in signals)]
     handle = os.pidfd_open(pid)
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
+    end = select.poll()
+    end.register(handle, select.POLLIN)
     try:
-        for at_s, number in plan:
-            if poll.poll(max(0.0, (begun + at_s - time.monotonic()) * 1000)):
+        if kill_after_s is not None:
+            while not is_due() and not end.poll(1) and time.monotonic() < begun + LONGEST_S:
+                pass
+            plan.append((time.monotonic() + kill_after_s, signal.SIGKILL))
+        for at, number in sorted(plan):
+            if end.poll(max(0.0, (at - time.monotonic()) * 1000)):
                 break
             os.kill(pid, number)
         _, status = os.waitpid(pid, 0)
@@ -322,8 +359,8 @@ def _shepherd(pid: int, signals: Sequence[tuple[float, int]], kill_after_s: floa
         os.close(handle)
     code = os.waitstatus_to_exitcode(status)
     killed = code == -signal.SIGKILL
-    overdue = killed and kill_after_s is None and time.monotonic() - begun >= LONGEST_S
-    return _End(None if killed else code, overdue=overdue)
+    overdue = killed and time.monotonic() - begun >= LONGEST_S
+    return End(None if killed else code, overdue=overdue)
 
 
 def take_what_is_left(output: Path, left: Path, *, since: float) -> None:

@@ -5,15 +5,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from email.utils import formatdate
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 from bulk_patch.credential import Credential
 from bulk_patch.model import Lost, NoReply, Reply, Request
-from bulk_patch.pace import LATE_S, Pace
+from bulk_patch.pace import CONNECT_LATE_S, Pace
 from bulk_patch.sandbox import Fault, Sandbox, Seen
-from bulk_patch.sandbox.api import Call, read_path
+from bulk_patch.sandbox.api import Call, Outcome, read_path
 from bulk_patch.sandbox.problems import Answer, problem
 from bulk_patch.wire import BODY_CAP, Wire
 from tests.chaos.universe import Killed, Universe
@@ -38,6 +37,7 @@ class UnwiredApi(Sandbox):
     ) -> None:
         super().__init__(customers, token=token, clock=universe.true_time, **options)
         self._universe = universe
+        self.crossings = 0  # requests that came when the process that had sent them was gone
 
     def take(self, request: Request, token: str, trip: Trip, tell: Tell) -> None:
         """Let a request arrive now; the answer leaves when it is ready, if it is ever.
@@ -59,22 +59,14 @@ class UnwiredApi(Sandbox):
                 universe.after(trip.back_s + (fault.lag_s if fault else 0.0), lambda: tell(seen))
 
         if fault is not None and not fault.execute:
-            universe.after(fault.delay_s, lambda: send(self._spoil(call, fault)))
+            self._record(call, None, fault)
+            send(None)
         elif wait_s > 0:
-            send(self._limit(call, wait_s, fault))
+            limited = problem("TOO_MANY_REQUESTS", "slow down", retry_after=int(wait_s) + 1)
+            self._record(call, Outcome(limited, is_new=False), fault)
+            send(limited)
         else:
             self._begin_work(call, trip, send)
-
-    def _spoil(self, call: Call, fault: Fault) -> Answer | None:
-        self._record(call, None, fault)
-        return None
-
-    def _limit(self, call: Call, wait_s: float, fault: Fault | None) -> Answer:
-        from bulk_patch.sandbox.api import Outcome
-
-        limited = problem("TOO_MANY_REQUESTS", "slow down", retry_after=int(wait_s) + 1)
-        self._record(call, Outcome(limited, is_new=False), fault)
-        return limited
 
     def _begin_work(self, call: Call, trip: Trip, send: Callable[[Answer], None]) -> None:
         holding = ExitStack()
@@ -174,8 +166,8 @@ class UnwiredWire(Wire):
         self._under_way += request.key is not None
         self.most_under_way = max(self.most_under_way, self._under_way)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                reply = await self._exchange(request, header.removeprefix("Bearer "))
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                reply = await self._exchange(request, header.removeprefix("Bearer "), deadline)
         except TimeoutError:
             reply = NoReply(Lost.TIMEOUT)
         finally:
@@ -187,7 +179,7 @@ class UnwiredWire(Wire):
             return Reply(reply.status, reply.headers, reply.body, reply.whole, elapsed_s), version
         return NoReply(reply.lost, elapsed_s), version
 
-    async def _exchange(self, request: Request, token: str) -> Reply | NoReply:
+    async def _exchange(self, request: Request, token: str, deadline: asyncio.Timeout) -> Reply | NoReply:
         universe = self._universe
         self._sent += 1
         path = f"{_BASE}{request.path}"
@@ -195,11 +187,14 @@ class UnwiredWire(Wire):
         seen = Seen(self._sent, request.method, path, request.key, customer_id, request.body or b"", 1)
         trip = self._weather.trip(request, seen)
         if trip.connect_s:
+            begun = universe.now_s
             await asyncio.sleep(trip.connect_s)
             if trip.lost is not None:
                 return NoReply(trip.lost)
-            if trip.connect_s > LATE_S:
+            if universe.now_s - begun > CONNECT_LATE_S:
+                deadline.reschedule(None)
                 await self.pace.retake()
+                deadline.reschedule(universe.now_s + self._timeout_s - trip.connect_s)
         if universe.is_dead:
             raise Killed
         self.sent_at.append(universe.now_s)
@@ -210,7 +205,12 @@ class UnwiredWire(Wire):
             if not answer.done():
                 answer.set_result(reply)
 
-        arrive = partial(self._api.take, request, token, trip, tell)
+        pid = universe.pid
+
+        def arrive() -> None:
+            self._api.crossings += universe.pid != pid
+            self._api.take(request, token, trip, tell)
+
         universe.after(trip.there_s, arrive)
         if trip.again_s is not None:
             universe.after(trip.there_s + trip.again_s, arrive)

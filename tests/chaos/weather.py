@@ -50,6 +50,7 @@ def _as_the_api_keeps_it(mishap: Mishap, seen: Seen) -> Fault:
     line, _, rest = mishap.name.partition(":")
     kept = line in _KEPT_LINES and "own" in rest.split() and not fault.execute
     name = mishap.name.replace("pause=", "waits ")  # pauses are judged by what the client got, not by arrivals
+    name = name.removesuffix(" own") if line in ("processing", "reused") else name  # they leave everything open
     return replace(fault, name=name, cached=fault.cached or kept)
 
 

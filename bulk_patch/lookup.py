@@ -1,0 +1,96 @@
+"""A file of customers, looked up by the rows of the input: whole in memory, or cut up when it is large."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bulk_patch import source
+from bulk_patch.partitions import Partitions
+from bulk_patch.source import TEXT, Source
+
+SPILL = "spill"  # folder of a job for what only one plan needs
+WHOLE_ROWS = 200_000  # up to so many rows one frame is faster
+_CUT_ROWS = 100_000  # rows that are cut up at a time
+_ID = "id"
+
+
+class Lookup:
+    """The rows of a scanned file by their ids in lower case, as text.
+
+    Args:
+        found: The file; of its columns those that are wanted.
+    """
+
+    def __init__(self, found: Source) -> None:
+        self._found = found
+        self._frame: pd.DataFrame | None = None
+        self._parts: Partitions | None = None
+        self._part = -1
+        self._portion = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that the file has, the id among them."""
+        return self._found.columns
+
+    async def cut(
+        self, asking: Source, *, rows: int, columns: Collection[str], folder: Path, whole_rows: int = WHOLE_ROWS
+    ) -> None:
+        """Get ready for being looked at once for every portion of an input, in order; a small file stays whole.
+
+        Args:
+            asking: The input.
+            rows: Rows of a portion.
+            columns: All that will be looked at, the id left out.
+            folder: Where parts go.
+            whole_rows: Up to so many rows the file stays whole; the answers are the same either way.
+        """
+        if self._found.rows <= whole_rows:
+            return
+        parts = Partitions(folder, asking.id_hashes, rows=rows)
+        id_column = self._found.id_column
+        kept = tuple(name for name in self._found.columns if name == id_column or name in columns)
+        self._found = replace(self._found, columns=kept)
+        try:
+            for frame in source.frames(self._found, rows=_CUT_ROWS):
+                await asyncio.sleep(0)  # a Ctrl-C has to be let in
+                table = self._named(frame)
+                parts.add(table, [text or "" for text in table.column(_ID).to_pylist()])
+        finally:
+            parts.finish()
+        self._parts = parts
+
+    def look(self) -> pd.DataFrame:
+        """Return a frame, indexed by id, that has every row that the next portion asks for, and others."""
+        if self._parts is not None:
+            part = self._parts.part_of(self._portion)
+            self._portion += 1
+            if part != self._part:
+                self._part = part
+                self._frame = self._indexed(self._parts.take(part))
+        elif self._frame is None:
+            tables = [self._named(frame) for frame in source.frames(self._found)]
+            self._frame = self._indexed(pa.concat_tables(tables) if tables else None)
+        assert self._frame is not None
+        return self._frame
+
+    def _named(self, frame: pd.DataFrame) -> pa.Table:
+        """Return the rows that have an id, in lower case as the first column."""
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        id_column = self._found.id_column
+        ids = pc.utf8_lower(table.column(id_column))
+        table = table.drop_columns([id_column]).add_column(0, _ID, ids)
+        named = pc.fill_null(pc.greater(pc.binary_length(ids), pa.scalar(0)), False)
+        return table if pc.all(named).as_py() else table.filter(named)
+
+    def _indexed(self, table: pa.Table | None) -> pd.DataFrame:
+        if table is None:
+            names = [name for name in self._found.columns if name != self._found.id_column]
+            return pd.DataFrame(columns=names, dtype="str", index=pd.Index([], name=_ID, dtype="str"))
+        frame: pd.DataFrame = table.to_pandas(types_mapper=lambda _: TEXT, ignore_metadata=True)
+        return frame.set_index(_ID)

@@ -1,0 +1,104 @@
+"""A table that is too large for the memory, cut up into files in the order in which another file asks for its rows.
+
+A join needs equal ids in one place. Here the input keeps its order, and the other side is brought to it: each of its
+rows goes into the part that belongs to the portion of the input that names its id. What nobody asks for goes nowhere.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+from numpy.typing import NDArray
+
+from bulk_patch.private_files import explaining, make_private_folder
+from bulk_patch.source import hash_ids
+
+MOST_PARTS = 200  # each is an open file
+
+
+class Partitions:
+    """Parts of a table in files of a private folder, until they are taken.
+
+    Args:
+        folder: Where to; made when it is missing.
+        hashes: The hashes of the ids that will be asked for, in that order; a bad id is as good as any.
+        rows: How many of them are a portion.
+    """
+
+    def __init__(self, folder: Path, hashes: NDArray[np.int64], *, rows: int) -> None:
+        make_private_folder(folder)
+        self._folder = folder
+        self._per_part = -(-len(hashes) // (MOST_PARTS * rows)) or 1  # portions
+        order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[order]
+        self._parts = (order // (rows * self._per_part)).astype(np.uint16)
+        self._writers: dict[int, tuple[pa.ipc.RecordBatchStreamWriter, pa.NativeFile]] = {}
+
+    def add(self, table: pa.Table, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Put rows where they will be asked for.
+
+        Args:
+            table: Rows, in all calls of the same columns; the more at a time, the faster.
+            ids: Their ids in lower case.
+
+        Returns:
+            For each row whether anybody will ask for it; rarely true by chance, since only hashes are compared.
+        """
+        keys = hash_ids(ids)
+        order = np.argsort(keys)  # looked up in order, neighbours share what the processor has at hand
+        first = np.searchsorted(self._hashes, keys[order], side="left")
+        last = np.searchsorted(self._hashes, keys[order], side="right")
+        times = last - first
+        rows = np.repeat(order, times)
+        places = np.arange(len(rows)) + np.repeat(first - np.cumsum(times) + times, times)
+        parts = self._parts[places]
+        by_part = np.unique(parts.astype(np.int64) * len(keys) + rows)  # an id may be asked for twice in one part
+        parts, rows = np.divmod(by_part, len(keys)) if len(keys) else (parts, rows)
+        sorted_table = table.take(rows)
+        bounds = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]
+        for start, end in pairwise(bounds):
+            if start < end:
+                self._write(int(parts[start]), sorted_table.slice(start, end - start))
+        wanted = np.zeros(len(keys), np.bool_)
+        wanted[rows] = True
+        return wanted
+
+    def finish(self) -> None:
+        """Write what is waiting and close the files: nothing more is added, parts are taken from now on."""
+        with explaining(self._folder), ExitStack() as stack:
+            for writer, file in self._writers.values():
+                stack.callback(file.close)
+                stack.callback(writer.close)
+            self._writers.clear()
+
+    def part_of(self, portion: int) -> int:
+        """Return the part that holds what a portion asks for; the first portion is 0."""
+        return portion // self._per_part
+
+    def take(self, part: int) -> pa.Table | None:
+        """Return a part and remove its file; None when nothing was found for it."""
+        path = self._path(part)
+        with explaining(path):
+            if not path.exists():
+                return None
+            with pa.OSFile(str(path), mode="r") as stored, pa.ipc.open_stream(stored) as reader:
+                table = reader.read_all()
+            path.unlink()
+        return table
+
+    def _write(self, part: int, rows: pa.Table) -> None:
+        with explaining(self._path(part)):
+            if part not in self._writers:
+                handle = os.open(self._path(part), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+                sink = pa.PythonFile(os.fdopen(handle, "wb"), mode="w")
+                self._writers[part] = pa.ipc.new_stream(sink, rows.schema, options=options), sink
+            self._writers[part][0].write_table(rows)
+
+    def _path(self, part: int) -> Path:
+        return self._folder / f"{part}.arrow"

@@ -1,0 +1,100 @@
+"""How well the rate is kept: `python -m tests.bench.rate [--seconds S] [--rates R ...]`.
+
+Plans and sends one job a rate to the echoing server, and notes when each request's head is written, after connecting
+and after every wait. Prints the share of the rate that was reached, and for each length of window the fullest one
+beside what the promise allows: rate × (window + 0.01 s) + 1.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+import bulk_patch.house
+from bulk_patch import load_job, plan_job, run_job
+from bulk_patch.order import Order
+from bulk_patch.wire import Wire
+from tests.bench.send import JOB, fast_server
+
+RATES_PER_S = (10, 100, 1_000, 3_000)
+WINDOWS_S = (0.1, 1.0, 10.0)
+CONCURRENCY = 64
+
+
+class NotingWire(Wire):
+    """A wire that notes when each request leaves, monotonic seconds."""
+
+    sent_at: list[float] = []  # noqa: RUF012 - one for all: the job makes its wire itself
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        noting = aiohttp.TraceConfig()
+        noting.on_request_headers_sent.append(self._note)
+        noting.freeze()
+        self._session._trace_configs.append(noting)
+        return self
+
+    async def _note(self, *_: Any) -> None:
+        self.sent_at.append(time.monotonic())
+
+
+def fullest(sent_at: Sequence[float], window_s: float) -> int:
+    """Return how many sends the fullest window of this length holds.
+
+    Args:
+        sent_at: Monotonic seconds, ascending.
+        window_s: Length of the window, both ends included.
+    """
+    most = first = 0
+    for last, at in enumerate(sent_at):
+        while at - sent_at[first] > window_s:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def send_at(rate_per_s: int, seconds: float, url: str, folder: Path) -> list[float]:
+    """Send for so long at this rate; return when each request left."""
+    rows = max(2, round(rate_per_s * seconds))
+    lines = [f"{uuid.uuid4()},user{row}@example.com,First{row}" for row in range(rows)]
+    (folder / "input.csv").write_text("\n".join(["customer_id,email,first_name", *lines]))
+    text = JOB.format(url=url, concurrency=CONCURRENCY).replace('"unlimited"', str(rate_per_s))
+    (folder / "job.toml").write_text(text)
+    job, order = load_job(folder / "job.toml"), Order(output=folder / f"output-{rate_per_s}")
+    plan_job(job, order)
+    NotingWire.sent_at.clear()
+    assert run_job(job, order).exit_code == 0
+    return sorted(NotingWire.sent_at)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES_PER_S)
+    asked = parser.parse_args()
+    os.environ["BENCH_TOKEN"] = "x"
+    bulk_patch.house.Wire = NotingWire  # type: ignore[misc] # the one place that makes the wire
+    print(f"{asked.seconds:g} s at each rate; fullest windows, and what is allowed")
+    print(f"  {'rate/s':>8} {'reached':>9}" + "".join(f"{f'{window_s:g} s':>18}" for window_s in WINDOWS_S))
+    for rate_per_s in asked.rates:
+        with tempfile.TemporaryDirectory() as folder, fast_server() as url:
+            sent_at = send_at(rate_per_s, asked.seconds, url, Path(folder))
+        reached = (len(sent_at) - 1) / (sent_at[-1] - sent_at[0]) / rate_per_s
+        cells = [
+            f"{fullest(sent_at, window_s):,} ≤ {int(rate_per_s * (window_s + 0.01) + 1):,}"
+            if fullest(sent_at, window_s) <= rate_per_s * (window_s + 0.01) + 1
+            else f"{fullest(sent_at, window_s):,} > {int(rate_per_s * (window_s + 0.01) + 1):,} !"
+            for window_s in WINDOWS_S
+        ]
+        print(f"  {rate_per_s:8,} {reached:9.1%}" + "".join(f"{cell:>18}" for cell in cells))
+
+
+if __name__ == "__main__":
+    main()

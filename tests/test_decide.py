@@ -1,0 +1,114 @@
+"""One command for the first start, a restart and the nightly cron line: the whole table, line by line."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bulk_patch.decide import Facts, Way, decide_plan, decide_run
+from bulk_patch.errors import Exit, RefusedError
+from bulk_patch.ledgers import Run
+from tests.ledger_plans import START, make_run
+
+BASELINES = ("none", "file", "last-run", "live")
+REFUSED = None  # what the tables below say where the exit code is 9
+
+
+def run_of(baseline: str, **facts: Any) -> Run:
+    return make_run(baseline=baseline, state="sealed", **facts)
+
+
+def decided(decide: Callable[[Facts], Way], facts: Facts) -> Way | None:
+    try:
+        return decide(facts)
+    except RefusedError:
+        return REFUSED
+
+
+# --- an open run
+
+OPEN_RUN: dict[tuple[bool, bool, bool], tuple[Way | None, Way | None]] = {
+    # (sent, changed, new): (baseline none or file, baseline last-run or live)
+    (False, False, False): (Way.RESUME, Way.RESUME),
+    (False, False, True): (Way.REPLACE, Way.REPLACE),
+    (False, True, False): (Way.REPLACE, Way.REPLACE),
+    (False, True, True): (Way.REPLACE, Way.REPLACE),
+    (True, False, False): (Way.RESUME, Way.RESUME),
+    (True, False, True): (Way.CLOSE, Way.CLOSE),
+    (True, True, False): (REFUSED, Way.FINISH),
+    (True, True, True): (Way.CLOSE, Way.CLOSE),
+}
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize(("sent", "changed", "new"), OPEN_RUN)
+def test_run_with_an_open_run(baseline: str, sent: bool, changed: bool, new: bool) -> None:
+    facts = Facts(open_run=run_of(baseline), last_run=run_of(baseline), sent=sent, changed=changed, new=new)
+    expected = OPEN_RUN[sent, changed, new][baseline in ("last-run", "live")]
+    assert decided(decide_run, facts) is expected
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize(("sent", "changed", "new"), OPEN_RUN)
+def test_plan_replaces_what_has_sent_nothing_and_refuses_the_rest_without_new(
+    baseline: str, sent: bool, changed: bool, new: bool
+) -> None:
+    facts = Facts(open_run=run_of(baseline), last_run=run_of(baseline), sent=sent, changed=changed, new=new)
+    expected = Way.REPLACE if not sent else Way.CLOSE if new else REFUSED
+    assert decided(decide_plan, facts) is expected
+
+
+def test_an_open_run_matters_more_than_what_was_sent_before_it() -> None:
+    last = run_of("none", started_at=START)
+    facts = Facts(open_run=run_of("none"), last_run=last, sent=False, changed=False, new=False)
+    assert decided(decide_run, facts) is Way.RESUME
+    assert decided(decide_plan, facts) is Way.REPLACE
+
+
+# --- no open run
+
+
+@pytest.mark.parametrize("decide", [decide_run, decide_plan])
+@pytest.mark.parametrize("new", [False, True])
+def test_the_first_run_of_a_job_is_planned(decide: Callable[[Facts], Way], new: bool) -> None:
+    assert decided(decide, Facts(open_run=None, last_run=None, sent=False, changed=False, new=new)) is Way.PLAN
+
+
+@pytest.mark.parametrize("decide", [decide_run, decide_plan])
+@pytest.mark.parametrize(
+    ("baseline", "started", "changed", "new"),
+    list(itertools.product(BASELINES, (False, True), (False, True), (False, True))),
+)
+def test_what_was_sent_already_is_refused_only_where_no_baseline_would_notice(
+    decide: Callable[[Facts], Way], baseline: str, started: bool, changed: bool, new: bool
+) -> None:
+    last = run_of(baseline, started_at=START if started else None)
+    facts = Facts(open_run=None, last_run=last, sent=False, changed=changed, new=new)
+    would_send_twice = baseline in ("none", "file") and started and not changed and not new
+    assert decided(decide, facts) is (REFUSED if would_send_twice else Way.PLAN)
+
+
+# --- what a refusal says
+
+
+def test_a_refusal_to_send_twice_says_when_it_was() -> None:
+    last = run_of("none", started_at=START, finished_at=1_795_363_200.0)
+    with pytest.raises(RefusedError, match=rf"sent already: run {last.id} ended 2026-11-22 16:00 UTC"):
+        decide_run(Facts(open_run=None, last_run=last, sent=False, changed=False, new=False))
+
+
+def test_a_run_whose_end_is_not_known_is_told_by_its_beginning() -> None:
+    last = run_of("none", started_at=START, created_at=1_795_363_200.0)
+    with pytest.raises(RefusedError, match="2026-11-22 16:00 UTC"):
+        decide_plan(Facts(open_run=None, last_run=last, sent=False, changed=False, new=False))
+
+
+@pytest.mark.parametrize("decide", [decide_run, decide_plan])
+def test_a_refusal_names_the_run_that_is_in_the_way(decide: Callable[[Facts], Way]) -> None:
+    open_run = run_of("file")
+    with pytest.raises(RefusedError, match=open_run.id) as caught:
+        decide(Facts(open_run=open_run, last_run=open_run, sent=True, changed=True, new=False))
+    assert "sent a part" in caught.value.message
+    assert "--new" in caught.value.hint
+    assert caught.value.exit_code is Exit.REFUSED
