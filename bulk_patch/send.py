@@ -6,7 +6,7 @@ them. Each attempt passes the limiter, then the wire: retry(pace(http)).
 
 import asyncio
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bulk_patch.errors import Exit
 from bulk_patch.model import (
@@ -148,12 +148,13 @@ class Sender:
                 if self._watch and isinstance(reply, Reply):
                     story.see(self._target.record(reply, patch.customer_id), self._watch)
                 return story.ends(_ENDS[verdict.act], verdict.reason, stop)
+            if verdict.stop is None and verdict.act in (Act.CONFIRM, Act.LOOK, Act.SETTLE):
+                # Also when a streak stops the run: the API repeats a cached refusal, and left open it would for ever.
+                return replace(await self._read_back(story, verdict), stop=stop)
             if stop is not None:
                 return story.stays_open(stop.reason, stop)
             if verdict.act is Act.NEW_KEY:
                 return self._new_key(story, verdict)
-            if verdict.act in (Act.CONFIRM, Act.LOOK, Act.SETTLE):
-                return await self._read_back(story, verdict)
             if verdict.act is Act.RENEW:
                 await session.renew(version, self._target.read_one(patch.customer_id))
                 story.renewed = True

@@ -344,6 +344,17 @@ def test_reads_that_are_refused_for_good_stop_the_run_after_one_probe() -> None:
     on_bench(scenario)
 
 
+def test_all_who_wait_for_a_renewal_that_does_not_help_learn_of_it() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.sandbox.token = "another"
+        reads = [bench.session.read_one(make_id(1)) for _ in range(4)]
+        ends = await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), 3)
+        assert all(isinstance(end, Halt) for end in ends)
+        assert len(bench.sandbox.requests) == 4 + 1
+
+    on_bench(scenario)
+
+
 def test_a_token_that_only_the_probe_has_is_refused_at_the_second_look() -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(Halt) as caught:

@@ -288,7 +288,7 @@ def test_what_the_api_says_of_a_row_is_kept_as_code_and_field_names_only() -> No
     async def scenario(bench: Bench) -> None:
         outcome = await bench.send_one(make_row(body={"dob": "2999-01-01"}, before={"dob": None}))
         assert (outcome.state, outcome.api_code, outcome.fields) == (REJECTED, "BAD_REQUEST_BODY", ("dob",))
-        assert "2999" not in repr(outcome)
+        assert "2999-01-01" not in repr(outcome)
 
     on_bench(scenario)
 

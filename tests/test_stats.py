@@ -30,9 +30,13 @@ def test_stats_survive_a_kill() -> None:
 
 def test_the_rate_is_that_of_all_sessions() -> None:
     stats = Stats(requests=30, send_s=2.0)
-    stats.requests += 10
+    stats.requests += 11
     stats.send_s += 2.0
-    assert stats.requests_per_s == 10.0
+    assert stats.requests_per_s == 10.0  # 41 requests, and 40 intervals between them
+
+
+def test_a_single_request_has_no_rate_to_speak_of() -> None:
+    assert Stats(requests=1, send_s=0.1).requests_per_s == 0.0
 
 
 @given(latencies, st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))

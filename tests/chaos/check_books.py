@@ -1,4 +1,4 @@
-"""The ledger's bookkeeping: what one of its tables says of another, one copy of the next, and a copy of what it is of."""
+"""The ledger's bookkeeping: its tables against each other, a copy against the next, all against the processes."""
 
 import hashlib
 import json
@@ -55,22 +55,22 @@ def check_progress(evidence: Evidence) -> Iterator[Violation]:
         before = span.copy.runs
 
 
-def _unwitnessed(
-    record: Record, old: Record | None, sessions: list[int], *, retried: bool, is_at_work: bool
-) -> str:
+def _unwitnessed(record: Record, old: Record | None, sessions: list[int], *, retried: bool, is_at_work: bool) -> str:
     """Say what about one row nothing else in the ledger bears out."""
     state, spent_in = record["state"], record["spent_in"]
     is_spent = spent_in is not None and spent_in == max(sessions, default=None) and not record["final"]
     same_key = old is not None and old["generation"] == record["generation"]
     in_doubt = old is not None and same_key and old["state"] in ("sending", "unknown")
-    taken_up = same_key and state == "sending"
+    is_first = old is None and record["generation"] == 0
+    had = old["attempts"] if old is not None else 0
+    taken_up = state == "sending" and (same_key or is_first)
     problems = {
         "spent in a session that never was": spent_in is not None and spent_in not in sessions,
         "spent, and in no session": bool(record["spent_sessions"]) and spent_in is None,
         "spent, or not": state in ("unknown", "pending") and (record["lane"] == _SPENT) != is_spent,
         "asked for, and nobody did": bool(record["requested"]) and not retried,
         "in doubt when it was taken up": state == "sending" and is_at_work and bool(record["ambiguous"]) != in_doubt,
-        "attempts without an outcome": taken_up and old is not None and record["attempts"] != old["attempts"],
+        "attempts without an outcome": taken_up and record["attempts"] != had,
         "when it became unknown": state == "unknown"
         and (record["done_at"] is None) != (record["reason"] == "left_in_flight"),
     }
@@ -94,9 +94,7 @@ def check_sessions(evidence: Evidence) -> Iterator[Violation]:
     for span in evidence.spans:
         begun, ended = evidence.begin_of(span), evidence.before_end_of(span)
         sent = {
-            owner[0]
-            for line in evidence.log
-            if (owner := evidence.owner(line)) is not None and begun <= line.t < ended
+            owner[0] for line in evidence.log if (owner := evidence.owner(line)) is not None and begun <= line.t < ended
         }
         runs = span.copy.runs if span.copy is not None else {}
         for run_id in sent:
@@ -148,8 +146,7 @@ def check_times(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _times(copy: Copy) -> Iterator[tuple[str, float]]:
-    names = ("created_at", "sealed_at", "started_at", "finished_at", "ended_at", "at")
-    names += ("first_intent_at", "key_intent_at", "done_at")
+    names = "created_at sealed_at started_at finished_at ended_at at first_intent_at key_intent_at done_at".split()
     lines: list[Record] = [dict(copy.meta), *copy.unsealed]
     for run in copy.runs.values():
         lines += [run.facts, *run.rows.values(), *run.sessions, *run.notes]

@@ -48,7 +48,8 @@ def _frame(record: Record) -> bytes:
     customer, body, before = record["customer_id"].encode(), record["body"], record["before"]
     flags = bool(record["read_back"]) | bool(record["recheck"]) << 1
     lengths = len(customer), len(body), -1 if before is None else len(before)
-    return struct.pack(">QIqqB", record["row"], *lengths, flags) + customer + body + (before or b"")
+    head = struct.pack(">QIqqB", record["row"], *lengths, flags)
+    return b"".join((head, customer, body, before or b""))
 
 
 def _plan_sha256(run: Run) -> str:

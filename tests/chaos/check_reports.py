@@ -180,8 +180,8 @@ def check_secrets(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _encodings(text: str) -> set[str]:
-    escaped = json.dumps(text)[1:-1]
-    return {text, escaped, quote(text), text.upper(), text.lower(), base64.b64encode(text.encode()).decode().rstrip("=")}
+    in_base64 = base64.b64encode(text.encode()).decode().rstrip("=")
+    return {text, json.dumps(text)[1:-1], quote(text), text.upper(), text.lower(), in_base64}
 
 
 def _run_of(span: Span) -> Run | None:

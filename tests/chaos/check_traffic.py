@@ -8,6 +8,7 @@ from tests.chaos.expect import wishes
 from tests.chaos.violation import Violation
 
 LATE_S = 0.010  # behaviour.md: no window holds more than rate × (length + 0.01 s) + 1
+RETENTION_S = 7 * 24 * 3600.0
 SAFE_KEY_AGE_S = 6 * 24 * 3600.0
 CLOCKS_S = 0.005  # between the clocks of two processes of one machine
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -21,21 +22,21 @@ def check_log(evidence: Evidence) -> Iterator[Violation]:
         yield Violation("log", "requests are missing, or there twice")
     begun = evidence.spans[0].started_at + min(span.api_clock_s for span in evidence.spans) - CLOCKS_S
     ended = evidence.spans[-1].ended_at + max(span.api_clock_s for span in evidence.spans) + 5
-    answered: set[str] = set()
+    before: dict[str, list[Line]] = {}
     for line in evidence.log:
-        if problem := _contradiction(line, answered):
+        if problem := _contradiction(line, before.get(line.key or "", ())):
             yield Violation("log", f"request {line.n}: {problem}")
         if evidence.story.steady_clock and not begun <= line.t <= ended:
             yield Violation("log", f"request {line.n} came when no process was there")
         if line.key is not None:
-            answered.add(line.key)
+            before.setdefault(line.key, []).append(line)
     for customer_id, executions in evidence.executions.items():
         if executions != sum(line.executed and line.customer_id == customer_id for line in evidence.log):
             yield Violation("log", f"customer {customer_id} was changed {executions} times, the log says otherwise")
 
 
-def _contradiction(line: Line, answered: set[str]) -> str:
-    """Say what is impossible about one request."""
+def _contradiction(line: Line, earlier: Sequence[Line]) -> str:
+    """Say what is impossible about one request, given those that had its key before."""
     own_path = line.customer_id is None or line.path == f"/v0/customers/{line.customer_id}"
     if line.method not in ("GET", "PATCH"):
         return f"the method is {line.method}"
@@ -49,16 +50,29 @@ def _contradiction(line: Line, answered: set[str]) -> str:
         return "a PATCH without a key or a customer"
     if line.executed and line.replayed:
         return "carried out and replayed at once"
-    if line.replayed and line.key not in answered:
+    if line.replayed and not earlier:
         return "replayed, and nothing came before it"
     if line.fault is None:
         if line.status is None or line.status >= 500:
             return f"no fault, and the answer is {line.status}"
         if line.executed and line.status != 200:
             return f"carried out, and the answer is {line.status}"
+        if line.replayed and line.status not in {200, *(one.status for one in earlier)}:
+            return f"replayed, and {line.status} was never the answer"
+        kept = [one.status for one in earlier if _is_kept(one) and line.t - one.t < RETENTION_S]
+        in_use, other_token = line.status in (409, 422), line.status == 401 and 401 not in kept
+        if kept and not (line.replayed or in_use or other_token):
+            return "no replay, and the API still had an answer"
         if not line.executed and not line.replayed and line.status == 200:
             return "neither carried out nor replayed, and the answer is 200"
     return ""
+
+
+def _is_kept(line: Line) -> bool:
+    """Tell whether the API keeps this answer; of 409 and 422 one cannot tell, they may say that the key is in use."""
+    if line.fault is not None:
+        return "kept" in line.fault.split()
+    return not line.replayed and line.status in (200, 401, 404)
 
 
 def check_plan(evidence: Evidence) -> Iterator[Violation]:

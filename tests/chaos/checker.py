@@ -1,7 +1,7 @@
 """The independent checker: what must hold of everything that a trial left behind.
 
-`check` is a pure function of the evidence. Nothing here or below imports the product: bodies, keys, legal moves and exit
-codes are derived once more, from the documents. Each invariant lives where its witnesses are:
+`check` is a pure function of the evidence. Nothing here or below imports the product: bodies, keys, legal moves and
+exit codes are derived once more, from the documents. Each invariant lives where its witnesses are:
 
     check_traffic   what reached the API: the log itself, stray requests, keys, rate, concurrency, pauses
     check_rows      what the ledger says of each row, against what the API did

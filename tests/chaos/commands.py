@@ -14,10 +14,10 @@ from bulk_patch.sandbox import Sandbox
 from tests.chaos.checker import examine
 from tests.chaos.crew import Findings, Form, keep, make_folder, play_all
 from tests.chaos.evidence import Notebook, load
+from tests.chaos.kill import count_to, shepherd, take_what_is_left
 from tests.chaos.kills import ENDS, KINDS, TRIES
 from tests.chaos.scene import JOB, TOKEN, Scene, Settings, draw
 from tests.chaos.sightings import sight
-from tests.chaos.stage import count_to, shepherd, take_what_is_left
 
 #: As the installed script does it, so that none has to be on the path.
 COMMAND = "import sys; from bulk_patch.cli import main; sys.exit(main(prog_name='bulk-patch'))"

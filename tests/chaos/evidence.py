@@ -1,7 +1,7 @@
 """What a trial left behind, read from its folder as plain data. Imports nothing of the product, to judge it.
 
-A trial's folder holds ``story.json`` (what was done to the job), ``input.csv``, ``world/`` (the API's log and state) and
-one folder under ``spans/`` for each process of the product, with what it left when it ended or was killed.
+A trial's folder holds ``story.json`` (what was done to the job), ``input.csv``, ``world/`` (the API's log and state)
+and one folder under ``spans/`` for each process of the product, with what it left when it ended or was killed.
 """
 
 import csv
@@ -136,6 +136,7 @@ class Story:
     settled: bool  # the last processes ran without faults: everything must have come to its end
     steady_clock: bool  # nobody moved a clock
     edits: Sequence[Edit]
+    timeout_s: float = 0.0  # a request that takes longer may have been given up before the API heard it all
 
 
 @dataclass(frozen=True, kw_only=True)

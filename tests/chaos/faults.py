@@ -1,7 +1,7 @@
 """Tier `faults`: every mishap at the first, a middle and the last row, once, three times and for ever, alone and not.
 
-What the row, the other rows, the exit code and the requests have to be stands in `predictions`; then the faults end, the
-job is run to its end, and all of it goes through the checker.
+What the row, the other rows, the exit code and the requests have to be stands in `predictions`; then the faults end,
+the job is run to its end, and all of it goes through the checker.
 """
 
 import random

@@ -27,7 +27,8 @@ def play(folder: Path, seed: str = "good") -> None:
         [Targeted(MISHAPS[name], one, times=1, method="PATCH") for name, one in zip(MET, customers[3:], strict=False)]
     )
     stage = Stage.set_up(folder, scene, mischief, dice)
-    code = stage.play(kill_after_requests=4, kill_after_s=0.002, library=True)
+    stage.play(kill_after_requests=4, kill_after_s=0.002, library=True)
+    code = stage.play()
     finish(stage, next_command(code), code)
     finish(stage, "retry", None)
     stage.close(settled=True)

@@ -86,7 +86,6 @@ def run(form: Form) -> Findings:
 def play(form: Form, trial: str) -> Findings:
     """Plan one file, and compare."""
     folder = make_folder()
-    folder.mkdir()
     name = trial.partition("/")[2]
     problems = _play_nasty(folder, NASTIES[name]) if name in NASTIES else _play_drawn(folder, f"{form.seed}/{trial}")
     return Findings(1, keep(form, trial, folder, problems))

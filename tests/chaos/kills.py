@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from tests.chaos.crew import Findings, Form, judge, make_folder, play_all
 from tests.chaos.evidence import load
@@ -33,7 +34,6 @@ def play(form: Form, trial: str) -> Findings:
     command, kills = "run", dice.randint(1, MOST_KILLS)
     code: int | None = None
     for _ in range(kills):
-        usual_s = 0.1 + len(scene.rows) / scene.settings.rate_per_s
         code = play_and_kill(stage, command, dice)
         if code in ENDS:
             break
@@ -105,7 +105,7 @@ def _nothing(stage: Stage, dice: random.Random) -> None:
 
 def _edit(stage: Stage, dice: random.Random) -> None:
     """Let somebody change a customer: a planned field, another part of the address, or something else."""
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"first_name": "Edited"},
         {"legal_address": {"address_line_1": "Edited 1", "city": "Edited", "country_code": "US"}},
         {"email": "edited@example.com"},

@@ -1,7 +1,7 @@
 """What can go wrong with a request: every line of behaviour.md's fault table, as faults of the sandbox.
 
-A fault's name in the log is ``line: variant``; `own` says that the answer is the API's own JSON, ``pause=S`` what it asks
-to wait. The checker and the counts of what was met read no more than these words.
+A fault's name in the log is ``line: variant``; `own` says that the answer is the API's own JSON, ``pause=S`` what it
+asks to wait. The checker and the counts of what was met read no more than these words.
 """
 
 import json
@@ -63,81 +63,80 @@ def _throttled_until(_: Seen) -> Fault:
 _WRONG = json.dumps({"id": STRANGER, "first_name": "Somebody"}).encode()
 _AFTER: dict[str, Any] = {"execute": True}
 
-#: Every mishap that a single-fault run may meet, by name.
-MISHAPS: Mapping[str, Mishap] = {
-    name: Mishap(name, fault)
-    for name, fault in {
-        "late: in time": Fault(execute=True, lag_s=0.05),
-        # 200
-        "differs: after": _differing(**_AFTER),
-        "differs: before": _differing(),
-        "wrong customer: before": Fault(status=200, body=_WRONG, content_type="application/json"),
-        "wrong customer: after": Fault(status=200, body=_WRONG, content_type="application/json", execute=True),
-        "unreadable: page": Fault(**page(200)),
-        "unreadable: page after": Fault(**page(200), **_AFTER),
-        "unreadable: empty": Fault(status=200, body=b""),
-        "unreadable: list after": Fault(status=200, body=b"[]", **_AFTER),
-        "unreadable: cut short after": Fault(wire="truncate", **_AFTER),
-        "unreadable: huge": Fault(status=200, body=HUGE, content_type="application/json"),
-        "unreadable: deep after": Fault(status=200, body=b"[" * 200_000, **_AFTER),
-        "unreadable: garbage": Fault(raw=b"\x00\xff\x13garbage\r\n\r\n"),
-        "unreadable: garbage after": Fault(raw=b"SSH-2.0-OpenSSH\r\n", **_AFTER),
-        "unreadable: status 999": Fault(**page(999)),
-        "unreadable: status 42 after": Fault(**page(42), **_AFTER),
-        # other 2xx and 3xx
-        "unconfirmed: 201 after": Fault(status=201, body=b"{}", **_AFTER),
-        "unconfirmed: 202": Fault(status=202, body=b""),
-        "unconfirmed: 202 after": Fault(status=202, body=b"", **_AFTER),
-        "unconfirmed: 204 after": Fault(status=204, body=b"", **_AFTER),
-        "switched: 101": Fault(status=101, body=b"", headers={"Upgrade": "h2c"}),
-        "redirected: 301": Fault(status=301, body=b"", headers={"Location": "/v0/elsewhere"}),
-        "redirected: 303 after": Fault(status=303, body=b"", headers={"Location": "/v0/elsewhere"}, **_AFTER),
-        "redirected: 304": Fault(status=304, body=b""),
-        "redirected: 307": Fault(status=307, body=b"", headers={"Location": "/v0/elsewhere"}),
-        # 4xx in the API's own words
-        "refused: 400 own": Fault(**own(400, "BAD_REQUEST_BODY", invalid={"first_name": "is bad"})),
-        "refused: 404 own": Fault(**own(404, "RESOURCE_NOT_FOUND")),
-        "refused: 403 own kept": Fault(**own(403, "FORBIDDEN"), cached=True),
-        "refused: 409 own": Fault(**own(409, "DUPLICATE_RESOURCE")),
-        "refused: 422 own kept": Fault(**own(422, "INVALID_STATUS"), cached=True),
-        "processing: 409 own": Fault(**own(409, "IDEMPOTENCY_CONCURRENT_USE")),
-        "processing: 422 own": Fault(**own(422, "IDEMPOTENCY_CONCURRENT_USE")),
-        "reused: 422 own": Fault(**own(422, "IDEMPOTENCY_INVALID_REUSE")),
-        "unauthenticated: 401 own": Fault(**own(401, "UNAUTHENTICATED")),
-        "unauthenticated: 401 own kept": Fault(**own(401, "UNAUTHENTICATED"), cached=True),
-        "unauthenticated: 401 page": Fault(**page(401)),
-        # 4xx that are somebody else's
-        "foreign: 400 page": Fault(**page(400)),
-        "foreign: 403 message": Fault(status=403, body=b'{"message": "Forbidden"}', content_type="application/json"),
-        "foreign: 404 empty after": Fault(status=404, body=b"", **_AFTER),
-        # 4xx that settle nothing
-        "unsettled: 408": Fault(**page(408)),
-        "unsettled: 423 own": Fault(**own(423, "LOCKED")),
-        "unsettled: 425 after": Fault(**page(425), **_AFTER),
-        "unsettled: 499 own kept": Fault(**own(499, "REQUEST_CANCELED"), cached=True),
-        # 429
-        "throttled: 429": Fault(status=429, body=b""),
-        "throttled: 429 own pause=0.4": Fault(**own(429, "TOO_MANY_REQUESTS", retry_after=0.4)),
-        "throttled: 429 after": Fault(**page(429), **_AFTER),
-        "throttled: 429 seconds pause=1": Fault(status=429, body=b"", headers={"Retry-After": "1"}),
-        "throttled: 429 date": _throttled_until,
-        "throttled: 429 for an hour": Fault(status=429, body=b"", headers={"Retry-After": "3600"}),
-        # 5xx and no answer
-        "failing: 500 own": Fault(**own(500, "INTERNAL_ERROR")),
-        "failing: 500 own after": Fault(**own(500, "INTERNAL_ERROR"), **_AFTER),
-        "failing: 502 gateway after": Fault(**page(502), gateway=True, **_AFTER),
-        "failing: 503 pause=0.3": Fault(status=503, body=b'{"retry_after": 0.3}', content_type="application/json"),
-        "failing: 599 empty": Fault(status=599, body=b""),
-        "no answer: reset": Fault(wire="reset"),
-        "no answer: reset after": Fault(wire="reset", **_AFTER),
-        "no answer: closed": Fault(wire="close"),
-        "no answer: closed after": Fault(wire="close", **_AFTER),
-        "no answer: never": Fault(wire="hang"),
-        "no answer: never after": Fault(wire="hang", **_AFTER),
-        "no answer: dripping after": Fault(wire="drip", drip_s=0.02, **_AFTER),
-        "no answer: half a head after": Fault(raw=b"HTTP/1.1 200 OK\r\nContent-", **_AFTER),
-    }.items()
+_FAULTS: Mapping[str, Fault | Callable[[Seen], Fault]] = {
+    "late: in time": Fault(execute=True, lag_s=0.05),
+    # 200
+    "differs: after": _differing(**_AFTER),
+    "differs: before": _differing(),
+    "wrong customer: before": Fault(status=200, body=_WRONG, content_type="application/json"),
+    "wrong customer: after": Fault(status=200, body=_WRONG, content_type="application/json", execute=True),
+    "unreadable: page": Fault(**page(200)),
+    "unreadable: page after": Fault(**page(200), **_AFTER),
+    "unreadable: empty": Fault(status=200, body=b""),
+    "unreadable: list after": Fault(status=200, body=b"[]", **_AFTER),
+    "unreadable: cut short after": Fault(wire="truncate", **_AFTER),
+    "unreadable: huge": Fault(status=200, body=HUGE, content_type="application/json"),
+    "unreadable: deep after": Fault(status=200, body=b"[" * 200_000, **_AFTER),
+    "unreadable: garbage": Fault(raw=b"\x00\xff\x13garbage\r\n\r\n"),
+    "unreadable: garbage after": Fault(raw=b"SSH-2.0-OpenSSH\r\n", **_AFTER),
+    "unreadable: status 999": Fault(**page(999)),
+    "unreadable: status 42 after": Fault(**page(42), **_AFTER),
+    # other 2xx and 3xx
+    "unconfirmed: 201 after": Fault(status=201, body=b"{}", **_AFTER),
+    "unconfirmed: 202": Fault(status=202, body=b""),
+    "unconfirmed: 202 after": Fault(status=202, body=b"", **_AFTER),
+    "unconfirmed: 204 after": Fault(status=204, body=b"", **_AFTER),
+    "switched: 101": Fault(status=101, body=b"", headers={"Upgrade": "h2c"}),
+    "redirected: 301": Fault(status=301, body=b"", headers={"Location": "/v0/elsewhere"}),
+    "redirected: 303 after": Fault(status=303, body=b"", headers={"Location": "/v0/elsewhere"}, **_AFTER),
+    "redirected: 304": Fault(status=304, body=b""),
+    "redirected: 307": Fault(status=307, body=b"", headers={"Location": "/v0/elsewhere"}),
+    # 4xx in the API's own words
+    "refused: 400 own": Fault(**own(400, "BAD_REQUEST_BODY", invalid={"first_name": "is bad"})),
+    "refused: 404 own": Fault(**own(404, "RESOURCE_NOT_FOUND")),
+    "refused: 403 own kept": Fault(**own(403, "FORBIDDEN"), cached=True),
+    "refused: 409 own": Fault(**own(409, "DUPLICATE_RESOURCE")),
+    "refused: 422 own kept": Fault(**own(422, "INVALID_STATUS"), cached=True),
+    "processing: 409 own": Fault(**own(409, "IDEMPOTENCY_CONCURRENT_USE")),
+    "processing: 422 own": Fault(**own(422, "IDEMPOTENCY_CONCURRENT_USE")),
+    "reused: 422 own": Fault(**own(422, "IDEMPOTENCY_INVALID_REUSE")),
+    "unauthenticated: 401 own": Fault(**own(401, "UNAUTHENTICATED")),
+    "unauthenticated: 401 own kept": Fault(**own(401, "UNAUTHENTICATED"), cached=True),
+    "unauthenticated: 401 page": Fault(**page(401)),
+    # 4xx that are somebody else's
+    "foreign: 400 page": Fault(**page(400)),
+    "foreign: 403 message": Fault(status=403, body=b'{"message": "Forbidden"}', content_type="application/json"),
+    "foreign: 404 empty after": Fault(status=404, body=b"", **_AFTER),
+    # 4xx that settle nothing
+    "unsettled: 408": Fault(**page(408)),
+    "unsettled: 423 own": Fault(**own(423, "LOCKED")),
+    "unsettled: 425 after": Fault(**page(425), **_AFTER),
+    "unsettled: 499 own kept": Fault(**own(499, "REQUEST_CANCELED"), cached=True),
+    # 429
+    "throttled: 429": Fault(status=429, body=b""),
+    "throttled: 429 own pause=0.4": Fault(**own(429, "TOO_MANY_REQUESTS", retry_after=0.4)),
+    "throttled: 429 after": Fault(**page(429), **_AFTER),
+    "throttled: 429 seconds pause=1": Fault(status=429, body=b"", headers={"Retry-After": "1"}),
+    "throttled: 429 date": _throttled_until,
+    "throttled: 429 for an hour": Fault(status=429, body=b"", headers={"Retry-After": "3600"}),
+    # 5xx and no answer
+    "failing: 500 own": Fault(**own(500, "INTERNAL_ERROR")),
+    "failing: 500 own after": Fault(**own(500, "INTERNAL_ERROR"), **_AFTER),
+    "failing: 502 gateway after": Fault(**page(502), gateway=True, **_AFTER),
+    "failing: 503 pause=0.3": Fault(status=503, body=b'{"retry_after": 0.3}', content_type="application/json"),
+    "failing: 599 empty": Fault(status=599, body=b""),
+    "no answer: reset": Fault(wire="reset"),
+    "no answer: reset after": Fault(wire="reset", **_AFTER),
+    "no answer: closed": Fault(wire="close"),
+    "no answer: closed after": Fault(wire="close", **_AFTER),
+    "no answer: never": Fault(wire="hang"),
+    "no answer: never after": Fault(wire="hang", **_AFTER),
+    "no answer: dripping after": Fault(wire="drip", drip_s=0.02, **_AFTER),
+    "no answer: half a head after": Fault(raw=b"HTTP/1.1 200 OK\r\nContent-", **_AFTER),
 }
+
+#: Every mishap that a single-fault run may meet, by name.
+MISHAPS: Mapping[str, Mishap] = {name: Mishap(name, fault) for name, fault in _FAULTS.items()}
 
 #: What a customer's request may meet in the background of a trial with kills, with weights.
 BACKGROUND: Mapping[str, float] = {

@@ -24,7 +24,6 @@ COLUMNS: Mapping[str, str] = {
     "country": "legal_address.country_code",
 }
 _LETTERS = "bcdfghjklmnpqrstvwxz"
-_SEED_COLUMNS = {column: name for column, name in COLUMNS.items() if name not in ("", "ssn", "note")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +62,9 @@ class Scene:
     def write(self, folder: Path, base_url: str) -> Path:
         """Write input, baseline file, token and job file; return the job file."""
         _write_csv(folder / "input.csv", list(COLUMNS), self.rows)
-        seeds = [{"id": one["id"], **{c: _text(one, name) for c, name in _SEED_COLUMNS.items()}} for one in self.customers]
-        renamed = [{_SEED_COLUMNS.get(column, column): text for column, text in seed.items()} for seed in seeds]
-        _write_csv(folder / "customers.csv", list(renamed[0]), renamed)
+        names = [name for name in COLUMNS.values() if name not in ("", "ssn", "note")]
+        seeds = [{"id": one["id"], **{name: _text(one, name) for name in names}} for one in self.customers]
+        _write_csv(folder / "customers.csv", ["id", *names], seeds)
         (folder / "token").write_text(TOKEN)
         file = folder / "job.toml"
         file.write_text(_job(self.settings, base_url))
@@ -83,6 +82,7 @@ class Scene:
             "concurrency": self.settings.concurrency,
             "hold_s": self.settings.latency_ms / 1000,
             "clears": self.settings.clears,
+            "timeout_s": self.settings.timeout_s,
         }
 
 
@@ -101,7 +101,9 @@ def draw(dice: random.Random, *, rows: int, settings: Settings, kinds: Sequence[
         markers.append("".join(dice.choices(_LETTERS, k=11)).capitalize())
         return markers[-1]
 
-    customers, lines, planned = [], [], dict[int, str]()
+    customers: list[dict[str, Any]] = []
+    lines: list[dict[str, str]] = []
+    planned: dict[int, str] = {}
     for number in range(1, rows + 1):
         customer = _customer(dice, mark)
         kind = dice.choice(kinds)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from tests.chaos.check_traffic import SAFE_KEY_AGE_S, is_doubtful
 from tests.chaos.evidence import Evidence, Line, Record, Run, Span
@@ -84,7 +85,7 @@ def _new_keys(run: Run, row: int, span: Span) -> list[Record]:
 
 
 def _key_rules(evidence: Evidence, lines: Sequence[Line]) -> Iterator[str]:
-    for earlier, later in zip(lines, lines[1:], strict=False):
+    for earlier, later in pairwise(lines):
         reads = any(
             line.method == "GET" and line.customer_id == later.customer_id and earlier.n < line.n < later.n
             for line in evidence.log
@@ -113,9 +114,7 @@ def _key_rules(evidence: Evidence, lines: Sequence[Line]) -> Iterator[str]:
         later_reads = [g.n for g in evidence.log if g.method == "GET" and g.customer_id == line.customer_id]
         if refused and doubt and any(n > line.n for n in later_reads):
             yield "read after a refusal in doubt"
-        if (line.fault or "").startswith("reused") and place == len(lines) - 1:
-            yield "stop when a key was reused"
-        elif (line.fault or "").startswith("reused"):
+        if (line.fault or "").startswith("reused"):
             yield "stop when a key was reused"
 
 

@@ -1,4 +1,4 @@
-"""One simulated job: its plan, the lives of its processes, and what they leave; everything but the world is the product.
+"""One simulated job: its plan, the lives of its processes, what they leave; everything but the world is the product.
 
 Driver, Sender, Session, Pace, engine, house and the SQLite ledger are the real ones. A process is ended by never taking
 another step; the next one opens a copy of the ledger's files as they were at that instant.
@@ -11,7 +11,7 @@ import io
 import json
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -36,71 +36,16 @@ from bulk_patch.targets.synctera import Synctera
 from tests.chaos.evidence import Document, Edit, Evidence, Line, Span, Story, read_ledger
 from tests.chaos.expect import WHOLES, Wish, plan
 from tests.chaos.scene import COLUMNS, JOB, TOKEN, Scene
+from tests.chaos.trouble import FragileLedger, Trouble
 from tests.chaos.universe import Killed, SteppedLoop, Stuck, Universe
 from tests.chaos.unwired import UnwiredApi, UnwiredWire
 from tests.chaos.weather import Climate, Weather
 
 BASE_URL = "http://127.0.0.1:9/v0"  # nobody ever connects to it
 TARGET = Synctera("customers", today=date(2026, 11, 22))
-_WRITES = frozenset("begin add seal discard close_run update start_session claim record request_retry end_session".split())
 STARTUP_S = 0.03  # of a process, until it opens its ledger
 _FILES = ("ledger.db", "ledger.db-wal")
 _UNCOMPARED = ("ssn", "note")  # what the baseline file does not have
-
-
-@dataclass(slots=True)
-class Trouble:
-    """What happens to one process besides the weather.
-
-    Attributes:
-        dies_at: Its last step.
-        torn: Bytes of a torn write that the kill leaves behind the ledger's log.
-        ledger_fails_at: The ledger call that fails, counted from 1.
-        written_though: The call that fails was carried out.
-        fails_for_ever: So do all that write after it; else only by the ledger's own choice.
-        signals: When which signal comes, seconds after the start.
-        limit: Send at most so many changes.
-    """
-
-    dies_at: int | None = None
-    torn: bytes = b""
-    ledger_fails_at: int | None = None
-    written_though: bool = False
-    signals: Sequence[tuple[float, Exit]] = ()
-    limit: int | None = None
-
-
-class FragileLedger:
-    """Stands before a ledger: every call is two steps of the universe, and one of them may fail.
-
-    After a failed write every other write is refused, as the real one does: its disk is not to be trusted any more.
-    """
-
-    def __init__(self, ledger: Ledger, universe: Universe, trouble: Trouble) -> None:
-        self._ledger, self._universe, self._trouble = ledger, universe, trouble
-        self._broken = False
-        self.calls = 0
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._ledger, name)
-        return lambda *args, **options: self._call(name, real, args, options)
-
-    def _call(self, name: str, real: Callable[..., Any], args: Any, options: Any) -> Any:
-        universe, trouble = self._universe, self._trouble
-        universe.step()
-        self.calls += 1
-        fails = self.calls == trouble.ledger_fails_at or (self._broken and name in _WRITES)
-        self._broken = self._broken or (fails and name in _WRITES)
-        if fails and not (trouble.written_though and self.calls == trouble.ledger_fails_at):
-            universe.tell("ledger failed", name)
-            raise LedgerError("the disk failed", "mend it")
-        result = real(*args, **options)
-        universe.tell("ledger", name, *(result if name == "claim" and not result else ()))
-        universe.step()
-        if fails:
-            universe.tell("ledger failed, and it was written", name)
-            raise LedgerError("the disk failed", "mend it")
-        return result
 
 
 class _Shown(Silent):
@@ -155,9 +100,7 @@ class Simulation:
         self.universe = Universe(seed, tells=tells)
         self.scene = scene
         self.weather = Weather(self.universe, climate)
-        self.api = UnwiredApi(
-            self.universe, scene.customers, token=TOKEN, clears=scene.settings.clears, **options
-        )
+        self.api = UnwiredApi(self.universe, scene.customers, token=TOKEN, clears=scene.settings.clears, **options)
         self.sent_at: list[float] = []
         self.problems: list[str] = []
         self.edits: list[Edit] = []
@@ -170,6 +113,7 @@ class Simulation:
         self._seeded = {one["id"]: self.api.customer(one["id"]) for one in scene.customers}
         self._files: dict[str, bytes] = {}  # of the ledger, between two processes
         self._life: _Life | None = None
+        self.fragile: FragileLedger | None = None  # of the last process
         self._dead: list[Any] = []  # what may not be collected while the universe lasts
         with self.universe.lived_in():
             self._plan()
@@ -294,7 +238,8 @@ class Simulation:
         try:
             await asyncio.sleep(STARTUP_S)
             life.ledger = SqliteLedger.open(life.output / "ledger.db", job=JOB)
-            ledger = cast(Ledger, FragileLedger(life.ledger, universe, trouble))
+            self.fragile = FragileLedger(life.ledger, universe, trouble)
+            ledger = cast(Ledger, self.fragile)
             credential = Credential(job.target.token, job.file.parent)
             rate = cast(float, job.limits.rate_per_s)
             pace = Pace(rate, longest_delay_s=job.retry.longest_delay_s, clock=loop.time, draw=dice.random)

@@ -13,10 +13,12 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 EPOCH = 1_795_360_000.0  # Unix seconds at which a universe begins: 2026-11-22
 TICK_S = 1e-6  # what a step takes at least: time never stands still
@@ -172,14 +174,20 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         """Return the monotonic time, seconds."""
         return self._universe.now_s
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         """Make a callback ready."""
         handle = asyncio.Handle(callback, args, self, context)
         self._next.append(handle)
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Make a callback ready at a time."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
@@ -194,7 +202,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         if not self._universe.is_dead:
             self.complaints.append(f"{context.get('message')}: {context.get('exception')!r}")
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # no variadic generics: their only use is to check `args`
+    def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
         """Make a call in a thread: one after the other, a little later, its answer a little later still."""
         dice = self._universe.dice
         future: asyncio.Future[T] = self.create_future()

@@ -32,9 +32,7 @@ class UnwiredApi(Sandbox):
         options: Those of `Sandbox`.
     """
 
-    def __init__(
-        self, universe: Universe, customers: Iterable[dict[str, Any]], *, token: str, **options: Any
-    ) -> None:
+    def __init__(self, universe: Universe, customers: Iterable[dict[str, Any]], *, token: str, **options: Any) -> None:
         super().__init__(customers, token=token, clock=universe.true_time, **options)
         self._universe = universe
         self.crossings = 0  # requests that came when the process that had sent them was gone

@@ -1,8 +1,8 @@
-"""How requests fare on their way to the simulated API and back: drawn from a universe's dice, until the weather clears."""
+"""How requests fare on their way to the simulated API and back: drawn from dice, until the weather clears."""
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bulk_patch.model import Lost, Request
 from bulk_patch.sandbox import Fault, Seen
@@ -40,7 +40,8 @@ class Climate:
 
     share: float = 0.05  # of requests that something happens to
     outage_share: float = 0.0  # of processes that meet an outage
-    cursed: Mapping[str, str] = frozenset()  # type: ignore[assignment]  # customer -> what happens to all its requests
+    cursed: Mapping[str, str] = field(default_factory=dict)  # customer -> what happens to all its requests
+    unlucky: Mapping[str, str] = field(default_factory=dict)  # customer -> what happens to its first PATCH
     latency_s: float = 0.1
 
 
@@ -68,6 +69,7 @@ class Weather:
         self._names = [*MISHAPS, LATE, TWICE, SLOW, *NEVER_LEFT]
         self._weights = [0.08 if str(name).startswith(STOPPING) else 1.0 for name in self._names]
         self._outage: tuple[float, float, Sequence[str]] = (0.0, 0.0, ())
+        self._met: set[str] = set()  # the unlucky ones that had their bad luck
         self.is_clear = False
 
     def begin_process(self) -> None:
@@ -94,7 +96,8 @@ class Weather:
             late_s = dice.choice([80.0, 100.0, 400.0, 1500.0]) * (1 + dice.random())
             return replace(fair, name=name, there_s=late_s, fault=Fault(execute=True, name=name))
         if name == TWICE:
-            return replace(fair, name=name, again_s=dice.choice([0.01, 1.0, 90.0]), fault=Fault(execute=True, name=name))
+            again_s = dice.choice([0.01, 1.0, 90.0])
+            return replace(fair, name=name, again_s=again_s, fault=Fault(execute=True, name=name))
         if name == SLOW:
             return replace(fair, name=name, fault=Fault(execute=True, lag_s=76.0 + 200 * dice.random(), name=name))
         fault = _as_the_api_keeps_it(MISHAPS[name], seen)
@@ -112,11 +115,15 @@ class Weather:
         )
 
     def _what_happens(self, dice: random.Random, seen: Seen) -> str | None:
-        begins_s, ends_s, what = self._outage
+        climate, (begins_s, ends_s, what) = self._climate, self._outage
+        customer_id = seen.customer_id or ""
+        if customer_id in climate.unlucky and seen.key is not None and customer_id not in self._met:
+            self._met.add(customer_id)
+            return climate.unlucky[customer_id]
         if begins_s <= self._universe.now_s < ends_s:
             return dice.choice(what)
-        if seen.customer_id in self._climate.cursed:
-            return self._climate.cursed[seen.customer_id]
-        if dice.random() < self._climate.share:
+        if customer_id in climate.cursed:
+            return climate.cursed[customer_id]
+        if dice.random() < climate.share:
             return str(dice.choices(self._names, self._weights)[0])
         return None
