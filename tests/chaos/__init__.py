@@ -3,8 +3,11 @@
 __main__     the tiers, one table, a last line
 crew         trials side by side in forked processes
 scene        a job, its input and its world, drawn from a seed
-stage        the processes of one trial: the API, the product, kills, and what each death leaves behind
+stage        the processes of one trial: the API, and one after the other those of the product
+kill         how a process ends: waited for, killed at its instant, and what it leaves is copied
 mishaps      what can go wrong with a request
+predictions  what behaviour.md gives each mishap, by hand; for the tier of faults
+good         one trial that shows much, for the tests of the checker
 kills …      the tiers
 evidence     what a trial left behind, as plain data
 checker      what must hold of it; imports nothing of the product
