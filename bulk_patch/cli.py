@@ -171,7 +171,8 @@ def status(common: Common, run_name: str | None) -> None:
             counts, to_do, holder = ledger.counts(one.id), ledger.to_do(one.id), found.holder()
             sandbox = one.target.split()[1:2] == ["sandbox"]
             job_file = run_name if run_name.endswith(".toml") else str(one.details.get("job_file", ""))
-            prefix = Invocation(job_file, sandbox, None if common.output is None else str(common.output))
+            output = None if common.output is None else str(common.output)
+            prefix = Invocation(job_file, sandbox, output, tuple(one.details.get("overrides", ())))
             failures = from_here(found.run_folder / "failures.csv")
             running = holder is not None and bool(to_do)
             command = "" if running else next_command(one, counts, to_do, prefix=prefix, failures=failures)

@@ -15,6 +15,7 @@ from bulk_patch.pace import CONNECT_LATE_S, LATE_S, Pace
 from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.synctera_fields import WHOLES
+from tests.chaos.evidence import Record
 from tests.chaos.scene import Settings, draw
 from tests.chaos.simulated import TARGET, Simulation
 from tests.chaos.simulation import judge
@@ -54,6 +55,14 @@ def finish(simulation: Simulation, code: int | None) -> int | None:
         code = simulation.live("continue" if code == Exit.STOPPED else "run")
     simulation.universe.settle()
     return code
+
+
+def row_one(simulation: Simulation) -> Record:
+    """Return the first row as the last process left it."""
+    copy = simulation.spans[-1].copy
+    assert copy is not None
+    (run,) = copy.runs.values()
+    return run.rows[1]
 
 
 class HangingReads(Weather):
@@ -118,11 +127,13 @@ def test_a_wrong_clock_never_makes_a_reverted_change_be_sent_under_a_second_key(
 def test_a_refusal_that_the_api_repeats_is_settled_even_when_it_stops_the_canary(tmp_path: Path) -> None:
     settings = replace(SETTINGS, canary=2)
     first = simulate(tmp_path / "ids", settings).scene.ids[0]
-    forbidden = Climate(share=0.0, cursed={first: "refused: 403 own kept"})
-    simulation = simulate(tmp_path, settings, climate=forbidden)
-    simulation.live("run", Trouble(dies_at=45))  # the first row is left in flight: in doubt
-    codes = [simulation.live("run"), finish(simulation, Exit.CREDENTIAL)]
-    assert codes[1] in (Exit.OK, Exit.NEEDS_PERSON)
+    forbidden = Climate(share=0.0, unlucky={first: "refused: 403 own kept"})
+    simulation = simulate(tmp_path / "job", settings, climate=forbidden)
+    simulation.live("run", Trouble(dies_at=34))
+    assert row_one(simulation)["state"] == "sending"  # in doubt, and not yet refused
+    assert simulation.live("run") == Exit.CREDENTIAL
+    assert row_one(simulation)["state"] == "rejected"
+    assert finish(simulation, Exit.CREDENTIAL) == Exit.NEEDS_PERSON
 
 
 def test_a_note_is_not_proven_by_a_field_that_may_have_been_so_all_along() -> None:
