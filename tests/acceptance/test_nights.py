@@ -32,7 +32,8 @@ class Night:
         seen = len(api.requests)
         self.ended: Ended = office.run("run", FILE, *aimed_at(api), *LAST_RUN, *flags)
         requests = api.requests[seen:]
-        self.sent = [entry["customer_id"] for entry in requests if entry["method"] == "PATCH"]
+        # requests that are out at once arrive in any order
+        self.sent = sorted(entry["customer_id"] for entry in requests if entry["method"] == "PATCH")
         self.reads = sum(entry["method"] == "GET" for entry in requests)
         self.details: Mapping[str, Any] = json.loads(office.runs(NAME)[-1]["details"])
         self.counts = {state: rows for state, rows in office.summary(NAME)["counts"].items() if rows}

@@ -46,17 +46,17 @@ _RECOVERY_STEPS = 60
 
 
 def run(form: Form) -> Findings:
-    """Play all points of all jobs; the short form all of one job, and every twelfth of the others."""
+    """Play all points of all jobs; the short form all of one job, and a sample of the others."""
     return play_all(form, "crash-points", list(_trials(form)), play)
 
 
 def _trials(form: Form) -> Iterator[str]:
     for number, job in enumerate(JOBS):
         steps, calls = _size(form.seed, job)
-        stride = 1 if form.long or number == form.seed % len(JOBS) else 12
+        stride = 1 if form.long or number == form.seed % len(JOBS) else 20
         yield from (f"crash-points/{job}/kill/{n}" for n in range(1, steps + 1, stride))
         for way in ("before", "after"):
-            yield from (f"crash-points/{job}/ledger-{way}/{n}" for n in range(1, calls + 1, stride))
+            yield from (f"crash-points/{job}/ledger-{way}/{n}" for n in range(1, calls + 1, max(stride, form.amount(short=3, long=1))))
         if form.long:
             yield from (f"crash-points/{job}/twice/{n}" for n in range(1, steps + 1))
 
