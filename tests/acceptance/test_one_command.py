@@ -134,7 +134,7 @@ def test_an_input_that_was_sent_whole_is_refused_with_9_and_the_date_and_only_ne
         assert "--new" in refused.err
     assert len(patches(api)) == 2
     assert office.run("run", FILE, *aimed_at(api), *flags, "--new").code == 0
-    assert sent_ids(api) == [id_of(n) for n in (1, 2, 1, 2)]
+    assert sent_ids(api) == [id_of(n) for n in (1, 1, 2, 2)]
     assert len({entry["key"] for entry in patches(api)}) == 4
 
 

@@ -254,6 +254,9 @@ def judge(simulation: Simulation, evidence: Evidence) -> list[str]:
 def _excuses(evidence: Evidence) -> Iterator[tuple[str, ...]]:
     """Yield words of complaints that the checker, which knows less than a simulation, makes without reason here."""
     yield ("[retention]",)  # it does not ask whether anything may have been carried out under the key: see below
+    yield "[log]", "401 was never the answer"  # it was, behind a fault that showed the client something else
+    if any(line.status == 429 and line.fault is None for line in evidence.log):
+        yield "[log]", "no replay, and the API still had an answer"  # its own limiter came first
     if not evidence.story.clears:
         yield "[unknown]", "no attempt ended in doubt"  # 200, not cleared, and the read-back failed
     if not evidence.story.steady_clock:
@@ -272,15 +275,14 @@ def _excuses(evidence: Evidence) -> Iterator[tuple[str, ...]]:
 
 
 def _check_retention(evidence: Evidence) -> Iterator[str]:
-    """No key older than six days is used under which something may have been carried out."""
+    """No key is used more than six days after something may have been carried out under it."""
     for (_, row), lines in evidence.patches.items():
-        first_at: dict[str | None, float] = {}
-        doubtful: set[str | None] = set()
+        doubt_at: dict[str | None, float] = {}
         for _, line in lines:
-            if line.t - first_at.setdefault(line.key, line.t) > SAFE_KEY_AGE_S and line.key in doubtful:
+            if line.t - doubt_at.get(line.key, line.t) > SAFE_KEY_AGE_S:
                 yield f"[retention] row {row}: request {line.n} used a key of more than six days"
             if line.executed or (is_doubtful(line) and not (line.fault or "").startswith("late")):
-                doubtful.add(line.key)
+                doubt_at.setdefault(line.key, line.t)
 
 
 def _check_rate(sent_at: list[float], rate_per_s: float | None) -> Iterator[str]:
