@@ -1,0 +1,93 @@
+"""What surrounds every command: a log, errors as words and exit codes, the job it is about."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+from bulk_patch.errors import BulkPatchError, Exit, UsageError
+from bulk_patch.flags import Common
+
+if TYPE_CHECKING:
+    from bulk_patch.job import Job
+    from bulk_patch.report import RunSummary
+
+
+@contextmanager
+def speaking(common: Common) -> Iterator[None]:
+    """Let the log speak, and turn whatever is raised into words and an exit code."""
+    from bulk_patch.observe import get_logger, start_logging
+
+    with start_logging(console=cast(Any, common.log_format), quiet=common.quiet, verbose=common.verbose):
+        try:
+            yield
+        except BulkPatchError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            sys.exit(Exit.INTERRUPTED)
+        except Exception as error:
+            get_logger().error("bug", error=error, exc_info=True)
+            fail(
+                BulkPatchError(
+                    f"unexpected {type(error).__name__}", "please report it, with run.log; the ledger is intact"
+                )
+            )
+
+
+def fail(error: BulkPatchError) -> None:
+    """Say what happened, what to do and the exit code in words, and end."""
+    from bulk_patch.terminal import say
+
+    say(f"error: {error.message}", stream=sys.stderr)
+    if error.hint:
+        say(f"hint: {error.hint}", stream=sys.stderr)
+    say(f"exit code {error.exit_code:d}: {Exit(error.exit_code).words}", stream=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
+    """Show how it ended, and end so."""
+    from bulk_patch.terminal import show_end
+
+    show_end(summary, job, output=common.output, quiet=common.quiet)
+    sys.exit(summary.exit_code or 0)
+
+
+def must_ask(*, sandbox: bool, yes: bool) -> bool:
+    """Tell whether a person must say yes first; without a terminal to ask on, refuse before anything is planned."""
+    if sandbox or yes:
+        return False
+    if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed before we started
+        raise UsageError("there is no terminal to ask on before sending", "add --yes, or rehearse with --sandbox")
+    return True
+
+
+def states_named(name: str | None) -> Any:
+    from bulk_patch.model import REPORTED, State
+
+    if name is None:
+        return None
+    if name not in REPORTED:
+        raise UsageError(f"--status: {name!r} is no status", f"use one of: {', '.join(REPORTED)}")
+    return (State.UNKNOWN, State.SENDING) if name == State.UNKNOWN else (State(name),)
+
+
+def watcher_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool) -> Any:
+    from bulk_patch.screens import Invocation
+    from bulk_patch.terminal import Terminal
+
+    invocation = Invocation(job_file, sandbox, None if common.output is None else str(common.output), common.sets)
+    bar = False if common.no_progress or common.quiet else None
+    return Terminal(job, invocation, output=common.output, asks=asks, quiet=common.quiet, bar=bar)
+
+
+@contextmanager
+def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
+    """Load a job; with --sandbox, aim it at a rehearsal server that lives as long as the block."""
+    from bulk_patch.job import load_job, output_root
+    from bulk_patch.rehearsal import at_sandbox
+
+    job = load_job(job_file, common.sets)
+    root = output_root(job.file, given=common.output)
+    with at_sandbox(job, root) if sandbox else nullcontext(job) as aimed:
+        yield aimed

@@ -1,0 +1,122 @@
+"""Commands that plan and send."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from bulk_patch.commands.around import aimed, end_with, must_ask, speaking, watcher_of
+from bulk_patch.errors import Exit
+from bulk_patch.flags import (
+    Common,
+    common,
+    invalid_flag,
+    job_argument,
+    new_flag,
+    operator_flag,
+    reason_flag,
+    run_argument,
+    sandbox_flag,
+    ticket_flag,
+    yes_flag,
+)
+
+
+@click.command()
+@job_argument
+@new_flag
+@invalid_flag
+@click.option("--detailed-exitcode", is_flag=True, help="End with 0 when nothing would change, with 10 when something.")
+@sandbox_flag
+@operator_flag
+@common
+def plan(
+    common: Common, job_file: str, new: bool, skip_invalid: bool, detailed_exitcode: bool, sandbox: bool, operator: str
+) -> None:
+    """Read, validate, compare and seal a plan; show it; send nothing.
+
+    \b
+    Example:
+      bulk-patch plan jobs/address_corrections.toml
+    """
+    with speaking(common):
+        from bulk_patch.order import Order
+        from bulk_patch.run import plan_job
+
+        with aimed(job_file, common, sandbox=sandbox) as job:
+            watcher = watcher_of(job, job_file, common, sandbox=sandbox, asks=False)
+            order = Order(output=common.output, operator=operator, new=new, skip_invalid=skip_invalid, watcher=watcher)
+            summary = plan_job(job, order)
+        changes_pending = detailed_exitcode and not summary.exit_code and summary.counts.get("pending")
+        end_with(replace(summary, exit_code=Exit.CHANGES_PENDING) if changes_pending else summary, job, common)
+
+
+@click.command()
+@job_argument
+@yes_flag
+@new_flag
+@invalid_flag
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N changes now; the rest stays pending."
+)
+@click.option("--continue", "go_on", is_flag=True, help="Go on after a guard stopped the run: waives that one stop.")
+@reason_flag
+@ticket_flag
+@sandbox_flag
+@operator_flag
+@common
+def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -> None:
+    """Bring a job to its end: pick up its open run or plan a new one, send, report.
+
+    The same command is the first start, the restart after a crash, and the nightly cron line.
+
+    \b
+    Example:
+      bulk-patch run jobs/address_corrections.toml --ticket OPS-1234
+    """
+    with speaking(common):
+        from bulk_patch.order import Order
+        from bulk_patch.run import run_job
+
+        with aimed(job_file, common, sandbox=sandbox) as job:
+            asks = must_ask(sandbox=sandbox, yes=yes)
+            watcher = watcher_of(job, job_file, common, sandbox=sandbox, asks=asks)
+            summary = run_job(job, Order(output=common.output, watcher=watcher, **asked))
+        end_with(summary, job, common)
+
+
+@click.command()
+@run_argument
+@yes_flag
+@reason_flag
+@ticket_flag
+@sandbox_flag
+@operator_flag
+@common
+def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) -> None:
+    """Send again what was rejected or is unknown, after its cause was mended.
+
+    Rejected rows get a new key; unknown ones keep theirs or are read first.
+
+    \b
+    Example:
+      bulk-patch retry 20261122-151203-4f2a
+    """
+    with speaking(common):
+        from bulk_patch.find import find_run, job_of
+        from bulk_patch.job import load_job
+        from bulk_patch.order import Order
+        from bulk_patch.rehearsal import at_sandbox
+        from bulk_patch.run import retry_run
+
+        asks = must_ask(sandbox=sandbox, yes=yes)
+        found = find_run(run_name, output=common.output)
+        by_file = run_name.endswith(".toml")
+        job = load_job(run_name, common.sets) if by_file else job_of(found, common.sets)
+        job_file = run_name if by_file else str(job.file)
+        output = found.folder.parent
+        with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
+            watcher = watcher_of(aimed, job_file, common, sandbox=sandbox, asks=asks)
+            summary = retry_run(aimed, found.run.id, Order(output=output, watcher=watcher, **asked))
+        end_with(summary, job, common)

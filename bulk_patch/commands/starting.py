@@ -1,0 +1,84 @@
+"""Commands for the first hour: a first job, a local API, completion."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bulk_patch.commands.around import fail, speaking
+from bulk_patch.errors import UsageError
+from bulk_patch.flags import Common, common
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@common
+def init(common: Common, folder: Path) -> None:
+    """Write a commented job file and a tiny input to begin with.
+
+    \b
+    Example:
+      bulk-patch init tryout
+    """
+    with speaking(common):
+        from importlib.resources import files
+
+        from bulk_patch.terminal import say
+
+        places = {"first_job.toml": "jobs", "changes.csv": "sample_inputs", "customers.csv": "sample_inputs"}
+        existing = [str(folder / where / name) for name, where in places.items() if (folder / where / name).exists()]
+        if existing:
+            raise UsageError(f"{existing[0]} is there already", "name another folder; nothing was written")
+        for name, where in places.items():
+            (folder / where).mkdir(parents=True, exist_ok=True)
+            (folder / where / name).write_bytes((files("bulk_patch") / "templates" / name).read_bytes())
+            say(f"wrote {folder / where / name}")
+        say(f"next: bulk-patch run {folder / 'jobs' / 'first_job.toml'} --sandbox")
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
+@click.option("--customers", type=click.Path(path_type=Path), help="CSV or Parquet with dotted columns.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Answer 429 above N requests a second."
+)
+@click.option("--latency", "latency_ms", type=click.FloatRange(min=0), default=0, metavar="MS", help="Per request.")
+@click.option(
+    "--faults", default="", metavar="SPEC", help="For example 500=0.02,429=0.05,reset=0.01,timeout=0.01,drop=0.01"
+)
+@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="One JSON line a request.")
+@click.option("--token", default="sandbox-token", help="What it accepts as a bearer token.")
+@click.option("--seed", type=int, default=0, help="Of the random faults.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), metavar="DIR", help="Keep the world there. Default: in memory."
+)
+def sandbox(**given: Any) -> None:
+    """Serve a local API that behaves as Synctera documents it; its first line on stdout is its base URL.
+
+    \b
+    Example:
+      bulk-patch sandbox --customers sample_inputs/customers.parquet --faults 500=0.02,drop=0.01
+    """
+    from bulk_patch.sandbox import SandboxSettings, serve
+
+    try:
+        sys.exit(serve(SandboxSettings(**given)))
+    except (RuntimeError, ValueError, OSError) as error:
+        fail(UsageError(str(error), "bulk-patch sandbox --help explains the flags"))
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands and flags in a shell.
+
+    \b
+    Example:
+      eval "$(bulk-patch completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # click has the three
+    click.echo(kind(click.get_current_context().find_root().command, {}, "bulk-patch", "_BULK_PATCH_COMPLETE").source())
