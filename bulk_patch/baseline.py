@@ -143,7 +143,7 @@ class LiveBaseline(Baseline):
         """Read the customers.
 
         Raises:
-            BulkPatchError: As `_read`.
+            BulkPatchError: As `read_live`.
         """
         wanted = [customer_id for customer_id in dict.fromkeys(ids) if self._target.id_pattern.fullmatch(customer_id)]
         frames = [await self._look(wanted[at : at + LIVE_PAGE]) for at in range(0, len(wanted), LIVE_PAGE)]
@@ -160,35 +160,36 @@ class LiveBaseline(Baseline):
             self.taken_at = min(self.taken_at, read_at)
             return frame
         read_at = time.time()
-        records = await self._read(ids)
+        records = await read_live(self._session, ids)
         frame = _as_frame([{**self._target.evidence.flatten(one), "id": str(one["id"]).lower()} for one in records])
         if self._pages is not None:
             self._pages.save(number, ids, frame, read_at=read_at)
         return frame
 
-    async def _read(self, ids: Sequence[str]) -> list[Record]:
-        """Read customers.
 
-        Raises:
-            InputError: The address answers 404 or a page that is not the API's.
-            IncompleteError: The API cannot be read now.
-            CredentialError, StoppedError: It refuses, or something is wrong on the way.
-        """
-        try:
-            return await self._session.read_many(ids)
-        except Unreadable as failure:
-            verdict = failure.verdict
-            if verdict.status == 403 and verdict.act is Act.REJECTED:  # in the API's own words
-                hint = "the token lacks a permission, or belongs to another workspace"
-                raise CredentialError(f"the live baseline may not be read: {verdict.reason}", hint) from None
-            if verdict.status == 404 or verdict.kind in NOT_THE_API:
-                what = "404" if verdict.status == 404 else f"a page that is not the API's ({verdict.reason})"
-                hint = "check target.base_url and target.resource; nothing was sent"
-                raise InputError(f"the baseline's address answers {what}", hint) from None
-            hint = "nothing was sent; run the same command again when the API answers"
-            raise IncompleteError(f"the live baseline could not be read: {verdict.reason}", hint) from None
-        except Halt as halt:
-            raise as_error(halt.stop) from None
+async def read_live(session: Session, ids: Sequence[str]) -> list[Record]:
+    """Read customers as they are now, before anything is sent.
+
+    Raises:
+        InputError: The address answers 404 or a page that is not the API's.
+        IncompleteError: The API cannot be read now.
+        CredentialError, StoppedError: It refuses, or something is wrong on the way.
+    """
+    try:
+        return await session.read_many(ids)
+    except Unreadable as failure:
+        verdict = failure.verdict
+        if verdict.status == 403 and verdict.act is Act.REJECTED:  # in the API's own words
+            hint = "the token lacks a permission, or belongs to another workspace"
+            raise CredentialError(f"the live baseline may not be read: {verdict.reason}", hint) from None
+        if verdict.status == 404 or verdict.kind in NOT_THE_API:
+            what = "404" if verdict.status == 404 else f"a page that is not the API's ({verdict.reason})"
+            hint = "check target.base_url and target.resource; nothing was sent"
+            raise InputError(f"the baseline's address answers {what}", hint) from None
+        hint = "nothing was sent; run the same command again when the API answers"
+        raise IncompleteError(f"the live baseline could not be read: {verdict.reason}", hint) from None
+    except Halt as halt:
+        raise as_error(halt.stop) from None
 
 
 def as_error(stop: Stop) -> BulkPatchError:

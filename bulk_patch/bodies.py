@@ -223,4 +223,9 @@ def frame_cells(frame: pd.DataFrame) -> Iterator[tuple[int, bytes]]:
     """Yield each row's cells as read, as a JSON array; null for a missing one."""
     columns = [pa.array(frame[name], type=pa.large_string()).to_pylist() for name in frame.columns]
     for row, cells in zip(frame.index.tolist(), zip(*columns, strict=True), strict=True):
-        yield row, _CELLS.encode(cells).encode()
+        yield row, encode_cells(cells)
+
+
+def encode_cells(cells: Sequence[str | None]) -> bytes:
+    """Return one row's cells as the ledger keeps them: a JSON array, null for a missing one."""
+    return _CELLS.encode(cells).encode()

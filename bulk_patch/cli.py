@@ -2,7 +2,7 @@
 
 import click
 
-from bulk_patch.commands import looking, sending, starting
+from bulk_patch.commands import looking, reviewing, sending, starting
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
@@ -20,8 +20,9 @@ def main() -> None:
 
 
 for _command in (
-    *(sending.plan, sending.run, sending.retry),
-    *(looking.status, looking.show, looking.export),
+    *(sending.plan, sending.run, sending.retry, sending.undo),
+    *(reviewing.approve, reviewing.verify),
+    *(looking.status, looking.show, looking.export, looking.report, looking.lookup),
     *(starting.init, starting.sandbox, starting.completion),
 ):
     main.add_command(_command)

@@ -24,11 +24,12 @@ class Facts:
 
     Args:
         open_run: The run of this job and target that has rows still to be tried.
-        last_run: The newest sealed run of this job and target.
+        last_run: The newest sealed run of the job's input to this target; an undo is none.
         sent: The open run has sent something.
         changed: The input, or the job's [input], [baseline] or guards.fields, are not those of the run in question: the
             open one, else the last.
         new: `--new` was given.
+        approved: Somebody approved the open run; whether that still counts is not asked here.
     """
 
     open_run: Run | None
@@ -36,6 +37,7 @@ class Facts:
     sent: bool
     changed: bool
     new: bool
+    approved: bool = False
 
 
 def decide_run(facts: Facts) -> Way:
@@ -49,9 +51,14 @@ def decide_run(facts: Facts) -> Way:
         _refuse_twice(facts)
         return Way.PLAN
     if facts.new:
-        return Way.CLOSE if facts.sent else Way.REPLACE
+        return Way.CLOSE if facts.sent or facts.approved else Way.REPLACE  # an approval stays on record
     if not facts.changed:
         return Way.RESUME
+    if not facts.sent and facts.approved:
+        raise RefusedError(
+            f"the input or the job changed since run {run.id} of {_when(run.created_at)} was approved",
+            "put them back to send what was approved, or plan anew, to be approved again: plan",
+        )
     if not facts.sent:
         return Way.REPLACE
     if run.baseline in ("none", "file"):
@@ -73,13 +80,29 @@ def decide_plan(facts: Facts) -> Way:
         _refuse_twice(facts)
         return Way.PLAN
     if not facts.sent:
-        return Way.REPLACE
+        return Way.CLOSE if facts.approved else Way.REPLACE
     if facts.new:
         return Way.CLOSE
     raise RefusedError(
         f"run {run.id} of {_when(run.created_at)} is open and has sent a part of its rows",
         "finish it with run, or drop its rest with --new",
     )
+
+
+def decide_undo(open_run: Run | None, undone: Run) -> Run | None:
+    """Return the open run that takes this one back already; None: plan a new one.
+
+    Raises:
+        RefusedError: Another run of this job and target is open, or there is no sealed plan to take back.
+    """
+    if undone.state == "planning":
+        raise RefusedError(f"the plan of run {undone.id} was never finished: nothing of it was sent", "nothing to undo")
+    if open_run is None or open_run.details.get("undoes") == undone.id:
+        return open_run
+    if open_run.id == undone.id:
+        hint = "bring it to its end first: run; or drop its rest: run --new after a change of the input"
+        raise RefusedError(f"run {undone.id} has rows that are still to be sent", hint)
+    raise RefusedError(f"run {open_run.id} of this job is open", "finish it first: run")
 
 
 def _refuse_twice(facts: Facts) -> None:

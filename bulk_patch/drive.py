@@ -146,6 +146,10 @@ class Driver:
         begun = time.monotonic()
         requests, throttled = self.stats.requests - self.pace.permits, self.stats.throttled - self.pace.throttled
         before_s = self.stats.send_s
+        series = self.stats.series
+        series.begin(before_s, now=time.time())
+        self._session.on_answer = series.answered
+        self.pace.on_pause = lambda seconds, reason: series.paused(seconds, reason, now=time.time())
 
         def measure() -> None:
             self.stats.requests = requests + self.pace.permits

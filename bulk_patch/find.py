@@ -11,6 +11,7 @@ from bulk_patch.errors import LedgerError, UsageError
 from bulk_patch.job import Job, load_job, output_root
 from bulk_patch.ledgers import Holder, Ledger, Run
 from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.private_files import is_shared
 from bulk_patch.targets import Target
 
 LEDGER_FILE = "ledger.db"
@@ -31,7 +32,7 @@ class Found:
 
     def read(self) -> Ledger:
         """Open the ledger to read, also while another process writes; the caller closes it."""
-        return _read(self.folder)
+        return read_ledger(self.folder)
 
     def holder(self) -> Holder | None:
         """Return who sends or plans now, if anybody does."""
@@ -43,10 +44,18 @@ class Found:
         target: Target = registry.find("target", kind)(resource, today=datetime.now(tz=UTC).date())
         return target
 
-    def note_reveal(self, operator: str, *, command: str) -> None:
-        """Record that somebody looks at whole values; waits up to 10 s for whoever holds the ledger."""
+    def record(self) -> Ledger:
+        """Open the ledger to add a record; waits up to 10 s for whoever holds it. The caller closes it.
+
+        Raises:
+            LockedError: Another process still holds it.
+        """
         path = self.folder / LEDGER_FILE
-        with SqliteLedger.open(path, job=self.run.job, wait_s=RECORD_WAIT_S) as ledger:
+        return SqliteLedger.open(path, job=self.run.job, group=is_shared(self.folder), wait_s=RECORD_WAIT_S)
+
+    def note_reveal(self, operator: str, *, command: str) -> None:
+        """Record that somebody looks at whole values; waits as `record`."""
+        with self.record() as ledger:
             ledger.note(self.run.id, who(operator), "revealed", {"command": command}, now=time.time())
 
 
@@ -68,7 +77,7 @@ def find_run(name: str, *, output: Path | None) -> Found:
             raise UsageError(f"no run of {job.name} in {folder}", f"begin one: bulk-patch plan {name}")
         return Found(runs[0], folder)
     root = output_root(None, given=output)
-    found = [Found(run, folder) for folder in _job_folders(root) for run in _runs_in(folder) if run.id.startswith(name)]
+    found = [Found(run, folder) for folder in job_folders(root) for run in _runs_in(folder) if run.id.startswith(name)]
     exact = [its for its in found if its.run.id == name]
     if len(exact or found) == 1:
         return (exact or found)[0]
@@ -80,7 +89,7 @@ def find_run(name: str, *, output: Path | None) -> Found:
 def list_runs(output: Path | None) -> list[Found]:
     """Return all runs of all jobs of an output folder, newest first."""
     root = output_root(None, given=output)
-    found = [Found(run, folder) for folder in _job_folders(root) for run in _runs_in(folder)]
+    found = [Found(run, folder) for folder in job_folders(root) for run in _runs_in(folder)]
     return sorted(found, key=lambda its: its.run.created_at, reverse=True)
 
 
@@ -99,18 +108,20 @@ def job_of(found: Found, overrides: tuple[str, ...]) -> Job:
     return job
 
 
-def _job_folders(root: Path) -> list[Path]:
+def job_folders(root: Path) -> list[Path]:
+    """Return the folders of the jobs of an output folder that have a ledger."""
     return sorted(path.parent for path in root.glob(f"*/{LEDGER_FILE}")) if root.is_dir() else []
 
 
 def _runs_in(folder: Path) -> list[Run]:
     if not (folder / LEDGER_FILE).exists():
         return []
-    with _read(folder) as ledger:
+    with read_ledger(folder) as ledger:
         return ledger.runs()
 
 
-def _read(folder: Path) -> Ledger:
+def read_ledger(folder: Path) -> Ledger:
+    """Open the ledger in a job's folder to read; the caller closes it."""
     try:
         return SqliteLedger.read(folder / LEDGER_FILE, job=folder.name)
     except LedgerError as error:

@@ -5,40 +5,42 @@ One thread owns the ledger while rows are sent; signals drain what is out.
 
 import asyncio
 import datetime as dt
-import secrets
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulk_patch import registry, source
+from bulk_patch import registry
 from bulk_patch.actor import who
+from bulk_patch.approve import approvals_of, find_lack
 from bulk_patch.baseline import SPILL, Baseline
-from bulk_patch.credential import Credential
+from bulk_patch.begin import is_changed, new_run
+from bulk_patch.connect import connected
 from bulk_patch.decide import Facts
 from bulk_patch.drive import Driver, Ended
-from bulk_patch.errors import Exit, InputError, StoppedError, gravest
+from bulk_patch.errors import Exit, InputError, RefusedError, StoppedError, gravest
 from bulk_patch.guards import check_plan
 from bulk_patch.job import Job, output_root
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.order import Order
-from bulk_patch.pace import Pace
+from bulk_patch.page import write_files
+from bulk_patch.page_events import REASON_GIVEN
 from bulk_patch.plan import FRAME_ROWS, scan_input, write_plan
-from bulk_patch.private_files import emptied, make_private_folder
+from bulk_patch.private_files import emptied, file_mode, make_private_folder
 from bulk_patch.read import Session
-from bulk_patch.report import RunSummary, exit_code_of, is_reported, write_reports
+from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
 from bulk_patch.send import Sender
 from bulk_patch.signals import draining
 from bulk_patch.source import Source
 from bulk_patch.stats import Stats
 from bulk_patch.targets import Target
-from bulk_patch.wire import Wire
+from bulk_patch.team_folder import share_folder
+from bulk_patch.undo import UNDOES, columns_of, write_undo
 
 _TICK_S = 0.5
 _CAUSES_TOLD = 3
@@ -54,27 +56,12 @@ async def open_house(job: Job, order: Order, *, sends: bool) -> "AsyncIterator[H
         job.target.resource, today=dt.datetime.now(tz=dt.UTC).date()
     )
     async with AsyncExitStack() as stack:
-        ledger: Ledger = registry.find("ledger", job.ledger.kind).open(folder / "ledger.db", job=job.name)
+        group = share_folder(folder, job.ledger.group)
+        ledger: Ledger = registry.find("ledger", job.ledger.kind).open(folder / "ledger.db", job=job.name, group=group)
         stack.callback(ledger.close)
         session: Session | None = None
         if sends:
-            credential = (
-                Credential.of_sandbox(job.sandbox_token)
-                if job.sandbox_token
-                else Credential(job.target.token, job.file.parent)
-            )
-            rate = job.limits.rate_per_s
-            pace = Pace(None if isinstance(rate, str) else float(rate), longest_delay_s=job.retry.longest_delay_s)
-            wire = Wire(
-                job.target.base_url,
-                credential=credential,
-                pace=pace,
-                timeout_s=job.limits.timeout_s,
-                proxy=job.target.proxy,
-                ca_file=job.target.ca_file,
-            )
-            await stack.enter_async_context(wire)
-            session = Session(target, wire, credential=credential, retry=job.retry, concurrency=job.limits.concurrency)
+            session = await stack.enter_async_context(connected(job, target))
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="ledger"))
         house = House(job, order, folder, target, ledger, session, thread)
         stack.enter_context(draining(house.on_signal))
@@ -109,40 +96,31 @@ class House:
         """Gather what decides whether to resume, replace or plan."""
         target = self.job.target_name
         open_run = self.ledger.open_run(target)
-        last = next((run for run in self.ledger.runs(target) if run.state == "sealed"), None)
+        last = next((run for run in self._sealed_runs() if run.kind == "run"), None)
         in_question = open_run or last
         return Facts(
             open_run=open_run,
             last_run=last,
             sent=open_run is not None and self.ledger.has_sent(open_run.id),
-            changed=in_question is not None and self._is_changed(in_question),
+            changed=in_question is not None and is_changed(self.job, in_question, self.ledger),
             new=self.order.new,
+            approved=open_run is not None and bool(approvals_of(self.ledger.notes(open_run.id))),
         )
 
-    def _is_changed(self, run: Run) -> bool:
-        """Tell whether the input or the job is not what the run was planned from.
+    def _sealed_runs(self) -> Iterator[Run]:
+        """Yield the sealed runs of this job and target, the newest first."""
+        return (run for run in self.ledger.runs(self.job.target_name) if run.state == "sealed")
 
-        An input that is gone is no change: a resume does not need it. It is hashed again only if its size or time
-        differ.
+    def run_here(self, run_id: str) -> Run:
+        """Return a run of this job and target.
+
+        Raises:
+            RefusedError: It was sent elsewhere.
         """
-        if run.kind != "run":
-            return False
-        if run.identity != self.job.identity:
-            return True
-        path = self.job.input.path
-        is_open = self.ledger.open_run(run.target) is not None
-        file = self.job.baseline.path
-        if not is_open and file is not None and source.sha256_of(file) != run.baseline_sha256:
-            return True
-        if not path.exists():
-            return False
-        size, mtime_ns = source.fingerprint(path)
-        if (size, mtime_ns) == (run.input_size, run.input_mtime_ns):
-            return False
-        if source.sha256_of(path) != run.input_sha256:
-            return True
-        self.ledger.update(run.id, input_size=size, input_mtime_ns=mtime_ns)
-        return False
+        run = self.ledger.run(run_id)
+        if run.target != self.job.target_name:
+            raise RefusedError(f"run {run.id} was for {run.target}", f"this is {self.job.target_name}")
+        return run
 
     def refuse_stopped(self, run: Run | None) -> None:
         """Refuse to go on after a stop, until a person waives that one stop with `--continue`.
@@ -194,17 +172,9 @@ class House:
 
     async def _plan(self, found: Source, baseline: Baseline) -> Run:
         job, order = self.job, self.order
-        now = time.time()
-        run = Run(
-            id=_new_id(now),
-            job=job.name,
-            target=job.target_name,
-            secret=str(uuid.UUID(bytes=secrets.token_bytes(16))),
-            created_at=now,
-            actor=who(order.operator),
-            reason=order.reason,
-            ticket=order.ticket,
-            identity=job.identity,
+        run = new_run(
+            job,
+            order,
             baseline=job.baseline.kind,
             input_path=str(found.path),
             input_sha256=found.sha256,
@@ -212,34 +182,55 @@ class House:
             input_mtime_ns=found.mtime_ns,
             baseline_sha256=baseline.sha256,
             columns=found.columns,
-            details={"job_file": str(job.file), "overrides": list(job.overrides)},
         )
-        self._log_to(run.id)
-        log.info("planning", run=run.id, job=job.name, target=run.target, rows=found.rows)
-        order.watcher.reading(found.rows, baseline.reads(found.rows))
-        if self.session is not None:
-            self.session.on_read = order.watcher.read
-        self.ledger.begin(run)
+        self._begin(run, rows=found.rows, reads=baseline.reads(found.rows))
         run = await write_plan(job, run, found=found, target=self.target, baseline=baseline, ledger=self.ledger)
+        return self._planned(run)
+
+    async def plan_undo(self, undone: Run) -> Run:
+        """Plan the reverse of a run as a new run, and let the watcher see it."""
+        job, ledger, session = self.job, self.ledger, self.session
+        assert session is not None  # to undo is to send
+        self.task = asyncio.current_task()
+        columns = columns_of(ledger, undone, id_column=job.input.id)
+        origin = {UNDOES: undone.id}
+        run = new_run(job, self.order, kind="undo", baseline="live", columns=columns, details=origin)
+        rows = ledger.counts(undone.id)[State.APPLIED]
+        self._begin(run, rows=rows, reads=-(-rows // self.target.ids_per_read))
+        run = await write_undo(job, run, undone=undone, target=self.target, session=session, ledger=ledger)
+        return self._planned(run)
+
+    def _begin(self, run: Run, *, rows: int, reads: int) -> None:
+        self.log_to(run.id)
+        log.info("planning", run=run.id, job=run.job, target=run.target, rows=rows)
+        self.order.watcher.reading(rows, reads)
+        if self.session is not None:
+            self.session.on_read = self.order.watcher.read
+        self.ledger.begin(run)
+
+    def _planned(self, run: Run) -> Run:
         counts = self.ledger.counts(run.id)
         log.info(
             "planned", run=run.id, plan_sha256=run.plan_sha256, counts=_plain(counts), seconds=round(run.plan_s, 2)
         )
         for warning in run.details["warnings"]:
             log.warning("unusual", run=run.id, reason=warning)
-        order.watcher.planned(run, counts)
+        self.order.watcher.planned(run, counts)
         if (guarded := self._tripped(run, counts)) is not None:
             log.warning("guard_will_stop", run=run.id, guard=guarded[0], reason=guarded[1].reason, hint=guarded[1].hint)
         return run
 
     def _tripped(self, run: Run, counts: Counts) -> tuple[str, Stop] | None:
+        # What cannot be undone says nothing of a wrong file, which is what max_invalid is for.
+        waived = run.waived if run.kind == "run" else (*run.waived, "max_invalid")
         changes = run.details.get("changes", 0)
-        return check_plan(self.job.guards, counts, changes=changes, input_rows=run.input_rows, waived=run.waived)
+        return check_plan(self.job.guards, counts, changes=changes, input_rows=run.input_rows, waived=waived)
 
-    def _log_to(self, run_id: str) -> None:
+    def log_to(self, run_id: str) -> None:
+        """Let what is said from now on go to the log of a run."""
         folder = self.folder / run_id
         make_private_folder(folder)
-        attach_log_file(folder / "run.log")
+        attach_log_file(folder / "run.log", mode=file_mode(folder))
 
     # --- sending
 
@@ -261,9 +252,14 @@ class House:
             return self.report(run, self.exit_code(run))
         if (guarded := self._tripped(run, counts)) is not None:
             return self._stopped(run, *guarded)
+        if lack := find_lack(self.job, run, ledger):
+            log.error("not_approved", run=run.id)
+            return self.report(run, Exit.REFUSED, lack)
         if not order.watcher.agrees(run, counts):
             log.info("declined", run=run.id)
             return self.report(run, Exit.INCOMPLETE)
+        if (order.reason, order.ticket) not in (("", ""), (run.reason, run.ticket)) and not only_requested:
+            self.note(run, REASON_GIVEN)  # the plan was made before
         return self._finish(run, await self._drive(run, only_requested=only_requested))
 
     def refuse_invalid(self, run: Run) -> None:
@@ -282,7 +278,7 @@ class House:
         ledger, job, session = self.ledger, self.job, self.session
         self.task = None
         assert session is not None  # whoever sends opened one
-        self._log_to(run.id)
+        self.log_to(run.id)
         now = time.time()
         clock_went_back = now < ledger.last_time() - 1
         recovered = ledger.start_session(run.id, who(self.order.operator), now)
@@ -362,7 +358,7 @@ class House:
         return exit_code_of(self.ledger.counts(run.id), to_do=to_do)
 
     def report(self, run: Run, code: Exit, stops: Sequence[Stop] = ()) -> RunSummary:
-        """Write results, failures and summary, and return the summary."""
+        """Write the files of a run, and return its summary."""
         self.ledger.update(run.id, exit_code=int(code), finished_at=time.time())
         if not run.stopped_by and code is not Exit.STOPPED:
             reason, hint = (stops[0].reason, stops[0].hint) if stops else ("", "")
@@ -370,15 +366,24 @@ class House:
         run = self.ledger.run(run.id)
         counts, to_do = self.ledger.counts(run.id), self.ledger.to_do(run.id)
         command = self.order.watcher.next_command(run, counts, to_do)
-        summary = write_reports(self.ledger, run, self.folder / run.id, next_command=command)
+        folder = self.folder / run.id
+        summary = write_files(self.ledger, run, folder, target=self.target, next_command=command)
         log.info("reported", run=run.id, state=summary.state, counts=_plain(counts), exit_code=int(code))
         return summary
 
-    def catch_up(self, run: Run | None) -> None:
+    def catch_up(self) -> None:
         """Write the files of a run whose last process was killed when all was recorded, but not yet reported."""
-        if run is not None and not is_reported(self.ledger, run, self.folder / run.id):
-            self._log_to(run.id)
-            self.report(run, self.exit_code(run))
+        run = next(self._sealed_runs(), None)
+        if run is not None:
+            self.as_reported(run)
+
+    def as_reported(self, run: Run) -> RunSummary:
+        """Return the summary of a run; its files are written only when they do not say what the ledger says."""
+        if not is_reported(self.ledger, run, self.folder / run.id):
+            self.log_to(run.id)
+            return self.report(run, self.exit_code(run))
+        command = self.order.watcher.next_command(run, self.ledger.counts(run.id), self.ledger.to_do(run.id))
+        return summarise(self.ledger, run, next_command=command)
 
     def note(self, run: Run, action: str, **detail: Any) -> None:
         """Keep a fact of the run for the auditor."""
@@ -387,10 +392,6 @@ class House:
 
 
 # --- small things
-
-
-def _new_id(now: float) -> str:
-    return f"{dt.datetime.fromtimestamp(now, tz=dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def _plain(counts: Counts) -> dict[str, int]:

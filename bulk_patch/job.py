@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bulk_patch import registry
 from bulk_patch.errors import JobError
+from bulk_patch.overrides import apply_override, make_absolute
 
 SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
 
@@ -148,6 +149,8 @@ class Guards(Section):
     watch: dict[str, list[str]] = {}
     drift: Literal["auto", "check", "off"] = "auto"
     approval: bool = False
+    approval_valid_h: float = Field(default=72, gt=0, le=24 * 366, strict=False)
+    allowed_signers: Path | None = Field(default=None, strict=False)  # as ssh-keygen reads it
 
     _shares = field_validator("max_invalid", "max_failures")(_count_or_share)
 
@@ -158,27 +161,20 @@ class Guards(Section):
             raise ValueError(f"lists no value for {empty[0]}: name those that customers should keep")
         return watch
 
-    @field_validator("approval")
-    @classmethod
-    def _approval_comes_later(cls, approval: bool) -> bool:
-        if approval:
-            raise ValueError("is not built yet; leave it out or set it to false")
-        return approval
-
 
 class LedgerSettings(Section):
     """Where every run is kept."""
 
     kind: str = "sqlite"
     url: str | None = Field(default=None, repr=False)
-    group: str | None = None
+    group: str | None = Field(default=None, min_length=1)
 
     @field_validator("kind")
     @classmethod
     def _known(cls, kind: str) -> str:
         return _usable("ledger", kind)
 
-    @field_validator("url", "group")
+    @field_validator("url")
     @classmethod
     def _comes_later(cls, value: str | None) -> str | None:
         if value is not None:
@@ -276,12 +272,14 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
         raise JobError(
             f"{path} is not valid TOML: {error}", "text needs quotes; a path with \\ needs 'single' ones"
         ) from None
-    _absolute_paths(settings, file.parent)
+    make_absolute(settings, file.parent)
     # The file alone first: an override must not hide a fault of the file.
     job = _validate(settings, file)
     if overrides:
-        applied = tuple(_apply_override(settings, override) for override in overrides)
-        job = _validate(settings, file).model_copy(update={"overrides": applied})
+        applied = tuple(apply_override(settings, override) for override in overrides)
+        overridden = _validate(settings, file).model_copy(update={"overrides": applied})
+        _keep_approval(job.guards, overridden.guards)
+        return overridden
     return job
 
 
@@ -315,44 +313,6 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-_PATHS = (("input", "path"), ("baseline", "path"), ("target", "ca_file"), ("sandbox", "customers"))
-
-
-def _absolute_paths(settings: dict[str, Any], folder: Path) -> None:
-    for section, key in _PATHS:
-        table = settings.get(section)
-        if isinstance(table, dict) and isinstance(table.get(key), str):
-            table[key] = os.path.normpath(folder / Path(table[key]).expanduser())
-
-
-def _apply_override(settings: dict[str, Any], override: str) -> str:
-    """Apply one override; return it so that it means the same from any current directory."""
-    name, equals, text = override.partition("=")
-    keys = name.strip().split(".")
-    if not equals or not all(keys):
-        raise JobError(
-            f"--set {name.strip() or override}: has to be KEY=VALUE", "for example: --set limits.rate_per_s=5"
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
-        value = text
-    table = settings
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise JobError(
-                f"--set {name}: {key} is a setting, not a table", "dotted names follow the job file's tables"
-            )
-    table[keys[-1]] = value
-    if isinstance(value, str) and tuple(keys) in _PATHS:
-        table[keys[-1]] = os.path.abspath(os.path.expanduser(value))
-        return f"{name}={table[keys[-1]]}"
-    if isinstance(value, dict):
-        _absolute_paths({keys[0]: value}, Path.cwd())
-    return override
-
-
 def _validate(settings: Mapping[str, Any], file: Path) -> Job:
     reserved = {"file", "overrides", "sandbox_token"} & settings.keys()
     if reserved:
@@ -364,6 +324,13 @@ def _validate(settings: Mapping[str, Any], file: Path) -> Job:
             _describe(cast(Mapping[str, Any], fault)) for fault in error.errors(include_input=False, include_url=False)
         ]
     raise JobError(f"{file.name}: " + "; ".join(faults), "bulk-patch init writes a commented job file to compare with")
+
+
+def _keep_approval(said: Guards, overridden: Guards) -> None:
+    """Refuse a command line that would do away with the second person whom the job file asks for."""
+    for name in ("approval", "approval_valid_h", "allowed_signers") if said.approval else ():
+        if getattr(said, name) != getattr(overridden, name):
+            raise JobError(f"--set guards.{name}: the job file asks for an approval", "change it in the job file")
 
 
 def _describe(fault: Mapping[str, Any]) -> str:

@@ -103,7 +103,7 @@ class Patch:
     generation: int = 0
     first: First = First.SEND
     ambiguous: bool = False  # an earlier attempt may have executed
-    intent_at: float = 0.0  # first intent under this key, Unix seconds
+    intent_at: float = 0.0  # first intent that may have left under this key, Unix seconds
     read_back: bool = False  # confirm by a GET even after a good answer: something is cleared, or the canary
     canary: bool = False  # one of the first rows, sent one by one
 

@@ -86,6 +86,7 @@ class Pace:
         self.permits = 0
         self.throttled = 0
         self.pause_reason = ""
+        self.on_pause: Callable[[float, str], None] = lambda seconds, reason: None
 
     @property
     def limit_per_s(self) -> float:
@@ -191,7 +192,10 @@ class Pace:
             row: Whose request it was.
             sent_at: When it got its permit.
         """
-        self._outage.failed(row, sent_at, self._clock(), self._longest_s, self._draw)
+        now, probe_at = self._clock(), self._outage.probe_at
+        self._outage.failed(row, sent_at, now, self._longest_s, self._draw)
+        if self._outage.probe_at > probe_at:
+            self.on_pause(self._outage.probe_at - now, "outage: the API does not answer")
         self._woken.set()
 
     def passed(self, sent_at: float) -> None:
@@ -232,6 +236,7 @@ class Pace:
         if until > self._paused_until:
             self._paused_until = until
             self.pause_reason = reason
+            self.on_pause(seconds, reason)
 
     def hold(self) -> None:
         """Let everybody wait until `release`: the credential is being renewed."""

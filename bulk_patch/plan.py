@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -59,6 +59,11 @@ class Tally:
         if len(self.samples) < SAMPLES:
             moves_shown = [[name, old, new] for name, old, new in change.moves]
             self.samples.append({"row": change.row, "customer_id": change.customer_id, "changes": moves_shown})
+
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Count one invalid row, once for each of its reasons."""
+        self.invalid_rows += 1
+        self.invalid.update(f"{problem.field} {problem.reason}" for problem in problems)
 
     def details(self, *, reads: int, recheck: int) -> dict[str, Any]:
         """Return the summary as JSON values."""
@@ -252,8 +257,7 @@ class _Writing:
             tally.add(change)
             self.recheck += self._stale and change.completed
         for its in problems.values():
-            tally.invalid_rows += 1
-            tally.invalid.update(f"{problem.field} {problem.reason}" for problem in its)
+            tally.refuse(its)
         rows = _plan_rows(portion.frame, portion.ids, changes, problems, duplicates, stale=self._stale)
         self._ledger.add(self._run.id, rows)
 
@@ -338,33 +342,41 @@ def _plan_rows(
     ids = dict(zip(kept.index.tolist(), texts_of(all_ids.loc[kept.index]), strict=True))
     for row, cells in frame_cells(kept):
         if row in changes:
-            change = changes[row]
-            yield PlanRow(
-                row=row,
-                customer_id=change.customer_id,
-                state=State.PENDING,
-                cells=cells,
-                fields=change.fields,
-                body=change.body,
-                before=change.before,
-                read_back=bool(change.clears),
-                recheck=stale and change.completed,
-            )
+            yield pending_row(changes[row], cells, recheck=stale and changes[row].completed)
         elif row in problems:
-            found = problems[row]
-            yield PlanRow(
-                row=row,
-                customer_id=ids[row],
-                state=State.INVALID,
-                cells=cells,
-                reason="; ".join(f"{problem.field} {problem.reason}" for problem in found),
-                hint="; ".join(dict.fromkeys(problem.hint for problem in found)),
-                fields=tuple(dict.fromkeys(problem.field for problem in found)),
-            )
+            yield invalid_row(row, ids[row], cells, problems[row])
         else:
             yield PlanRow(
                 row=row, customer_id=ids[row], state=State.DUPLICATE, cells=cells, reason=duplicates[row].reason
             )
+
+
+def pending_row(change: Change, cells: bytes, *, recheck: bool = False) -> PlanRow:
+    """Return a change as the row that will be sent."""
+    return PlanRow(
+        row=change.row,
+        customer_id=change.customer_id,
+        state=State.PENDING,
+        cells=cells,
+        fields=change.fields,
+        body=change.body,
+        before=change.before,
+        read_back=bool(change.clears),
+        recheck=recheck,
+    )
+
+
+def invalid_row(row: int, customer_id: str, cells: bytes, problems: Sequence[Problem]) -> PlanRow:
+    """Return a row that is never sent, with all that is wrong with it."""
+    return PlanRow(
+        row=row,
+        customer_id=customer_id,
+        state=State.INVALID,
+        cells=cells,
+        reason="; ".join(f"{problem.field} {problem.reason}" for problem in problems),
+        hint="; ".join(dict.fromkeys(problem.hint for problem in problems)),
+        fields=tuple(dict.fromkeys(problem.field for problem in problems)),
+    )
 
 
 def _unusual(rows: int, run: Run, ledger: Ledger) -> list[str]:

@@ -1,9 +1,13 @@
-"""Files for the owner alone that take their place whole or not at all, and rows in them: CSV, JSON lines, Parquet."""
+"""Files for the owner alone that take their place whole or not at all, and rows in them: CSV, JSON lines, Parquet.
+
+Where a folder was opened to a team (`team_folder.py`), what is made in it is for the team too.
+"""
 
 import csv
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +18,9 @@ from typing import BinaryIO
 from bulk_patch.errors import LedgerError
 
 Cell = str | int | None
+
+TEAM_FOLDER = 0o2770  # the set-group-id bit hands the group down
+TEAM_FILE = 0o660
 
 _NUMBERS = frozenset({"row", "attempts", "http_status"})  # columns; all others hold text
 _BATCH_ROWS = 10_000
@@ -31,7 +38,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with open(handle, "wb") as file:
-                os.fchmod(handle, 0o600)  # the umask may have taken even the owner's rights
+                os.fchmod(handle, file_mode(path.parent))  # the umask may have taken even the owner's rights
                 yield file
                 file.flush()
                 os.fsync(handle)
@@ -47,14 +54,26 @@ def make_private_folder(folder: Path) -> None:
     """Make a folder and those above it that are missing, and close it to others, whatever the umask.
 
     Raises:
-        LedgerError: When the disk fails, or the folder is another user's.
+        LedgerError: When the disk fails, or the folder is another user's and not the team's.
     """
     with explaining(folder):
         if not folder.is_dir():
             if not folder.parent.is_dir():
                 make_private_folder(folder.parent)
             folder.mkdir(exist_ok=True)
-        folder.chmod(0o700)
+        mode = TEAM_FOLDER if is_shared(folder.parent) else 0o700
+        if stat.S_IMODE(folder.stat().st_mode) != mode:
+            folder.chmod(mode)
+
+
+def is_shared(folder: Path) -> bool:
+    """Tell whether a folder was opened to a team: then what is made in it belongs to the team's group by itself."""
+    return stat.S_IMODE(folder.stat().st_mode) == TEAM_FOLDER
+
+
+def file_mode(folder: Path) -> int:
+    """Return the permissions of a new file in a folder."""
+    return TEAM_FILE if is_shared(folder) else 0o600
 
 
 @contextmanager

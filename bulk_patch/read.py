@@ -9,6 +9,7 @@ from bulk_patch.credential import Credential
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job import Retry
 from bulk_patch.model import Act, History, NoReply, Reply, Request, Stop, Verdict, Wait
+from bulk_patch.observe import get_logger
 from bulk_patch.pace import Closed, Pace, backoff_s, steps_s, wait_or
 from bulk_patch.targets import Record, Streak, Target
 from bulk_patch.targets.answers import http_date
@@ -19,6 +20,8 @@ LONGEST_PAUSE_S = 15 * 60
 NOT_THE_API = frozenset({"not the API's word", "unreadable answer"})
 TOO_MANY_IDS = frozenset({400, 414, 431})
 GONE = frozenset({404, 410})
+
+log = get_logger()
 
 
 class Halt(Exception):  # noqa: N818 - carries a finding, is not an error by itself
@@ -60,6 +63,7 @@ class Session:
         self._ids_per_read = target.ids_per_read
         self._streak: tuple[str, int] = ("", 0)
         self.on_read: Callable[[int], None] = lambda customers: None
+        self.on_answer: Callable[[int, float | None], None] = lambda status, patch_s: None  # of every request
         self._met = False  # the API has answered a read in its own words
         self._refused: Stop | None = None  # why a renewed credential does not help
 
@@ -161,6 +165,8 @@ class Session:
             tried += not verdict.free
             if tried >= self.retry.attempts:
                 raise Unreadable(verdict)
+            if not seen:  # the first time: whoever watches must not wonder why nothing happens
+                log.warning("reading_again", reason=verdict.reason)
             if verdict.act is Act.RENEW:
                 await self.renew(version, request)
                 renewed = True
@@ -175,6 +181,7 @@ class Session:
         except (asyncio.CancelledError, Closed):
             self.pace.passed(permitted_at)
             raise
+        self.on_answer(reply.status if isinstance(reply, Reply) else 0, None)
         return reply, permitted_at, version
 
     # --- what answers do to everybody
@@ -187,6 +194,7 @@ class Session:
         """
         if (verdict.pause_s or 0) > LONGEST_PAUSE_S:
             self.pace.passed(permitted_at)
+            self.pace.pause(verdict.pause_s or 0, "the API asked to wait")  # for those who have not heard of the stop
             until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() + (verdict.pause_s or 0)))
             raise Halt(Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then"))
         if verdict.wait is Wait.PAUSE and verdict.kind == "throttled":
@@ -255,14 +263,22 @@ class Session:
                 raise Halt(self._refused)
 
     async def _try_new_credential(self, probe: Request) -> Stop | None:
-        """Renew and probe; return the stop when that does not help."""
+        """Renew and probe; return the stop when that does not help.
+
+        Raises:
+            Halt: The probe's answer asks to wait for longer than a process should sleep.
+        """
         try:
             await asyncio.to_thread(self._credential.renew)
         except BulkPatchError as error:
             return Stop(Exit.CREDENTIAL, error.message, error.hint)
         reply, permitted_at, _ = await self._exchange(probe, probe=True)
-        self.pace.passed(permitted_at)
-        if isinstance(reply, Reply) and reply.status == 401:
+        verdict = self.target.judge_read(reply, History())
+        if verdict.kind == "throttled":
+            self.tell_pace(verdict, 0, permitted_at)
+        else:
+            self.pace.passed(permitted_at)
+        if verdict.status == 401:
             hint = "check [target] token: is it for this workspace, and still valid? Then run the same command again"
             return Stop(Exit.CREDENTIAL, "the API refuses the token (HTTP 401)", hint)
         return None

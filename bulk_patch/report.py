@@ -1,4 +1,4 @@
-"""From the ledger to files: results.csv, failures.csv, summary.json and exports.
+"""From the ledger to files: results.csv, failures.csv and summary.json.
 
 Everything is streamed row by row, and each file takes its place whole or not at all. What is for people is escaped, so
 that a spreadsheet runs nothing; failures.csv is fed back, so its cells stay as they were read.
@@ -7,16 +7,17 @@ that a spreadsheet runs nothing; failures.csv is fed back, so its cells stay as 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.errors import Exit, LedgerError, UsageError
+from bulk_patch.approve import approvals_of
+from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.model import REACHED, REPORTED, Counts, State
-from bulk_patch.private_files import ROW_WRITERS, Cell, csv_line_writer, escape, make_private_folder, replacing
+from bulk_patch.private_files import Cell, csv_line_writer, escape, make_private_folder, replacing
 from bulk_patch.stats import Stats
 from bulk_patch.targets import Target
 
@@ -25,6 +26,7 @@ Change = tuple[str, str | None, str]  # field, before (None: not known), after; 
 RESULTS = "results.csv"
 FAILURES = "failures.csv"
 SUMMARY = "summary.json"
+PAGE = "report.html"
 
 #: Columns of results.csv; exports begin with them.
 COLUMNS = (
@@ -71,6 +73,8 @@ class RunSummary:
         started_at: First change sent.
         finished_at: End of the last session.
         next: What to type next, "" when nothing is left to do.
+        approvals: Who approved the plan: `operator`, `login`, `host`, `at`, `expires_at`, and `signed_by` ("" when it
+            is not signed: a record, not a proof).
     """
 
     run: str
@@ -87,10 +91,12 @@ class RunSummary:
     started_at: str | None
     finished_at: str | None
     next: str = ""
+    approvals: Sequence[Mapping[str, Any]] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the summary as JSON values."""
-        return asdict(self)
+        """Return the summary as JSON values; `approvals` is there when somebody approved."""
+        values = asdict(self)
+        return values if self.approvals else {name: value for name, value in values.items() if name != "approvals"}
 
 
 def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: str = "") -> RunSummary:
@@ -138,6 +144,7 @@ def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: 
         started_at=utc_text(run.started_at),
         finished_at=None if running else utc_text(run.finished_at),
         next=next_command,
+        approvals=[approval.as_json() for approval in approvals_of(ledger.notes(run.id))],
     )
 
 
@@ -197,7 +204,15 @@ def _unbalanced(run: Run, rows: int) -> LedgerError:
 # --- the files of a run
 
 
-def write_reports(ledger: Ledger, run: Run, folder: Path, *, next_command: str, running: bool = False) -> RunSummary:
+def write_reports(
+    ledger: Ledger,
+    run: Run,
+    folder: Path,
+    *,
+    next_command: str,
+    running: bool = False,
+    page: Callable[[RunSummary], object] | None = None,
+) -> RunSummary:
     """Write results.csv, failures.csv and summary.json of a sealed run.
 
     Args:
@@ -206,6 +221,7 @@ def write_reports(ledger: Ledger, run: Run, folder: Path, *, next_command: str, 
         folder: Where to, usually `output/<job>/<run>`; made when it is not there, and closed to others.
         next_command: What to type next.
         running: A process is sending it now.
+        page: Writes the page for people; before summary.json, which says that all is there.
 
     Returns:
         What summary.json says.
@@ -223,16 +239,27 @@ def write_reports(ledger: Ledger, run: Run, folder: Path, *, next_command: str, 
         rows = run.unchanged
         for row in ledger.rows(run.id):
             rows += 1
-            write_result(map(escape, _result_of(row)))
+            write_result(map(escape, result_of(row)))
             if row.state not in REACHED:
                 noted = _notes_on(row, run)
                 write_failure([*json.loads(row.cells), *(noted[name] for name in notes)])
         if rows != run.input_rows:
             raise _unbalanced(run, rows)
     summary = summarise(ledger, run, running=running, next_command=next_command)
+    if page is not None:
+        page(summary)
+    write_summary(summary, folder)
+    return summary
+
+
+def write_summary(summary: RunSummary, folder: Path) -> None:
+    """Write summary.json.
+
+    Raises:
+        LedgerError: When the disk fails.
+    """
     with replacing(folder / SUMMARY) as file:
         file.write(json.dumps(summary.as_json(), ensure_ascii=False, allow_nan=False, indent=2).encode() + b"\n")
-    return summary
 
 
 def is_reported(ledger: Ledger, run: Run, folder: Path) -> bool:
@@ -259,7 +286,7 @@ def find_causes(ledger: Ledger, run: Run, *, most: int = 10) -> list[tuple[str, 
     causes: Counter[str] = Counter()
     for row in ledger.rows(run.id, states=[state for state in State if state not in REACHED | {State.PENDING}]):
         hint = f" ({row.hint})" if row.hint else ""
-        causes[f"{_status_of(row)}: {merge_rows(row.reason)}{hint}"] += 1
+        causes[f"{status_of(row)}: {merge_rows(row.reason)}{hint}"] += 1
         if len(causes) > _MOST_CAUSES:  # the causes are few, but nobody promised it
             causes = Counter(dict(causes.most_common(_MOST_CAUSES // 2)))
     return causes.most_common(most)
@@ -270,16 +297,17 @@ def merge_rows(reason: str) -> str:
     return _OTHER_ROWS.sub("another row", reason)
 
 
-def _status_of(row: LedgerRow) -> State:
+def status_of(row: LedgerRow) -> State:
+    """Return what a report calls a row's state: what is in flight is `unknown` until its outcome is recorded."""
     return State.UNKNOWN if row.state is State.SENDING else row.state
 
 
-def _result_of(row: LedgerRow) -> tuple[Cell, ...]:
+def result_of(row: LedgerRow) -> tuple[Cell, ...]:
     """Return the cells of results.csv, in the order of `COLUMNS`."""
     return (
         row.row,
         row.customer_id,
-        str(_status_of(row)),
+        str(status_of(row)),
         row.reason,
         ";".join(row.fields),
         row.attempts,
@@ -291,19 +319,22 @@ def _result_of(row: LedgerRow) -> tuple[Cell, ...]:
     )
 
 
+def hint_on(row: LedgerRow, run: Run) -> str:
+    """Return what a person can do about a row that did not reach its goal."""
+    status = status_of(row)
+    if status is State.PENDING and run.state == "closed":
+        return "never sent: --new closed this run"
+    if status is State.INVALID and row.hint:  # says more than any general advice
+        return row.hint
+    return "; ".join(filter(None, (row.hint, ADVICE[status])))
+
+
 def _notes_on(row: LedgerRow, run: Run) -> dict[str, Cell]:
     """Return what failures.csv adds to a row."""
-    status = _status_of(row)
-    if status is State.PENDING and run.state == "closed":
-        hint = "never sent: --new closed this run"
-    elif status is State.INVALID and row.hint:  # says more than any general advice
-        hint = row.hint
-    else:
-        hint = "; ".join(filter(None, (row.hint, ADVICE[status])))
-    return dict(zip(NOTES, (str(status), row.reason, hint, row.row, run.id), strict=True))
+    return dict(zip(NOTES, (str(status_of(row)), row.reason, hint_on(row, run), row.row, run.id), strict=True))
 
 
-# --- exports
+# --- what a row changes
 
 
 def changes_of(row: LedgerRow, target: Target, *, reveal: bool) -> list[Change]:
@@ -329,48 +360,6 @@ def changes_of(row: LedgerRow, target: Target, *, reveal: bool) -> list[Change]:
             old, new = (mask(old) if old is not None else None), mask(new)
         changes.append((name, old, new))
     return changes
-
-
-def export(ledger: Ledger, run: Run, to: Path, *, target: Target, reveal: bool) -> int:
-    """Write every row that is not `unchanged`, with what it changes.
-
-    The columns are those of results.csv, then `before.FIELD` and `after.FIELD` for each field that the run changes:
-    null where a row does not change it, "" where it is absent, `?` where it was not known.
-
-    Args:
-        ledger: Holds the run.
-        run: The run.
-        to: A file ending in .csv, .parquet or .jsonl; one that is there is replaced.
-        target: Knows the fields and their masks.
-        reveal: Write whole values.
-
-    Returns:
-        How many rows were written.
-
-    Raises:
-        UsageError: For any other file name, or a folder that is not there.
-        LedgerError: When the disk fails.
-    """
-    write = ROW_WRITERS.get(to.suffix.lower())
-    if write is None:
-        raise UsageError(f"cannot export to {to}: its format is not known", "let it end in .csv, .parquet or .jsonl")
-    if to.is_dir() or not to.parent.is_dir():
-        what = "it is a folder" if to.is_dir() else f"there is no folder {to.parent}"
-        raise UsageError(f"cannot export to {to}: {what}", "name a file in a folder that is there")
-    names = sorted({name for row in ledger.rows(run.id) if row.body is not None for name in row.fields})
-    columns = [*COLUMNS, *(f"{when}.{name}" for name in names for when in ("before", "after"))]
-
-    def lines() -> Iterator[list[Cell]]:
-        for row in ledger.rows(run.id):
-            line = list(_result_of(row))
-            changes = {name: pair for name, *pair in changes_of(row, target, reveal=reveal)}
-            for name in names:
-                before, after = changes.get(name, (None, None))
-                line += ("?" if before is None and after is not None else before, after)
-            yield line
-
-    with replacing(to) as file:
-        return write(file, columns, lines())
 
 
 def _hide(text: str) -> str:

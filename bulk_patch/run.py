@@ -12,7 +12,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from bulk_patch.decide import Way, decide_plan, decide_run
+from bulk_patch.approve import find_lack
+from bulk_patch.decide import Way, decide_plan, decide_run, decide_undo
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.house import open_house
 from bulk_patch.job import Job
@@ -72,6 +73,23 @@ def retry_run(job: Job, run_id: str, order: Order | None = None) -> RunSummary:
     return _in_loop(_retry(job, run_id, order or Order()))
 
 
+def undo_run(job: Job, run_id: str, order: Order | None = None) -> RunSummary:
+    """Take a run back: plan the reverse of its applied rows as a new run of the job, and send that.
+
+    Args:
+        job: The job of the run.
+        run_id: The id of the run to take back.
+        order: What else was asked for.
+
+    Returns:
+        The summary of the reverse run.
+
+    Raises:
+        BulkPatchError: As `run_job`.
+    """
+    return _in_loop(_undo(job, run_id, order or Order()))
+
+
 def _in_loop(story: Coroutine[Any, Any, RunSummary]) -> RunSummary:
     try:
         import uvloop  # not on every platform
@@ -90,7 +108,7 @@ async def _run(job: Job, order: Order) -> RunSummary:
     async with open_house(job, order, sends=True) as house:
         facts = house.facts()
         if facts.open_run is None:
-            house.catch_up(facts.last_run)
+            house.catch_up()
             if not order.new:
                 house.refuse_stopped(facts.last_run)
         way = decide_run(facts)
@@ -118,7 +136,7 @@ async def _plan(job: Job, order: Order) -> RunSummary:
     async with open_house(job, order, sends=job.baseline.kind == "live") as house:
         facts = house.facts()
         if facts.open_run is None:
-            house.catch_up(facts.last_run)
+            house.catch_up()
         way = decide_plan(facts)
         if facts.open_run is not None and way is Way.REPLACE:
             house.discard(facts.open_run)
@@ -130,14 +148,12 @@ async def _plan(job: Job, order: Order) -> RunSummary:
             house.close_run(facts.open_run)
         run = await house.plan()
         house.refuse_invalid(run)
-        return house.report(run, Exit.OK)
+        return house.report(run, Exit.OK, find_lack(job, run, house.ledger))
 
 
 async def _retry(job: Job, run_id: str, order: Order) -> RunSummary:
     async with open_house(job, order, sends=True) as house:
-        run = house.ledger.run(run_id)
-        if run.target != job.target_name:
-            raise RefusedError(f"run {run.id} was for {run.target}", f"this is {job.target_name}")
+        run = house.run_here(run_id)
         if run.state == "planning":
             raise RefusedError(f"the plan of run {run.id} was never finished: nothing of it was sent", "plan anew: run")
         other = house.ledger.open_run(job.target_name)
@@ -149,6 +165,16 @@ async def _retry(job: Job, run_id: str, order: Order) -> RunSummary:
             house.lift_stop(run)  # it keeps nothing back: to ask for a retry is a person's word
         asked = house.ledger.request_retry(run.id, now=time.time())
         house.note(run, "retry", rows=asked)
-        if not asked:
-            return house.report(run, house.exit_code(run))
+        if not asked:  # the files stay as they are: somebody may be mending failures.csv in its place
+            return house.as_reported(run)
         return await house.send(run, only_requested=True)
+
+
+async def _undo(job: Job, run_id: str, order: Order) -> RunSummary:
+    async with open_house(job, order, sends=True) as house:
+        undone = house.run_here(run_id)
+        begun = decide_undo(house.ledger.open_run(job.target_name), undone)
+        if begun is None:
+            return await house.send(await house.plan_undo(undone))
+        house.refuse_stopped(begun)
+        return await house.send(begun)

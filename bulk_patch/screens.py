@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bulk_patch.approve import waits_for_approval
 from bulk_patch.errors import Exit
 from bulk_patch.layout import amount, digits, duration_words, join, numbered, safe, section, table, time_words, wrap
 from bulk_patch.ledgers import Holder, LedgerRow, Run
 from bulk_patch.model import Counts, State
-from bulk_patch.report import FAILURES, RESULTS, SUMMARY, Change, RunSummary, fold_counts, merge_rows
+from bulk_patch.report import FAILURES, PAGE, RESULTS, SUMMARY, Change, RunSummary, fold_counts, merge_rows
 
 #: In the order in which a person wants to know them.
 _ORDER = (
@@ -78,6 +79,8 @@ def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, fa
     """
     if run.stopped_by:
         return f"look at {failures}, then: {prefix.command('run', '--continue')}"
+    if waits_for_approval(run):
+        return f"somebody else than {run.actor.operator}: {prefix.command('approve', run=run.id)}"
     if run.state == "closed" and to_do:
         return prefix.command("retry", run=run.id)
     if to_do or run.state == "planning":
@@ -109,7 +112,7 @@ def plan_screen(run: Run, counts: Counts, *, rate_per_s: float | None, canary: i
         ids_per_read: Customers that one read can show.
     """
     details = run.details
-    lines = [*_heading(f"plan {run.id}", run), f"  plan    {run.plan_sha256[:12]}"]
+    lines = [*heading(f"plan {run.id}", run), f"  plan    {run.plan_sha256[:12]}"]
     lines += ["", *_count_lines(counts, {State.PENDING: "to send"}, shown={State.UNCHANGED, State.PENDING}), ""]
     reasons = _merge(details.get("invalid", []))
     lines += section("invalid because", numbered(reasons, shown=_REASONS_SHOWN))
@@ -138,7 +141,7 @@ def _field_lines(details: Mapping[str, Any]) -> list[str]:
 def _sample_lines(sample: Mapping[str, Any]) -> list[str]:
     return [
         f"  row {sample['row']}  {safe(sample['customer_id'])}",
-        *_change_lines([(name, old, new) for name, old, new in sample["changes"]]),
+        *change_lines([(name, old, new) for name, old, new in sample["changes"]]),
     ]
 
 
@@ -173,12 +176,12 @@ def end_screen(summary: RunSummary, run: Run, *, folder: Path, causes: Sequence[
         causes: From `report.find_causes`.
     """
     counts = {State(status): rows for status, rows in summary.counts.items()}
-    lines = [*_heading(f"run {run.id}: {summary.state}", run), ""]
+    lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary), ""]
     lines += [*_count_lines(counts, {}, shown=_ALWAYS), ""]
     lines += section("what needs a person", numbered(causes))
     if summary.timings["requests"]:
         lines += wrap(_throughput(summary))
-    names = ", ".join((RESULTS, FAILURES, SUMMARY))
+    names = ", ".join((PAGE, RESULTS, FAILURES, SUMMARY))
     lines += [f"files: {safe(folder)}/ ({names})"]
     if summary.exit_code not in (None, Exit.OK, Exit.NEEDS_PERSON):
         lines += _stop_lines(run)
@@ -231,7 +234,7 @@ def status_screen(summary: RunSummary, run: Run, counts: Counts, *, to_do: int, 
         holder: The process that holds the ledger, if any.
     """
     running = summary.state == "running"
-    lines = _heading(f"run {run.id}: {summary.state}", run)
+    lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary)]
     if holder is not None:
         who = f"process {holder.pid} on {holder.host}" if holder.pid else "a process"
         since = f" since {time_words(holder.started_at)}" if holder.pid else ""
@@ -256,6 +259,15 @@ def status_screen(summary: RunSummary, run: Run, counts: Counts, *, to_do: int, 
     if summary.next:
         lines.append(f"next: {safe(summary.next)}")
     return join(lines)
+
+
+def _approval_lines(summary: RunSummary) -> list[str]:
+    """Return who said yes to the plan, and what that is worth."""
+    return [
+        f"  approved by {safe(its['operator'])} until {its['expires_at']}, "
+        + (f"signed by {safe(its['signed_by'])}" if its["signed_by"] else "not signed: a record, not a proof")
+        for its in summary.approvals
+    ]
 
 
 def _done(run: Run, counts: Counts, to_do: int) -> str:
@@ -309,7 +321,7 @@ def show_screen(rows: Iterable[tuple[LedgerRow, Sequence[Change]]]) -> Iterator[
         status += " for good" if row.final else ""
         lines = [f"row {row.row}  {safe(row.customer_id)}  {status}"]
         lines += wrap("; ".join(filter(None, (row.reason, row.hint))), "  ")
-        lines += _change_lines(changes)
+        lines += change_lines(changes)
         if row.key:
             answer = f", HTTP {row.http_status}" if row.http_status is not None else ""
             answer += f" {row.api_code}" if row.api_code else ""
@@ -323,10 +335,13 @@ def show_screen(rows: Iterable[tuple[LedgerRow, Sequence[Change]]]) -> Iterator[
 # --- pieces
 
 
-def _heading(title: str, run: Run) -> list[str]:
+def heading(title: str, run: Run) -> list[str]:
+    """Return a title, and the job, target and input of a run."""
     lines = [title, f"  job     {safe(run.job)}", f"  target  {safe(run.target)}"]
     if run.input_path:
         lines.append(f"  input   {safe(Path(run.input_path).name)}, {amount(run.input_rows, 'row')}")
+    if run.kind == "undo":
+        lines.append(f"  undoes  run {safe(run.details['undoes'])}, {amount(run.input_rows, 'applied row')}")
     return lines
 
 
@@ -342,7 +357,8 @@ def _count_lines(counts: Counts, names: Mapping[State, str], *, shown: Iterable[
     return [*lines[:-1], f"  {'=' * (12 + places)}", lines[-1]]
 
 
-def _change_lines(changes: Sequence[Change]) -> list[str]:
+def change_lines(changes: Sequence[Change]) -> list[str]:
+    """Return before and after of each field, aligned."""
     width = max((len(name) for name, _, _ in changes), default=0)
     return [
         f"    {safe(name):<{width}}  {'?' if old is None else safe(old) or '(none)'} → {safe(new) or '(cleared)'}"

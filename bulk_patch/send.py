@@ -177,6 +177,10 @@ class Sender:
             story.out = False
             raise
         story.out = False
+        if isinstance(reply, Reply):
+            session.on_answer(reply.status, reply.elapsed_s)
+        else:
+            session.on_answer(0, None)
         return reply, permitted_at, version
 
     def _new_key(self, story: _Story, verdict: Verdict) -> Outcome:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bulk_patch.series import Series
+
 _STEP = 1.05  # a bucket is 5 % wide, so a percentile is right to 5 %
 
 
@@ -18,6 +20,7 @@ class Stats:
     throttled: int = 0  # 429s received
     limit_per_s: float | None = None  # None: unlimited
     _latency: Counter[int] = field(default_factory=Counter)  # bucket -> answered PATCHes
+    series: Series = field(default_factory=Series)  # the same over time
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Stats":
@@ -29,6 +32,7 @@ class Stats:
             stored.get("throttled", 0),
             stored.get("limit_per_s"),
             latency,
+            Series.from_json(stored.get("series", {})),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -39,6 +43,7 @@ class Stats:
             "throttled": self.throttled,
             "limit_per_s": self.limit_per_s,
             "latency": {str(bucket): count for bucket, count in self._latency.items()},
+            "series": self.series.to_json(),
         }
 
     def add(self, elapsed_s: Iterable[float]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.decide import Facts, Way, decide_plan, decide_run
+from bulk_patch.decide import Facts, Way, decide_plan, decide_run, decide_undo
 from bulk_patch.errors import Exit, RefusedError
 from bulk_patch.ledgers import Run
 from tests.ledger_plans import START, make_run
@@ -66,6 +66,17 @@ def test_an_open_run_matters_more_than_what_was_sent_before_it() -> None:
     assert decided(decide_plan, facts) is Way.REPLACE
 
 
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize(("changed", "new"), list(itertools.product([False, True], repeat=2)))
+def test_a_plan_that_somebody_approved_is_sent_or_refused_and_its_record_is_never_discarded(
+    baseline: str, changed: bool, new: bool
+) -> None:
+    run = run_of(baseline)
+    facts = Facts(open_run=run, last_run=run, sent=False, changed=changed, new=new, approved=True)
+    assert decided(decide_run, facts) is (Way.CLOSE if new else REFUSED if changed else Way.RESUME)
+    assert decided(decide_plan, facts) is Way.CLOSE
+
+
 # --- no open run
 
 
@@ -112,3 +123,29 @@ def test_a_refusal_names_the_run_that_is_in_the_way(decide: Callable[[Facts], Wa
     assert "sent a part" in caught.value.message
     assert "--new" in caught.value.hint
     assert caught.value.exit_code is Exit.REFUSED
+
+
+# --- undo
+
+
+def test_an_undo_is_planned_where_nothing_is_open() -> None:
+    assert decide_undo(None, run_of("live")) is None
+
+
+def test_an_undo_that_is_open_is_gone_on_with() -> None:
+    undone = run_of("live")
+    begun = run_of("live", id="20261122-160000-00ff", kind="undo", details={"undoes": undone.id})
+    assert decide_undo(begun, undone) is begun
+
+
+def test_an_undo_waits_for_the_run_that_is_open() -> None:
+    undone, other = run_of("live"), run_of("live", id="20261122-160000-00ff")
+    with pytest.raises(RefusedError, match="still to be sent"):
+        decide_undo(undone, undone)
+    with pytest.raises(RefusedError, match=f"run {other.id} of this job is open"):
+        decide_undo(other, undone)
+
+
+def test_a_plan_that_was_never_finished_has_nothing_to_undo() -> None:
+    with pytest.raises(RefusedError, match="never finished"):
+        decide_undo(None, make_run(state="planning"))

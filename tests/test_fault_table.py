@@ -1,7 +1,6 @@
-"""The golden table: what every answer gets, written down once more from the promises, not from the code."""
+"""What every answer gets: the golden table of the chaos tiers, and what depends on more than status and body."""
 
 import json
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -11,47 +10,15 @@ from hypothesis import strategies as st
 
 from bulk_patch.errors import Exit
 from bulk_patch.model import NEVER_LEFT, Act, History, Lost, NoReply, Reply, Verdict, Wait
+from tests.chaos.golden import BODIES, TABLE, Expected, find_differences, put_in_words
 from tests.patches import ANN, BEN, NEW_MAIL, OLD_MAIL, history, make_patch, make_reply, make_target
 
 TARGET = make_target()
 
-BODIES: dict[str, bytes] = {
-    "own code": b'{"code":"BAD_REQUEST_BODY","detail":"no","status":400}',
-    "own type only": b'{"type":"https://dev.synctera.com/errors/bad-request-body","title":"no"}',
-    "gateway's JSON": b'{"message":"Forbidden"}',
-    "page": b"<html><body>No</body></html>",
-    "nothing": b"",
-}
-OWN = {"own code", "own type only"}
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a line of the promises says."""
-
-    act: Act
-    doubt: bool
-    stop: Exit | None = None
-    free: bool = False
-    outage: bool = False
-    everybody_waits: bool = False
-
 
 def expect(status: int, *, own: bool, ambiguous: bool) -> Expected:
-    """Say what the promises give a first answer of its kind, with a body that names no customer."""
-    if status == 101 or 300 <= status < 400:
-        return Expected(Act.STOP, doubt=True, stop=Exit.STOPPED)
-    if status == 401:
-        return Expected(Act.RENEW, doubt=not own, everybody_waits=True)
-    if status == 429:
-        return Expected(Act.RETRY, doubt=True, free=True, everybody_waits=True)
-    if status >= 500:
-        return Expected(Act.RETRY, doubt=True, outage=True)
-    if status < 300 or status in (408, 423, 424, 425, 499):
-        return Expected(Act.RETRY, doubt=True)  # the same key twice more
-    if not own:
-        return Expected(Act.RETRY, doubt=True, everybody_waits=True)
-    return Expected(Act.SETTLE if ambiguous else Act.REJECTED, doubt=False)
+    """Return what the promises give a first answer of its kind, with a body that names no customer."""
+    return TABLE[status, "own code" if own else "page", ambiguous]
 
 
 def judge(reply: Reply | NoReply, before: History | None = None, **row: Any) -> Verdict:
@@ -59,35 +26,19 @@ def judge(reply: Reply | NoReply, before: History | None = None, **row: Any) -> 
     return TARGET.judge(make_patch(**row), reply, before or History())
 
 
-def found(verdict: Verdict) -> Expected:
-    """Put a verdict into the words of the table."""
-    return Expected(
-        verdict.act,
-        verdict.ambiguous,
-        verdict.stop.exit_code if verdict.stop is not None else None,
-        verdict.free,
-        verdict.outage,
-        verdict.wait is Wait.PAUSE,
-    )
+def test_the_table_has_every_status_with_every_kind_of_body_first_and_after_doubt() -> None:
+    assert TABLE.keys() == set(product(range(100, 600), BODIES, [False, True]))
 
 
-@pytest.mark.parametrize("ambiguous", [False, True], ids=["first attempt", "after an ambiguous one"])
-@pytest.mark.parametrize("body", BODIES)
-def test_every_status_with_every_kind_of_body_gets_what_is_promised(body: str, ambiguous: bool) -> None:
-    wrong = {}
-    for status in range(100, 600):
-        verdict = judge(make_reply(status, BODIES[body]), history(ambiguous=ambiguous))
-        expected = expect(status, own=body in OWN, ambiguous=ambiguous)
-        if found(verdict) != expected:
-            wrong[status] = found(verdict), expected
-    assert wrong == {}
+def test_every_status_with_every_kind_of_body_gets_what_is_promised() -> None:
+    assert list(find_differences()) == []
 
 
 @pytest.mark.parametrize("status", [0, 1, 99, 600, 777, 999])
 @pytest.mark.parametrize("body", BODIES)
 def test_a_status_outside_100_to_599_is_an_unreadable_answer(status: int, body: str) -> None:
     verdict = judge(make_reply(status, BODIES[body]))
-    assert found(verdict) == Expected(Act.RETRY, doubt=True)
+    assert put_in_words(verdict) == Expected(Act.RETRY, doubt=True)
     assert judge(make_reply(status, BODIES[body]), history(seen={"unreadable answer": 2})).act is Act.LOOK
 
 
@@ -96,7 +47,7 @@ def test_a_status_outside_100_to_599_is_an_unreadable_answer(status: int, body: 
 
 def test_the_customer_with_the_planned_values_is_applied() -> None:
     verdict = judge(make_reply(200, {"id": ANN, **NEW_MAIL, "status": "ACTIVE"}))
-    assert found(verdict) == Expected(Act.APPLIED, doubt=False)
+    assert put_in_words(verdict) == Expected(Act.APPLIED, doubt=False)
     assert judge(make_reply(200, {"id": ANN.upper(), **NEW_MAIL})).act is Act.APPLIED
 
 
@@ -110,7 +61,9 @@ def test_another_value_in_the_answer_is_read_back() -> None:
 
 
 def test_the_answer_for_another_customer_stops_the_run() -> None:
-    assert found(judge(make_reply(200, {"id": BEN, **NEW_MAIL}))) == Expected(Act.STOP, doubt=True, stop=Exit.STOPPED)
+    assert put_in_words(judge(make_reply(200, {"id": BEN, **NEW_MAIL}))) == Expected(
+        Act.STOP, doubt=True, stop=Exit.STOPPED
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +91,7 @@ def test_a_200_that_is_no_customer_is_asked_for_twice_more_and_then_read(body: b
 
 def test_a_body_that_was_cut_short_proves_nothing_though_it_can_be_read() -> None:
     reply = make_reply(200, {"id": ANN, **NEW_MAIL}, whole=False)
-    assert found(judge(reply)) == Expected(Act.RETRY, doubt=True)
+    assert put_in_words(judge(reply)) == Expected(Act.RETRY, doubt=True)
 
 
 def test_nesting_beyond_all_bounds_is_unreadable() -> None:
@@ -191,14 +144,14 @@ def test_a_key_that_is_still_worked_on_is_kept_and_asked_for_in_steps(status: in
 @pytest.mark.parametrize("ambiguous", [False, True])
 def test_a_key_used_for_something_else_stops_the_run_and_is_never_changed(status: int, ambiguous: bool) -> None:
     verdict = judge(make_reply(status, {"code": "IDEMPOTENCY_INVALID_REUSE"}), history(ambiguous=ambiguous))
-    assert found(verdict).act is Act.STOP
-    assert found(verdict).stop is Exit.STOPPED
+    assert put_in_words(verdict).act is Act.STOP
+    assert put_in_words(verdict).stop is Exit.STOPPED
 
 
 @pytest.mark.parametrize("code", ["IDEMPOTENCY_CONCURRENT_USE", "IDEMPOTENCY_INVALID_REUSE"])
 @pytest.mark.parametrize("status", [401, 408, 423, 424, 425, 429, 499, 500, 503])
 def test_these_statuses_are_judged_whatever_the_body_says(status: int, code: str) -> None:
-    assert found(judge(make_reply(status, {"code": code}))) == expect(status, own=True, ambiguous=False)
+    assert put_in_words(judge(make_reply(status, {"code": code}))) == expect(status, own=True, ambiguous=False)
 
 
 @pytest.mark.parametrize(
@@ -292,12 +245,12 @@ def test_what_the_api_does_not_keep_is_not_taken_for_cached(status: int) -> None
 def test_what_was_lost_is_ambiguous_unless_it_never_left(lost: Lost, ambiguous: bool) -> None:
     verdict = judge(NoReply(lost), history(ambiguous=ambiguous))
     if lost is Lost.CERTIFICATE:
-        assert found(verdict) == Expected(Act.STOP, doubt=False, stop=Exit.CREDENTIAL)
+        assert put_in_words(verdict) == Expected(Act.STOP, doubt=False, stop=Exit.CREDENTIAL)
     elif lost is Lost.PROTOCOL:
-        assert found(verdict) == Expected(Act.RETRY, doubt=True)
+        assert put_in_words(verdict) == Expected(Act.RETRY, doubt=True)
     else:
         never_left = lost in {Lost.DNS, Lost.REFUSED, Lost.CONNECT, Lost.TLS}
-        assert found(verdict) == Expected(Act.RETRY, doubt=not never_left, outage=True)
+        assert put_in_words(verdict) == Expected(Act.RETRY, doubt=not never_left, outage=True)
         assert verdict.wait is Wait.BACKOFF
     assert (lost in NEVER_LEFT) is (lost not in {Lost.TIMEOUT, Lost.RESET, Lost.PROTOCOL})
 

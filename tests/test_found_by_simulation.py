@@ -20,7 +20,7 @@ from tests.chaos.scene import Settings, draw
 from tests.chaos.simulated import TARGET, Simulation
 from tests.chaos.simulation import judge
 from tests.chaos.trouble import Trouble
-from tests.chaos.weather import Climate, Trip, Weather
+from tests.chaos.weather import LATE, Climate, Trip, Weather
 from tests.patches import make_patch
 from tests.virtual_time import virtual_loop, virtually
 
@@ -122,6 +122,22 @@ def test_a_wrong_clock_never_makes_a_reverted_change_be_sent_under_a_second_key(
         if line["executed"]:
             keys.setdefault(line["customer_id"], set()).add(line["key"])
     assert all(len(used) == 1 for used in keys.values())
+
+
+def test_the_age_of_a_key_counts_from_when_it_may_have_left(tmp_path: Path) -> None:
+    # Seeds 1/simulation/5996 and 78/simulation/720. A signal came between an intent and its first byte; a week later
+    # the row was sent, and the process killed: its key was taken for an old one, and replaced while the PATCH was out.
+    first = simulate(tmp_path / "ids").scene.ids[0]
+    simulation = simulate(tmp_path / "job", climate=Climate(share=0.0, unlucky={first: LATE}))
+    assert simulation.live("run", Trouble(signals=((0.05, Exit.TERMINATED),))) == Exit.TERMINATED
+    assert (row_one(simulation)["state"], row_one(simulation)["first_intent_at"] is not None) == ("pending", True)
+    simulation.universe.pass_time(8 * 24 * 3600)
+    assert simulation.live("run", Trouble(dies_at=100)) is None
+    assert not [line for line in simulation.api.requests if line["customer_id"] == first]  # it is still under way
+    simulation.universe.pass_time(1.0)
+    finish(simulation, None)
+    assert row_one(simulation)["generation"] == 0
+    assert not judge(simulation, simulation.evidence(settled=True))
 
 
 def test_a_refusal_that_the_api_repeats_is_settled_even_when_it_stops_the_canary(tmp_path: Path) -> None:

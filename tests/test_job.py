@@ -256,9 +256,7 @@ def test_what_the_program_keeps_in_a_job_is_not_a_setting(tmp_path: Path, name: 
 @pytest.mark.parametrize(
     "setting",
     [
-        "guards.approval=true",
         "ledger.url=postgresql://db/ledger",
-        "ledger.group=compliance",
         "ledger.kind=postgres",
         "engine.kind=dask",
         "target.kind=rest",

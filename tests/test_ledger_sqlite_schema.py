@@ -61,6 +61,11 @@ def add_migration(monkeypatch: pytest.MonkeyPatch, *migrations: Migration) -> No
     monkeypatch.setattr(sqlite_schema, "MIGRATIONS", newest)
 
 
+#: What a ledger of today has.
+TODAY = [(number, migration.name) for number, migration in enumerate(MIGRATIONS, start=1)]
+THEN = len(TODAY) + 1
+
+
 def find_migrations(path: Path) -> list[tuple[int, str]]:
     connection = sqlite3.connect(path)
     try:
@@ -75,7 +80,7 @@ def test_an_older_ledger_is_brought_up_to_date_with_all_it_holds(path: Path, mon
     with open_ledger(path) as ledger:
         assert list(ledger.rows(RUN_ID)) == rows
         assert ledger._database.all("SELECT by FROM approvals") == [("before approvals",)]
-    assert find_migrations(path) == [(1, "tables"), (2, "approvals")]
+    assert find_migrations(path) == [*TODAY, (THEN, "approvals")]
     open_ledger(path).close()  # once is enough
     with read_ledger(path) as ledger:
         assert list(ledger.rows(RUN_ID)) == rows
@@ -87,11 +92,11 @@ def test_a_migration_that_fails_leaves_nothing_behind(path: Path, monkeypatch: p
         add_migration(later, APPROVALS, BROKEN)
         with pytest.raises(LedgerError):
             open_ledger(path)
-    assert find_migrations(path) == [(1, "tables"), (2, "approvals")]
+    assert find_migrations(path) == [*TODAY, (THEN, "approvals")]
     with monkeypatch.context() as corrected:
         add_migration(corrected, APPROVALS, Migration("corrected", BROKEN.statements[:1]))
         open_ledger(path).close()
-    assert find_migrations(path) == [(1, "tables"), (2, "approvals"), (3, "corrected")]
+    assert find_migrations(path) == [*TODAY, (THEN, "approvals"), (THEN + 1, "corrected")]
 
 
 def test_a_newer_ledger_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +104,9 @@ def test_a_newer_ledger_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) 
         add_migration(later, APPROVALS)
         fill(path)
     for use in (open_ledger, read_ledger):
-        with pytest.raises(LedgerError, match=r"a newer bulk-patch wrote it \(version 2, this one knows 1\)"):
+        with pytest.raises(
+            LedgerError, match=rf"a newer bulk-patch wrote it \(version {THEN}, this one knows {THEN - 1}\)"
+        ):
             use(path)
 
 

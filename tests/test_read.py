@@ -275,6 +275,7 @@ def test_a_wish_to_wait_for_hours_stops_a_read() -> None:
         with pytest.raises(Halt) as caught:
             await bench.session.read_one(make_id(1))
         assert caught.value.stop.exit_code is Exit.INCOMPLETE
+        assert bench.pace.paused_s > 7000  # whoever has not yet heard of the stop sends nothing either
 
     on_bench(scenario, faults(reads=[Fault(status=503, headers={"Retry-After": "7200"})]))
 

@@ -114,7 +114,7 @@ def test_the_end_shows_counts_that_balance_causes_throughput_and_files() -> None
         "input rows 1,234",
         "5 rejected: BAD_REQUEST_BODY (fields: email)",
         "1 unknown: no answer",
-        f"files: {FOLDER}/ (results.csv, failures.csv, summary.json)",
+        f"files: {FOLDER}/ (report.html, results.csv, failures.csv, summary.json)",
     ):
         assert line in screen
     assert "mismatch 0" not in screen

@@ -207,6 +207,17 @@ def test_a_probe_that_meets_an_outage_decides_nothing() -> None:
     on_bench(scenario, faults(refusal(401, "UNAUTHENTICATED"), reads=[Fault(status=503)]))
 
 
+def test_a_probe_that_is_asked_to_wait_makes_everybody_wait() -> None:
+    async def scenario(bench: Bench) -> None:
+        assert (await bench.send_one()).state is APPLIED
+        refused, probe, again = bench.sandbox.requests
+        assert [refused["status"], probe["status"], again["status"]] == [401, 429, 200]
+        assert again["t"] - probe["t"] >= 1.0
+
+    throttled = Fault(status=429, body=b"", headers={"Retry-After": "1"})
+    on_bench(scenario, faults(refusal(401, "UNAUTHENTICATED"), reads=[throttled]))
+
+
 def test_a_403_is_no_reason_to_renew_a_token() -> None:
     async def scenario(bench: Bench) -> None:
         assert (await bench.send_one()).state is REJECTED

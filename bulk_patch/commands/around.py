@@ -9,6 +9,7 @@ from bulk_patch.errors import BulkPatchError, Exit, UsageError
 from bulk_patch.flags import Common
 
 if TYPE_CHECKING:
+    from bulk_patch.find import Found
     from bulk_patch.job import Job
     from bulk_patch.report import RunSummary
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 @contextmanager
 def speaking(common: Common) -> Iterator[None]:
     """Let the log speak, and turn whatever is raised into words and an exit code."""
+    from bulk_patch.heap import share_one_heap
     from bulk_patch.observe import get_logger, start_logging
 
+    share_one_heap()
     with start_logging(console=cast(Any, common.log_format), quiet=common.quiet, verbose=common.verbose):
         try:
             yield
@@ -91,3 +94,14 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
     root = output_root(job.file, given=common.output)
     with at_sandbox(job, root) if sandbox else nullcontext(job) as aimed:
         yield aimed
+
+
+def job_of_run(found: "Found", run_name: str, common: Common) -> "tuple[Job, str]":
+    """Return the job that a run was planned from, and its file as a next command names it."""
+    from bulk_patch.find import job_of
+    from bulk_patch.job import load_job
+
+    if run_name.endswith(".toml"):
+        return load_job(run_name, common.sets), run_name
+    job = job_of(found, common.sets)
+    return job, str(job.file)

@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,13 @@ from bulk_patch.flags import (
     ticket_flag,
     yes_flag,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bulk_patch.job import Job
+    from bulk_patch.order import Order
+    from bulk_patch.report import RunSummary
 
 
 @click.command()
@@ -104,19 +111,56 @@ def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any)
       bulk-patch retry 20261122-151203-4f2a
     """
     with speaking(common):
-        from bulk_patch.find import find_run, job_of
-        from bulk_patch.job import load_job
-        from bulk_patch.order import Order
-        from bulk_patch.rehearsal import at_sandbox
         from bulk_patch.run import retry_run
 
-        asks = must_ask(sandbox=sandbox, yes=yes)
-        found = find_run(run_name, output=common.output)
-        by_file = run_name.endswith(".toml")
-        job = load_job(run_name, common.sets) if by_file else job_of(found, common.sets)
-        job_file = run_name if by_file else str(job.file)
-        output = found.folder.parent
-        with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
-            watcher = watcher_of(aimed, job_file, common, sandbox=sandbox, asks=asks)
-            summary = retry_run(aimed, found.run.id, Order(output=output, watcher=watcher, **asked))
-        end_with(summary, job, common)
+        _again(retry_run, run_name, common, sandbox=sandbox, yes=yes, **asked)
+
+
+@click.command()
+@run_argument
+@yes_flag
+@reason_flag
+@ticket_flag
+@sandbox_flag
+@operator_flag
+@common
+def undo(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) -> None:
+    """Take a run back: plan the reverse of what it applied as a new run, ask, send.
+
+    Every customer is read first: what somebody changed since is kept, and listed.
+
+    \b
+    Example:
+      bulk-patch undo 20261122-151203-4f2a --reason "wrong file"
+    """
+    with speaking(common):
+        from bulk_patch.run import undo_run
+
+        _again(undo_run, run_name, common, sandbox=sandbox, yes=yes, **asked)
+
+
+def _again(
+    story: "Callable[[Job, str, Order], RunSummary]",
+    run_name: str,
+    common: Common,
+    *,
+    sandbox: bool,
+    yes: bool,
+    **asked: Any,
+) -> None:
+    """Tell a story about a run that is there, with the job that it was planned from."""
+    from bulk_patch.find import find_run, job_of
+    from bulk_patch.job import load_job
+    from bulk_patch.order import Order
+    from bulk_patch.rehearsal import at_sandbox
+
+    asks = must_ask(sandbox=sandbox, yes=yes)
+    found = find_run(run_name, output=common.output)
+    by_file = run_name.endswith(".toml")
+    job = load_job(run_name, common.sets) if by_file else job_of(found, common.sets)
+    job_file = run_name if by_file else str(job.file)
+    output = found.folder.parent
+    with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
+        watcher = watcher_of(aimed, job_file, common, sandbox=sandbox, asks=asks)
+        summary = story(aimed, found.run.id, Order(output=output, watcher=watcher, **asked))
+    end_with(summary, job, common)

@@ -109,6 +109,53 @@ class LedgerRow:
     final: bool  # unknown for good
 
 
+#: What `Ledger.sessions` returns at most: a run that was killed every minute of a night stays readable.
+MOST_SESSIONS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SendingSession:
+    """One process that sent rows of a run. Times are Unix seconds."""
+
+    actor: Actor
+    started_at: float
+    ended_at: float | None  # None: a kill ended it, or it goes on
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDrift:
+    """One field that is not as it was sent; values masked, since screens and reports show them as they are kept."""
+
+    name: str
+    planned: str
+    found: str
+    superseded_by: str = ""  # a later run of the job that sent what is there now
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One applied row whose customer is not as the row left it."""
+
+    row: int
+    customer_id: str
+    reason: str  # "" where the fields say all
+    fields: tuple[FieldDrift, ...]
+    counts: bool = True  # False: later runs of the job explain all of it
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One reading-back of a run's applied rows. Times are Unix seconds."""
+
+    number: int
+    actor: Actor
+    started_at: float
+    ended_at: float | None  # None: it goes on, or was stopped and can go on
+    upto: int  # last row that was looked at
+    rows: int  # applied rows that were looked at
+    drifted: int  # of them drifted, those that later runs explain left out
+
+
 class Ledger(Protocol):
     """The contract of every ledger.
 
@@ -210,7 +257,8 @@ class Ledger(Protocol):
 
         Eligible: pending; unknown that is not final and spent its attempts in fewer than two sessions; rejected
         that was requested by `request_retry`. Not what spent its budget in this session. `only_requested`: only
-        what `request_retry` asked for and has no answer yet. `rows` restricts to rows that `peek` returned.
+        what `request_retry` asked for and has no answer yet. `rows` restricts to rows that `peek` returned. The
+        age of a key counts from the first intent after which something may have left: a pending row's begins anew.
 
         Each chunk of the plan is verified against its sealed hash when it is first touched: a difference raises
         `LedgerError` and nothing of it is sent. `Patch.first` is left at SEND, the driver decides.
@@ -219,7 +267,7 @@ class Ledger(Protocol):
     def peek(self, run_id: str, n: int, *, only_requested: bool = False) -> list[tuple[Patch, State, bool]]:
         """Return what `claim` would hand out next, with state and recheck flag, and change nothing.
 
-        `Patch.intent_at` is 0.0 when there was no intent under its key yet.
+        `Patch.intent_at` is 0.0 when nothing can have left under its key yet.
         """
 
     def record(self, run_id: str, outcomes: Sequence[Outcome], *, now: float) -> None:
@@ -255,7 +303,35 @@ class Ledger(Protocol):
     def notes(self, run_id: str) -> list[tuple[float, Actor, str, Mapping[str, Any]]]:
         """Return the noted facts in order."""
 
+    # --- reading back
+
+    def start_check(self, run_id: str, actor: Actor, *, now: float) -> Check:
+        """Return the newest check of a run when it did not end and nothing was sent since it began, else a new one."""
+
+    def record_check(self, run_id: str, check: int, drifts: Sequence[Drift], *, upto: int, rows: int) -> None:
+        """Keep, in one durable transaction, what was found in the next rows, and that these were looked at.
+
+        Args:
+            run_id: The run.
+            check: The check's number.
+            drifts: What was found.
+            upto: The last row that was looked at; it has to rise.
+            rows: How many rows were looked at since the last call.
+        """
+
+    def end_check(self, run_id: str, check: int, *, now: float) -> None:
+        """Remember that a check came to its end."""
+
+    def checks(self, run_id: str) -> list[Check]:
+        """Return the checks of a run, newest first."""
+
+    def drifts(self, check: int) -> Iterator[Drift]:
+        """Stream what a check found, in row order and bounded memory."""
+
     # --- reading
+
+    def sessions(self, run_id: str) -> list[SendingSession]:
+        """Return when a run was sent and by whom, in order; the last `MOST_SESSIONS` when there were more."""
 
     def counts(self, run_id: str) -> Counts:
         """Return rows for every state, at once whatever the size (kept, not counted); all 0 before the seal."""
@@ -267,9 +343,17 @@ class Ledger(Protocol):
         """
 
     def rows(
-        self, run_id: str, *, states: Sequence[State] | None = None, customer_id: str | None = None
+        self,
+        run_id: str,
+        *,
+        states: Sequence[State] | None = None,
+        customer_id: str | None = None,
+        after: int = 0,
     ) -> Iterator[LedgerRow]:
-        """Stream rows in input order, in bounded memory; by customer only once the plan is sealed."""
+        """Stream rows in input order, those after one row, in bounded memory; by customer only of a sealed plan."""
+
+    def history(self, customer_id: str) -> list[tuple[str, LedgerRow]]:
+        """Return every row of all sealed runs about one customer, each with its run's id, oldest run first."""
 
     def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (customer id, body) of what any run of this target applied to these customers, or found mismatching.

@@ -4,21 +4,34 @@ sqlite.py           the contract, method by method
 sqlite_plan.py      a plan on its way in
 sqlite_send.py      rows on their way out, outcomes on their way back
 sqlite_queries.py   every statement
+sqlite_checks.py    what `verify` found
 sqlite_schema.py    the tables and their migrations
+sqlite_records.py   lines of tables and the records they hold
 sqlite_database.py  one connection and its failures in words
 sqlite_file.py      lock, permissions, opening
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
-from functools import lru_cache
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import Actor, Holder, LedgerRow, PlanRow, Run, sqlite_queries
+from bulk_patch.ledgers import (
+    MOST_SESSIONS,
+    Actor,
+    Check,
+    Drift,
+    Holder,
+    LedgerRow,
+    PlanRow,
+    Run,
+    SendingSession,
+    sqlite_checks,
+    sqlite_queries,
+)
 from bulk_patch.ledgers.sqlite_database import Database, Line
 from bulk_patch.ledgers.sqlite_file import (
     Lock,
@@ -28,13 +41,12 @@ from bulk_patch.ledgers.sqlite_file import (
     open_for_reading,
     open_for_writing,
 )
-from bulk_patch.ledgers.sqlite_plan import Planning, forget_run, pack_customer, span, sweep, unpack_customer
+from bulk_patch.ledgers.sqlite_plan import Planning, forget_run, pack_customer, span, sweep
+from bulk_patch.ledgers.sqlite_records import to_row, to_run, to_text, to_values
 from bulk_patch.ledgers.sqlite_send import Candidate, Session, request_retry
-from bulk_patch.model import Counts, Outcome, Patch, State, encode_json, idempotency_key
+from bulk_patch.model import Counts, Outcome, Patch, State
 
 _PAGE_ROWS = 500
-_RUN_FACTS = tuple(fact.name for fact in fields(Run))
-_JSON_FACTS = frozenset({"actor", "columns", "waived", "details", "stats"})
 _CHANGEABLE = frozenset(
     {"stopped_by", "stop_reason", "stop_hint", "waived", "exit_code", "finished_at", "stats", "input_size"}
     | {"input_mtime_ns"}
@@ -110,11 +122,11 @@ class SqliteLedger:
 
     def runs(self, target: str | None = None) -> list[Run]:
         """Return all runs, newest first, of one target or of all."""
-        return [_to_run(line) for line in self._database.all(sqlite_queries.RUNS, {"id": None, "target": target})]
+        return [to_run(line) for line in self._database.all(sqlite_queries.RUNS, {"id": None, "target": target})]
 
     def run(self, run_id: str) -> Run:
         """Return one run by its exact id; `LedgerError` when there is none."""
-        return _to_run(self._line(run_id))
+        return to_run(self._line(run_id))
 
     def open_run(self, target: str) -> Run | None:
         """Return the newest sealed run of this target that has rows still to be tried."""
@@ -130,7 +142,7 @@ class SqliteLedger:
             if database.first(sqlite_queries.RUNS, {"id": run.id, "target": None}):
                 raise LedgerError(f"there is a run {run.id} already")
             started = replace(run, state="planning")
-            number = database.run(sqlite_queries.INSERT_RUN, _to_values(started)).lastrowid
+            number = database.run(sqlite_queries.INSERT_RUN, to_values(started)).lastrowid
             database.run(sqlite_queries.KEEP_TIME, {"now": run.created_at})
         assert number is not None
         sweep(database)
@@ -183,14 +195,14 @@ class SqliteLedger:
             raise TypeError(f"these facts of a run never change: {', '.join(sorted(fixed))}")
         with self._database.transaction():
             changed = replace(self.run(run_id), **changes)
-            self._database.run(sqlite_queries.UPDATE_RUN, _to_values(changed))
+            self._database.run(sqlite_queries.UPDATE_RUN, to_values(changed))
 
     # --- sending
 
     def start_session(self, run_id: str, actor: Actor, now: float) -> int:
         """Begin to send; return how many rows a kill had left in flight."""
         session = Session(self._database, self.run(run_id), self._number(run_id))
-        left = session.start(_to_text(asdict(actor)), now)
+        left = session.start(to_text(asdict(actor)), now)
         self._session = session
         return left
 
@@ -228,9 +240,9 @@ class SqliteLedger:
         values = {
             "run": self._number(run_id),
             "now": now,
-            "actor": _to_text(asdict(actor)),
+            "actor": to_text(asdict(actor)),
             "action": action,
-            "detail": _to_text(detail),
+            "detail": to_text(detail),
         }
         with self._database.transaction():
             self._database.run(sqlite_queries.INSERT_NOTE, values)
@@ -241,7 +253,35 @@ class SqliteLedger:
         lines = self._database.all(sqlite_queries.NOTES, {"run": self._number(run_id)})
         return [(at, Actor(**json.loads(actor)), action, json.loads(detail)) for at, actor, action, detail in lines]
 
+    # --- reading back
+
+    def start_check(self, run_id: str, actor: Actor, *, now: float) -> Check:
+        """Return the newest check of a run when it can go on, else a new one."""
+        return sqlite_checks.start_check(self._database, self._number(run_id), actor, now)
+
+    def record_check(self, run_id: str, check: int, drifts: Sequence[Drift], *, upto: int, rows: int) -> None:
+        """Keep what was found in the next rows, and that it was looked for."""
+        sqlite_checks.record_check(self._database, self._number(run_id), check, drifts, upto, rows)
+
+    def end_check(self, run_id: str, check: int, *, now: float) -> None:
+        """Remember that a check came to its end."""
+        sqlite_checks.end_check(self._database, self._number(run_id), check, now)
+
+    def checks(self, run_id: str) -> list[Check]:
+        """Return the checks of a run, newest first."""
+        return sqlite_checks.checks(self._database, self._number(run_id))
+
+    def drifts(self, check: int) -> Iterator[Drift]:
+        """Stream what a check found, in row order."""
+        return sqlite_checks.drifts(self._database, check)
+
     # --- reading
+
+    def sessions(self, run_id: str) -> list[SendingSession]:
+        """Return when a run was sent and by whom, in order."""
+        values = {"run": self._number(run_id), "n": MOST_SESSIONS}
+        lines = self._database.all(sqlite_queries.SESSIONS, values)
+        return [SendingSession(Actor(**json.loads(actor)), begun, ended) for actor, begun, ended in reversed(lines)]
 
     def counts(self, run_id: str) -> Counts:
         """Return rows per state, every state named."""
@@ -260,16 +300,26 @@ class SqliteLedger:
         return line[0] if line else 0
 
     def rows(
-        self, run_id: str, *, states: Sequence[State] | None = None, customer_id: str | None = None
+        self,
+        run_id: str,
+        *,
+        states: Sequence[State] | None = None,
+        customer_id: str | None = None,
+        after: int = 0,
     ) -> Iterator[LedgerRow]:
         """Stream rows in input order, in bounded memory."""
         values: dict[str, Any] = span(self._number(run_id))
-        values |= {"after": values["first"], "n": _PAGE_ROWS}
-        values["states"] = None if states is None else _to_text(states)
+        values |= {"after": values["first"] | after, "n": _PAGE_ROWS}
+        values["states"] = None if states is None else to_text(states)
         if customer_id is None:
             return self._stream(sqlite_queries.PAGE, values, self.run(run_id).secret)
         values["customer_id"] = pack_customer(customer_id)
         return self._stream(sqlite_queries.CUSTOMER_PAGE, values, self.run(run_id).secret)
+
+    def history(self, customer_id: str) -> list[tuple[str, LedgerRow]]:
+        """Return every row of all sealed runs about one customer, oldest run first."""
+        lines = self._database.all(sqlite_queries.HISTORY, {"customer_id": pack_customer(customer_id)})
+        return [(run_id, to_row(line, secret)) for run_id, secret, *line in lines]
 
     def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (customer id, body) of what any run of this target applied or found mismatching, oldest first."""
@@ -308,62 +358,9 @@ class SqliteLedger:
     def _stream(self, query: str, values: dict[str, Any], secret: str) -> Iterator[LedgerRow]:
         while page := self._database.all(query, values):
             for line in page:
-                yield _to_row(line, secret)
+                yield to_row(line, secret)
             values["after"] = page[-1][0]
 
 
 def _lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
-
-
-def _to_text(value: Any) -> str:
-    return encode_json(value).decode()
-
-
-def _to_values(run: Run) -> dict[str, Any]:
-    """Return a run's facts as its line stores them."""
-    values = {name: getattr(run, name) for name in _RUN_FACTS} | {"actor": asdict(run.actor)}
-    return {name: _to_text(value) if name in _JSON_FACTS else value for name, value in values.items()}
-
-
-def _to_run(line: Line) -> Run:
-    """Return the run that a line holds."""
-    values = dict(zip(_RUN_FACTS, line[1:], strict=True))
-    values |= {name: json.loads(values[name]) for name in _JSON_FACTS}
-    values |= {name: tuple(values[name]) for name in ("columns", "waived")}
-    return Run(**values | {"actor": Actor(**values["actor"])})
-
-
-@lru_cache(maxsize=4096)
-def _decode_names(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
-
-
-def _to_row(line: Line, secret: str) -> LedgerRow:
-    """Return the row that a line of `PAGE` holds."""
-    (_, row, customer_id, state, cells, reason, hint, names, body, before) = line[:10]
-    (attempts, http_status, api_code, generation, first_intent_at, key_intent_at, done_at, final) = line[10:]
-    if first_intent_at is None:
-        key = ""
-    else:  # a generation that was not used yet follows one that was
-        used = generation if key_intent_at is not None else generation - 1
-        key = idempotency_key(secret, row, used)
-    return LedgerRow(
-        row=row,
-        customer_id=unpack_customer(customer_id),
-        state=State(state),
-        cells=cells,
-        reason=reason,
-        hint=hint,
-        fields=_decode_names(names),
-        body=body,
-        before=before,
-        attempts=attempts,
-        http_status=http_status,
-        api_code=api_code,
-        key=key,
-        generation=generation,
-        first_intent_at=first_intent_at,
-        done_at=done_at,
-        final=bool(final),
-    )

@@ -101,6 +101,8 @@ INSERT_COUNT = "INSERT INTO counts (run, state, rows, open) VALUES (:run, :state
 
 #: Everything small of a run, in the order that the references allow.
 DELETE_RUN = (
+    "DELETE FROM drifts WHERE number IN (SELECT number FROM checks WHERE run = :run)",
+    "DELETE FROM checks WHERE run = :run",
     "DELETE FROM notes WHERE run = :run",
     "DELETE FROM sessions WHERE run = :run",
     "DELETE FROM counts WHERE run = :run",
@@ -178,10 +180,10 @@ FROM json_each(:ids) AS asked CROSS JOIN progress AS p ON p.id = asked.value CRO
 WHERE p.lane = 1 AND p.requested >= :only_requested AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
 """
 
-#: The intent (lane 2).
+#: The intent (lane 2). The age of a key counts from when it may first have left: of a pending row nothing did.
 MARK_SENDING = """
 UPDATE progress SET state = 'sending', lane = 2, first_intent_at = coalesce(first_intent_at, :now),
-    key_intent_at = coalesce(key_intent_at, :now), done_at = NULL
+    key_intent_at = CASE WHEN state = 'pending' THEN :now ELSE coalesce(key_intent_at, :now) END, done_at = NULL
 WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
@@ -263,7 +265,45 @@ INSERT_NOTE = "INSERT INTO notes (run, at, actor, action, detail) VALUES (:run, 
 #: The facts of a run.
 NOTES = "SELECT at, actor, action, detail FROM notes WHERE run = :run ORDER BY number"
 
+# --- reading back
+
+#: A new check.
+INSERT_CHECK = "INSERT INTO checks (run, actor, started_at) VALUES (:run, :actor, :now)"
+
+#: The checks of a run, newest first.
+CHECKS = """
+SELECT number, actor, started_at, ended_at, upto, rows,
+    (SELECT count(*) FROM drifts WHERE drifts.number = checks.number AND counts = 1)
+FROM checks WHERE run = :run ORDER BY number DESC
+"""
+
+#: When the rows of a run changed last.
+LAST_SESSION = "SELECT coalesce(max(started_at), 0.0) FROM sessions WHERE run = :run"
+
+#: How far a check came; it only goes on.
+MOVE_CHECK = """
+UPDATE checks SET upto = :upto, rows = rows + :rows
+WHERE number = :number AND run = :run AND ended_at IS NULL AND upto < :upto
+"""
+
+#: The end of a check.
+END_CHECK = "UPDATE checks SET ended_at = :now WHERE number = :number AND run = :run"
+
+#: One row that drifted.
+INSERT_DRIFT = """
+INSERT INTO drifts (number, id, reason, fields, counts) VALUES (:number, :id, :reason, :fields, :counts)
+"""
+
+#: One page of what a check found.
+DRIFTS = """
+SELECT d.id, r.row, r.customer_id, d.reason, d.fields, d.counts FROM drifts AS d CROSS JOIN rows AS r ON r.id = d.id
+WHERE d.number = :number AND d.id > :after ORDER BY d.id LIMIT :n
+"""
+
 # --- reading
+
+#: The last sessions of a run, newest first.
+SESSIONS = "SELECT actor, started_at, ended_at FROM sessions WHERE run = :run ORDER BY number DESC LIMIT :n"
 
 #: Rows per state.
 COUNTS = "SELECT state, rows FROM counts WHERE run = :run"
@@ -291,6 +331,17 @@ FROM customers AS c CROSS JOIN progress AS p ON p.id = c.id CROSS JOIN rows AS r
 WHERE c.customer_id = :customer_id AND c.id > :after AND c.id <= :last
     AND (:states IS NULL OR p.state IN (SELECT value FROM json_each(:states)))
 ORDER BY c.id LIMIT :n
+"""
+
+#: Every row of one customer, with its run; 32 is ROW_BITS.
+HISTORY = """
+SELECT runs.id, runs.secret, p.id, p.row, r.customer_id, p.state, r.cells, coalesce(p.reason, r.reason, ''),
+    coalesce(p.hint, r.hint, ''), r.fields, r.body, r.before, p.attempts, p.http_status, coalesce(p.api_code, ''),
+    p.generation, p.first_intent_at, p.key_intent_at, p.done_at, p.final
+FROM customers AS c CROSS JOIN progress AS p ON p.id = c.id CROSS JOIN rows AS r ON r.id = c.id
+CROSS JOIN runs ON runs.number = c.id >> 32
+WHERE c.customer_id = :customer_id
+ORDER BY c.id
 """
 
 #: What runs of a target changed at one customer, oldest first; 32 is ROW_BITS.

@@ -198,7 +198,37 @@ _TABLES = Migration(
     ),
 )
 
-MIGRATIONS: Sequence[Migration] = (_TABLES,)
+_CHECKS = Migration(
+    "checks",
+    (
+        # One line a reading-back (`verify`); ended_at is empty while it can go on.
+        """
+        CREATE TABLE checks (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            run INTEGER NOT NULL REFERENCES runs,
+            actor TEXT NOT NULL,
+            started_at REAL NOT NULL,
+            ended_at REAL,
+            upto INTEGER NOT NULL DEFAULT 0,
+            rows INTEGER NOT NULL DEFAULT 0
+        )
+        """,
+        "CREATE INDEX checks_run ON checks (run)",
+        # Applied rows that were found changed; counts: 0 when later runs of the job explain all of it.
+        """
+        CREATE TABLE drifts (
+            number INTEGER NOT NULL REFERENCES checks,
+            id INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            fields TEXT NOT NULL,
+            counts INTEGER NOT NULL,
+            PRIMARY KEY (number, id)
+        ) WITHOUT ROWID
+        """,
+    ),
+)
+
+MIGRATIONS: Sequence[Migration] = (_TABLES, _CHECKS)
 
 _VERSION = "SELECT coalesce(max(version), 0) FROM migrations"
 _RECORD = "INSERT INTO migrations (version, name, applied_at) VALUES (:version, :name, :now)"

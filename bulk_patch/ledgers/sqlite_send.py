@@ -154,7 +154,7 @@ class Session:
         )
 
     def _patch(self, line: Line, now: float) -> Patch:
-        row, _, generation, ambiguous, intent_at, customer_id, body, before, read_back, _ = line
+        row, state, generation, ambiguous, intent_at, customer_id, body, before, read_back, _ = line
         return Patch(
             row=row,
             customer_id=unpack_customer(customer_id),
@@ -163,7 +163,7 @@ class Session:
             key=idempotency_key(self.run.secret, row, generation),
             generation=generation,
             ambiguous=bool(ambiguous),
-            intent_at=now if intent_at is None else intent_at,
+            intent_at=now if intent_at is None or state == State.PENDING else intent_at,
             read_back=bool(read_back),
         )
 

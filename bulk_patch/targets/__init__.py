@@ -43,6 +43,7 @@ class Target(Protocol):
     ids_per_read: int
     evidence: "Evidence"  # compares records with planned bodies and before-images
     streaks: Mapping[str, "Streak"]  # kinds of answers of which so many in a row stop a run
+    copies: Mapping[str, str]  # object -> the one that the API sets to a copy of it where there is none
 
     def field(self, name: str) -> "Field | None":
         """Return the field of this dotted name, or None: unknown or read-only."""

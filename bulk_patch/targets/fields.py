@@ -76,7 +76,7 @@ class Field:
     name: str
     rule: str  # in words: what a value has to look like
     check: Check
-    mask: Mask = hidden
+    mask: Mask
     kind: Kind = Kind.TEXT
     seen: Seen = Seen.WHOLE
     required: bool = False  # within its object

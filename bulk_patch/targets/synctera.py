@@ -110,6 +110,7 @@ class Synctera:
     id_pattern = ID_PATTERN
     ids_per_read = IDS_PER_READ
     streaks = STREAKS
+    copies: Mapping[str, str] = {"legal_address": "shipping_address"}
 
     def __init__(self, resource: str, *, today: dt.date) -> None:
         if resource not in ("customers", "persons"):

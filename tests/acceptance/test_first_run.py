@@ -56,8 +56,9 @@ def test_the_first_run_ends_with_0_and_says_how_many_rows_were_applied_and_uncha
     assert "Traceback" not in ended.err
 
 
-def test_it_leaves_the_four_files(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {"results.csv", "failures.csv", "summary.json", "run.log"}
+def test_it_leaves_the_five_files(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"results.csv", "failures.csv", "summary.json", "report.html", "run.log"}
 
 
 def test_every_file_is_its_owners_alone_whatever_the_umask(folder: Path, place: Workspace) -> None:

@@ -56,7 +56,9 @@ def assert_told(ended: Ended, code: int, *words: str) -> None:
         pytest.param('name = "small"', "name = small", ("not valid TOML", "line 2"), id="bad TOML"),
         pytest.param('id = "customer_id"', "", ("input.id is required",), id="missing key"),
         pytest.param("attempts = 3", 'attempts = "3"', ("retry.attempts",), id="text for a number"),
-        pytest.param("[guards]", "[guards]\napproval = true", ("guards.approval", "not built yet"), id="not built yet"),
+        pytest.param(
+            "[guards]", '[engine]\nkind = "dask"\n[guards]', ("engine.kind", "not built yet"), id="not built yet"
+        ),
         pytest.param('"env:SYNCTERA_API_KEY"', '"sk_live_1234"', ("target.token", "env:NAME"), id="a secret in it"),
         pytest.param("https://api", "http://api", ("target.base_url", "https"), id="no TLS"),
     ],

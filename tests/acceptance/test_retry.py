@@ -107,6 +107,19 @@ def test_retry_with_nothing_to_retry_says_so_and_sends_nothing(office: Workspace
     assert len(patches(api)) == 1
 
 
+def test_retry_with_nothing_to_retry_leaves_a_file_alone_that_somebody_is_mending(
+    office: Workspace, api: Sandbox
+) -> None:
+    write_job(office, [*new_emails(1), {"customer_id": id_of(2), "email": "no address"}])
+    assert office.run("run", FILE, *aimed_at(api)).code == 3
+    failures = office.job_folder(NAME) / office.runs(NAME)[0]["id"] / "failures.csv"
+    mended = failures.read_text(encoding="utf-8").replace("no address", "new2@example.org")
+    failures.write_text(mended, encoding="utf-8")
+    ended = office.run("retry", FILE, *aimed_at(api))
+    assert ended.code == 3, ended.err
+    assert failures.read_text(encoding="utf-8") == mended
+
+
 def test_retry_is_for_the_target_that_the_run_was_for(office: Workspace, api: Sandbox) -> None:
     write_job(office, new_emails(1))
     assert office.run("run", FILE, *aimed_at(api)).code == 0

@@ -13,6 +13,7 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {
     "plan": ([], ["--rows", "5000", "--runs", "1"]),
     "send": (["--all"], ["--rows", "1000", "--runs", "1"]),
     "rate": ([], ["--seconds", "1"]),
+    "page": ([], ["--rows", "2000"]),
 }
 
 

@@ -1,17 +1,18 @@
-"""How long a plan takes, beside the pandas.merge script that users would write: `python -m tests.bench.plan`.
+"""What a plan takes, beside the scripts that users would write: `python -m tests.bench.plan`.
 
-Both compare a CSV of n customers × 13 text columns with a Parquet file of the same size, 5 % of the rows changed. They
+All compare a CSV of n customers × 13 text columns with a Parquet file of the same size, 5 % of the rows changed. They
 run in turn, as whole processes; the ratio of their medians is what counts, on any machine.
 """
 
 import argparse
 import os
-import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[2]
 SLICE = 500_000
+OURS = "bulk-patch"
 JOB = """
 name = "bench-plan"
 [input]
@@ -86,12 +88,37 @@ def _customers(numbers: NDArray[np.int64]) -> pd.DataFrame:
     )
 
 
-def measure(command: list[str], folder: Path) -> tuple[float, float]:
-    """Run a command; return its wall seconds and the peak memory of all children so far, MB."""
-    begun = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one process took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+
+
+def measure(command: list[str], folder: Path) -> Cost:
+    """Run a command to its end; none of ours and of the peers starts another process.
+
+    Raises:
+        RuntimeError: It failed.
+    """
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths})
-    return time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths})
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+#: Peer -> the script that it is, and what it does.
+PEERS = {
+    "pandas.merge": ("tests.bench.merge_script", "read, merge, compare, JSON lines; all in memory"),
+    "DuckDB, 1 GB": ("tests.bench.duckdb_script", "join within memory_limit, pandas batches, JSON lines"),
+}
 
 
 def main() -> None:
@@ -99,22 +126,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep the files there, and use them when they are there already")
+    parser.add_argument("--without", action="append", default=[], choices=list(PEERS), help="leave a peer out")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_files(folder, asked.rows)
-        script = [sys.executable, "-m", "tests.bench.merge_script", "wanted.csv", "now.parquet", "changes.jsonl"]
-        plans, merges = [], []
+        folder = asked.folder or Path(name)
+        folder.mkdir(exist_ok=True)
+        if not (folder / "job.toml").exists():  # written last
+            write_files(folder, asked.rows)
+        peers = {peer: its for peer, its in PEERS.items() if peer not in asked.without}
+        costs: dict[str, list[Cost]] = {}
         for number in range(asked.runs):
-            out = str(folder / f"out{number}")
-            plan = [sys.executable, "-m", "bulk_patch", "plan", "job.toml", "--output", out, "--quiet"]
-            plans.append(measure(plan, folder)[0])
-            merges.append(measure(script, folder)[0])
-    plan_s, merge_s = statistics.median(plans), statistics.median(merges)
-    print(f"{asked.rows:,} rows × 13 columns, 5 % changed, medians of {asked.runs} whole processes")
-    print(f"  bulk-patch plan      {plan_s:7.1f} s   strict reading, rules, diff, bodies, durable sealed ledger")
-    print(f"  pandas.merge script  {merge_s:7.1f} s   read, merge, compare, JSON lines")
-    print(f"  ratio                {plan_s / merge_s:7.2f}")
+            out = Path(name) / f"out{number}"
+            plan = [sys.executable, "-m", "bulk_patch", "plan", "job.toml", "--output", str(out), "--quiet"]
+            costs.setdefault(OURS, []).append(measure(plan, folder))
+            for peer, (module, _) in peers.items():
+                words = ["-m", module, "wanted.csv", "now.parquet", str(Path(name) / "changes.jsonl")]
+                costs.setdefault(peer, []).append(measure([sys.executable, *words], folder))
+            shutil.rmtree(out)
+    print(f"{asked.rows:,} rows × 13 columns, 5 % changed, medians of {asked.runs} whole processes, in turn")
+    ours = _median(costs[OURS])
+    for peer, its in costs.items():
+        cost = _median(its)
+        ratio = f"{ours.wall_s / cost.wall_s:5.2f}x its time" if peer != OURS else " " * 14
+        about = "strict reading, rules, diff, bodies, durable sealed ledger" if peer == OURS else peers[peer][1]
+        print(f"  {peer:<13}{cost.wall_s:8.1f} s{cost.cpu_s:8.1f} s CPU{cost.peak_mib:8.0f} MiB  {ratio}   {about}")
+
+
+def _median(costs: list[Cost]) -> Cost:
+    """Return the median of each."""
+    return Cost(*(statistics.median(getattr(cost, name) for cost in costs) for name in Cost.__slots__))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ mishaps      what can go wrong with a request
 predictions  what behaviour.md gives each mishap, by hand; for the tier of faults
 good         one trial that shows much, for the tests of the checker
 kills …      the tiers
+mutant       what a planted bug is; `planted` and `planted_books` hold them, the tier `mutants` lets them loose
 evidence     what a trial left behind, as plain data
 checker      what must hold of it; imports nothing of the product
 sightings    which faults, moves and rules a trial met

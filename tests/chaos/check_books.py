@@ -63,11 +63,15 @@ def _unwitnessed(record: Record, old: Record | None, sessions: list[int], *, ret
     in_doubt = old is not None and same_key and old["state"] in ("sending", "unknown")
     is_first = old is None and record["generation"] == 0
     had = old["attempts"] if old is not None else 0
-    taken_up = state == "sending" and (same_key or is_first)
+    # Left open by this very process, and claimed once more before its stop had stopped the handing out.
+    came_back = record["reason"] not in (None, "left_in_flight", old and old["reason"])
+    taken_up = state == "sending" and (same_key or is_first) and not came_back
     problems = {
         "spent in a session that never was": spent_in is not None and spent_in not in sessions,
         "spent, and in no session": bool(record["spent_sessions"]) and spent_in is None,
         "spent, or not": state in ("unknown", "pending") and (record["lane"] == _SPENT) != is_spent,
+        "spent, and gone on with at once": spent_in not in (None, old and old["spent_in"])
+        and state not in ("pending", "unknown"),
         "asked for, and nobody did": bool(record["requested"]) and not retried,
         "in doubt when it was taken up": state == "sending" and is_at_work and bool(record["ambiguous"]) != in_doubt,
         "attempts without an outcome": taken_up and record["attempts"] != had,
@@ -120,6 +124,13 @@ def _misled(session: Record, process: Span, steady: bool) -> str:
 
 def check_notes(evidence: Evidence) -> Iterator[Violation]:
     """Whoever asked for a retry or went on after a stop is on record."""
+    for span, run in _runs(evidence):
+        for note in run.notes:
+            process = next((other for other in evidence.spans if other.pid == pid_of(note)), None)
+            if process is None or process.number > span.number:
+                yield Violation("notes", f"process {span.number}: {note['action']} is of a process that was not there")
+            elif evidence.story.steady_clock and not _is_alive(process, note["at"]):
+                yield Violation("notes", f"process {span.number}: {note['action']} is not in its process's time")
     for span in evidence.spans:
         if span.was_killed or span.copy is None or not span.copy.runs or span.exit_code in (2, 8, 9):
             continue
@@ -127,6 +138,10 @@ def check_notes(evidence: Evidence) -> Iterator[Violation]:
         retries = sum(other.command == "retry" for other in evidence.spans[: span.number + 1] if not other.was_killed)
         if span.command == "retry" and notes.count("retry") < retries:
             yield Violation("notes", f"process {span.number}: nobody noted the retry")
+
+
+def _is_alive(process: Span, at: float) -> bool:
+    return process.started_at - _CLOCKS_S <= at <= process.ended_at + _CLOCKS_S
 
 
 def check_times(evidence: Evidence) -> Iterator[Violation]:

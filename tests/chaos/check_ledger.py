@@ -134,7 +134,7 @@ def _impossible(run: Run, row: int, record: Record, *, steady: bool) -> str:
         "its generations": [line["generation"] for line in generations] != list(range(1, generation + 1)),
         "its first intent": first_at is None if was_sent else state in UNSENT and first_at is not None,
         "its key's intent": key_at is not None and (first_at is None or (steady and key_at < first_at)),
-        "two first intents": generation == 0 and key_at != first_at,
+        "two first intents": generation == 0 and (key_at is None) != (first_at is None),
         "a key older than its generation": steady and bool(generation and key_at) and generations[-1]["at"] > key_at,
         "sent without its key's intent": was_sent and key_at is None and not record["requested"],
         "when it was done": state != "unknown" and (done_at is None) != (state not in TERMINAL - UNSENT),
@@ -196,7 +196,9 @@ def _illegal(span: Span, old: Run, new: Run) -> Iterator[Violation]:
             yield Violation("append only", f"{where}: attempts or generations went back")
         if was["first_intent_at"] not in (None, now["first_intent_at"]):
             yield Violation("append only", f"{where}: the first intent changed")
-        if was["generation"] == now["generation"] and was["key_intent_at"] not in (None, now["key_intent_at"]):
+        # Of a pending row nothing has left: its next intent is the first one of its key again.
+        is_same_key = was["generation"] == now["generation"] and was["state"] != "pending"
+        if is_same_key and was["key_intent_at"] not in (None, now["key_intent_at"]):
             yield Violation("append only", f"{where}: its key's intent changed")
         may_reopen = span.command == "retry" and (was["state"] in ("rejected", "unknown"))
         if was["state"] in TERMINAL and not may_reopen and not was["requested"]:

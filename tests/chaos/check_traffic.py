@@ -24,7 +24,7 @@ def check_log(evidence: Evidence) -> Iterator[Violation]:
     ended = evidence.spans[-1].ended_at + max(span.api_clock_s for span in evidence.spans) + 5
     before: dict[str, list[Line]] = {}
     for line in evidence.log:
-        if problem := _contradiction(line, before.get(line.key or "", ())):
+        if problem := _contradiction(line, before.get(line.key or "", ()), steady_token=evidence.story.steady_token):
             yield Violation("log", f"request {line.n}: {problem}")
         if evidence.story.steady_clock and not begun <= line.t <= ended:
             yield Violation("log", f"request {line.n} came when no process was there")
@@ -35,7 +35,7 @@ def check_log(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("log", f"customer {customer_id} was changed {executions} times, the log says otherwise")
 
 
-def _contradiction(line: Line, earlier: Sequence[Line]) -> str:
+def _contradiction(line: Line, earlier: Sequence[Line], *, steady_token: bool) -> str:
     """Say what is impossible about one request, given those that had its key before."""
     own_path = line.customer_id is None or line.path == f"/v0/customers/{line.customer_id}"
     if line.method not in ("GET", "PATCH"):
@@ -53,19 +53,34 @@ def _contradiction(line: Line, earlier: Sequence[Line]) -> str:
     if line.replayed and not earlier:
         return "replayed, and nothing came before it"
     if line.fault is None:
+        if line.status == 401 and not line.replayed and steady_token:
+            return "refused with 401, and its token was right"
         if line.status is None or line.status >= 500:
             return f"no fault, and the answer is {line.status}"
         if line.executed and line.status != 200:
             return f"carried out, and the answer is {line.status}"
-        if line.replayed and line.status not in {200, *(one.status for one in earlier)}:
+        # A fault may have shown something else than the true answer, which is kept: a 200, or the 401 of an old token.
+        hidden = {200, 401} if any(one.fault for one in earlier) else set()
+        if line.replayed and line.status not in {*hidden, *(one.status for one in earlier)}:
             return f"replayed, and {line.status} was never the answer"
-        kept = [one.status for one in earlier if _is_kept(one) and line.t - one.t < RETENTION_S]
-        in_use, other_token = line.status in (409, 422), line.status == 401 and 401 not in kept
-        if kept and not (line.replayed or in_use or other_token):
+        held, in_use = _held(earlier, line.t), line.status in (409, 422)
+        other_token = line.status == 401 and (held != 401 or bool(hidden))  # not worded as the one that it holds
+        if held is not None and not (line.replayed or in_use or other_token):
             return "no replay, and the API still had an answer"
         if not line.executed and not line.replayed and line.status == 200:
             return "neither carried out nor replayed, and the answer is 200"
     return ""
+
+
+def _held(earlier: Sequence[Line], now: float) -> int | None:
+    """Return the status that the API holds under a key, as far as the log tells: it takes another when one has aged."""
+    kept: Line | None = None
+    for line in earlier:
+        if line.executed and line.fault is not None:
+            return None  # it may hold what the fault did not show
+        if _is_kept(line) and (kept is None or line.t - kept.t >= RETENTION_S):
+            kept = line
+    return kept.status if kept is not None and now - kept.t < RETENTION_S else None
 
 
 def _is_kept(line: Line) -> bool:
@@ -155,10 +170,16 @@ def check_pauses(evidence: Evidence) -> Iterator[Violation]:
         lines = list(_lines_of(evidence, span))
         for line in lines:
             asked_s = float((line.fault or "").partition(" pause=")[2] or 0)
-            early = [other.n for other in lines if line.t + slack_s < other.t < line.t + asked_s - CLOCKS_S]
+            until = line.t + asked_s - CLOCKS_S
+            # Others may have been under way; the same row is tried again only when this answer was there.
+            early = [other.n for other in lines if _free_at(line, other, slack_s) < other.t < until]
             if early:
                 yield Violation("pause", f"request {line.n} asked to wait {asked_s} s, and {early} came earlier")
         yield from _sent_unprobed(lines, slack_s)
+
+
+def _free_at(line: Line, other: Line, slack_s: float) -> float:
+    return line.t if line.key is not None and other.key == line.key else line.t + slack_s
 
 
 def _sent_unprobed(lines: Sequence[Line], slack_s: float) -> Iterator[Violation]:

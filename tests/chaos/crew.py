@@ -48,6 +48,7 @@ class Findings:
     violations: list[str] = field(default_factory=list)
     sightings: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    remark: str = ""  # on all of a tier, behind its line of the table
 
     def add(self, other: "Findings") -> None:
         """Add what another trial came to."""

@@ -136,6 +136,7 @@ class Story:
     settled: bool  # the last processes ran without faults: everything must have come to its end
     steady_clock: bool  # nobody moved a clock
     edits: Sequence[Edit]
+    steady_token: bool = False  # nobody changed the token that the API asks for, nor the one that is sent
     timeout_s: float = 0.0  # a request that takes longer may have been given up before the API heard it all
 
 

@@ -33,6 +33,12 @@ class Trial:
     position: str
     concurrency: int
 
+    @classmethod
+    def named(cls, name: str) -> "Trial":
+        """Return the trial of a name."""
+        _, mishap, count, position, concurrency = name.split("/")
+        return cls(mishap, count, position, int(concurrency))
+
     def __str__(self) -> str:
         return f"faults/{self.mishap}/{self.count}/{self.position}/{self.concurrency}"
 
@@ -68,7 +74,7 @@ def play(form: Form, trial: Trial) -> Findings:
         rate_per_s=500.0,
         concurrency=trial.concurrency,
         timeout_s=0.3,
-        give_up_after_s=1.0 if trial.mishap.startswith("throttled") else 20.0,
+        give_up_after_s=1.0 if trial.mishap.startswith("throttled") and trial.count == FOR_EVER else 20.0,
     )
     scene = draw(dice, rows=ROWS, settings=settings, kinds=KINDS)
     customer_id = scene.ids[POSITIONS[trial.position]]

@@ -7,7 +7,7 @@ from typing import Any
 from tests.chaos.crew import Findings, Form, judge, make_folder, play_all
 from tests.chaos.evidence import load
 from tests.chaos.mishaps import Background
-from tests.chaos.scene import NEW_TOKEN, Scene, Settings, draw
+from tests.chaos.scene import Scene, Settings, draw
 from tests.chaos.sightings import sight
 from tests.chaos.stage import Stage
 
@@ -126,8 +126,7 @@ def _turn_clock_back(stage: Stage, dice: random.Random) -> None:
 
 def _rotate_token(stage: Stage, dice: random.Random) -> None:
     """Let the token expire; the file has the new one."""
-    stage.api.tell("token", token=NEW_TOKEN)
-    (stage.folder / "token").write_text(NEW_TOKEN)
+    stage.rotate_token()
 
 
 _MEANWHILE: tuple[Callable[[Stage, random.Random], None], ...] = (

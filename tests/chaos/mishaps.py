@@ -117,7 +117,7 @@ _FAULTS: Mapping[str, Fault | Callable[[Seen], Fault]] = {
     "throttled: 429 own pause=0.4": Fault(**own(429, "TOO_MANY_REQUESTS", retry_after=0.4)),
     "throttled: 429 after": Fault(**page(429), **_AFTER),
     "throttled: 429 seconds pause=1": Fault(status=429, body=b"", headers={"Retry-After": "1"}),
-    "throttled: 429 date": _throttled_until,
+    "throttled: 429 date pause=1": _throttled_until,
     "throttled: 429 for an hour": Fault(status=429, body=b"", headers={"Retry-After": "3600"}),
     # 5xx and no answer
     "failing: 500 own": Fault(**own(500, "INTERNAL_ERROR")),

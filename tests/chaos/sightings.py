@@ -24,15 +24,19 @@ KEY_RULES = (
     "same key while it is processed",
     "same key after a kill",
     "read after a refusal in doubt",
+    "read after a cached 401 in doubt",
     "new key after a cached 401",
     "new key by retry",
     "new key when the old is too old",
     "read first when the key is too old",
+    "read first when the clock went back",
+    "same key or a read by retry of an unknown row",
     "stop when a key was reused",
 )
 FAULTS = (
     *("late", "differs", "wrong customer", "unreadable", "unconfirmed", "switched", "redirected", "refused"),
     *("processing", "reused", "unauthenticated", "foreign", "unsettled", "throttled", "failing", "no answer"),
+    *("refused connection", "unknown name", "failed handshake", "bad certificate"),  # these never reach the log
 )
 EXPECTED = (
     *(f"fault {name}" for name in FAULTS),
@@ -56,6 +60,7 @@ def sight(evidence: Evidence) -> Counter[str]:
     met.update(f"move {move}" for move in _moves(evidence))
     for lines in evidence.patches.values():
         met.update(f"key {rule}" for rule in _key_rules(evidence, [line for _, line in lines]))
+    met.update(f"key {rule}" for rule in _resumptions(evidence))
     return met
 
 
@@ -113,9 +118,25 @@ def _key_rules(evidence: Evidence, lines: Sequence[Line]) -> Iterator[str]:
         doubt = any(is_doubtful(earlier) and earlier.key == line.key for earlier in lines[:place])
         later_reads = [g.n for g in evidence.log if g.method == "GET" and g.customer_id == line.customer_id]
         if refused and doubt and any(n > line.n for n in later_reads):
-            yield "read after a refusal in doubt"
+            yield "read after a cached 401 in doubt" if line.status == 401 else "read after a refusal in doubt"
         if (line.fault or "").startswith("reused"):
             yield "stop when a key was reused"
+
+
+def _resumptions(evidence: Evidence) -> Iterator[str]:
+    """Yield what was done for rows that an earlier process had left in doubt, where the reason is not the key's age."""
+    for earlier, later in pairwise(evidence.spans):
+        for run in earlier.copy.runs.values() if earlier.copy is not None else ():
+            for row, record in run.rows.items():
+                if record["state"] not in ("sending", "unknown"):
+                    continue
+                lines = [line for line in evidence.log if line.customer_id == record["customer_id"]]
+                lines = [line for line in lines if evidence.begin_of(later) <= line.t < evidence.before_end_of(later)]
+                keys = {line.key for line in lines if line.method == "PATCH"}
+                if later.clock_s < earlier.clock_s and lines and lines[0].method == "GET":
+                    yield "read first when the clock went back"
+                if later.command == "retry" and lines and keys <= {run.key(row, record["generation"])}:
+                    yield "same key or a read by retry of an unknown row"
 
 
 def _is_killed_between(evidence: Evidence, earlier: Line, later: Line) -> bool:

@@ -102,6 +102,7 @@ class Simulation:
         self.weather = Weather(self.universe, climate)
         self.api = UnwiredApi(self.universe, scene.customers, token=TOKEN, clears=scene.settings.clears, **options)
         self.sent_at: list[float] = []
+        self.unheard: set[str] = set()  # customers of requests whose answers told the client nothing
         self.problems: list[str] = []
         self.edits: list[Edit] = []
         self.steady_clock = True
@@ -208,7 +209,7 @@ class Simulation:
             try:
                 code = loop.live(self._main(command, trouble, loop))
             except Killed:
-                self._dead += [*asyncio.all_tasks(loop), loop]
+                self._dead += [*loop.abandon(), loop]
             except (Stuck, Exception) as error:  # what nobody may see
                 self.problems.append(f"process {number} ({command}): {type(error).__name__}: {error}")
             universe.end_process()
@@ -247,7 +248,7 @@ class Simulation:
                 universe, self.api, self.weather, credential=credential, pace=pace, timeout_s=job.limits.timeout_s
             )
             session = Session(TARGET, wire, credential=credential, retry=job.retry, concurrency=job.limits.concurrency)
-            wire.sent_at = self.sent_at
+            wire.sent_at, wire.unheard = self.sent_at, self.unheard
             house = House(job, order, life.output, TARGET, ledger, session, ThreadPoolExecutor(1))
             signalled: list[Exit] = []
             for after_s, code in trouble.signals:

@@ -22,7 +22,7 @@ from bulk_patch.order import Order, Silent
 from bulk_patch.sandbox import Fault, Seen
 from tests.chaos.evidence import Notebook
 from tests.chaos.kill import LONGEST_S, count_to, shepherd, take_what_is_left
-from tests.chaos.scene import JOB, TOKEN, Scene
+from tests.chaos.scene import JOB, NEW_TOKEN, TOKEN, Scene
 
 
 def preload() -> None:
@@ -60,6 +60,7 @@ class Api:
     """A sandbox in a process of its own, told what to do through a socket."""
 
     def __init__(self, folder: Path, scene: Scene, mischief: Mischief) -> None:
+        self.steady_token = True  # nobody has changed what it asks for
         ours, theirs = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:
@@ -72,6 +73,7 @@ class Api:
 
     def tell(self, what: str, **detail: Any) -> Any:
         """Tell it something, and return its answer."""
+        self.steady_token = self.steady_token and what != "token"
         self._words.write(json.dumps({"what": what, **detail}) + "\n")
         self._words.flush()
         return self._answer()
@@ -293,6 +295,11 @@ class Stage:
             self.api_clock_s += by_s
             self.api.tell("clock", to_s=self.api_clock_s)
 
+    def rotate_token(self) -> None:
+        """Let the API ask for another token; the file has it."""
+        self.api.tell("token", token=NEW_TOKEN)
+        (self.folder / "token").write_text(NEW_TOKEN)
+
     def close(self, *, settled: bool, slack_s: float = 0.5) -> None:
         """End the API and write the story."""
         self.api.stop()
@@ -302,6 +309,7 @@ class Stage:
             "slack_s": slack_s,
             "settled": settled,
             "steady_clock": self.steady_clock,
+            "steady_token": self.api.steady_token,
             "seeded": json.loads((self.folder / "world" / "seeded.json").read_text()),
         }
         self.notebook.write(told)

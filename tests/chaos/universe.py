@@ -8,6 +8,7 @@ seed gives the same one.
 import asyncio
 import hashlib
 import heapq
+import inspect
 import os
 import random
 import time
@@ -245,6 +246,15 @@ class SteppedLoop(asyncio.SelectorEventLoop):
             return main.result()
         finally:
             asyncio._set_running_loop(None)
+
+    def abandon(self) -> list[asyncio.Task[Any]]:
+        """Return the tasks of a killed process; those that had not begun lose their coroutines, which nobody awaits."""
+        tasks = list(asyncio.all_tasks(self))
+        for task in tasks:
+            coroutine = task.get_coro()
+            if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()
+        return tasks
 
     def _go_on(self) -> None:
         """Take one step."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from email.utils import formatdate
@@ -16,7 +17,7 @@ from bulk_patch.sandbox.api import Call, Outcome, read_path
 from bulk_patch.sandbox.problems import Answer, problem
 from bulk_patch.wire import BODY_CAP, Wire
 from tests.chaos.universe import Killed, Universe
-from tests.chaos.weather import Trip, Weather
+from tests.chaos.weather import NEVER_LEFT, Trip, Weather
 
 Tell = Callable[[Reply | NoReply], None]
 _BASE = "/v0"
@@ -35,7 +36,7 @@ class UnwiredApi(Sandbox):
     def __init__(self, universe: Universe, customers: Iterable[dict[str, Any]], *, token: str, **options: Any) -> None:
         super().__init__(customers, token=token, clock=universe.true_time, **options)
         self._universe = universe
-        self.crossings = 0  # requests that came when the process that had sent them was gone
+        self.crossed: set[str] = set()  # customers of requests that came when another process was there
 
     def take(self, request: Request, token: str, trip: Trip, tell: Tell) -> None:
         """Let a request arrive now; the answer leaves when it is ready, if it is ever.
@@ -60,7 +61,7 @@ class UnwiredApi(Sandbox):
             self._record(call, None, fault)
             send(None)
         elif wait_s > 0:
-            limited = problem("TOO_MANY_REQUESTS", "slow down", retry_after=int(wait_s) + 1)
+            limited = problem("TOO_MANY_REQUESTS", "slow down", retry_after=math.ceil(wait_s))
             self._record(call, Outcome(limited, is_new=False), fault)
             send(limited)
         else:
@@ -122,6 +123,14 @@ def _reply(answer: Answer, now: float, *, headers: Mapping[str, str] | None = No
     return Reply(answer.status, {name.lower(): text for name, text in names.items()}, body, body == answer.body)
 
 
+def _tells_nothing(request: Request, reply: Reply | NoReply) -> bool:
+    """Tell whether a client knows no more than before: a PATCH may have been carried out, a read showed nothing."""
+    is_read = request.key is None
+    if isinstance(reply, NoReply):
+        return is_read or reply.lost not in NEVER_LEFT
+    return is_read and not (reply.status == 200 and reply.whole)
+
+
 class UnwiredWire(Wire):
     """The product's end: sends into the universe what the real one sends through a socket.
 
@@ -152,6 +161,7 @@ class UnwiredWire(Wire):
         self.pace = pace
         self.sent_at: list[float] = []
         self.pauses: list[tuple[float, float]] = []  # an answer that asked to wait: when it came, until when
+        self.unheard: set[str] = set()  # customers of requests whose answers told the client nothing
         self.most_under_way = 0  # PATCHes
 
     async def send(self, request: Request) -> tuple[Reply | NoReply, int]:
@@ -172,6 +182,8 @@ class UnwiredWire(Wire):
             self._under_way -= request.key is not None
         elapsed_s = universe.now_s - begun
         universe.tell("answered", request.key, reply.status if isinstance(reply, Reply) else reply.lost.value)
+        if _tells_nothing(request, reply):
+            self.unheard.add(read_path(_BASE + request.path)[1] or "")
         if isinstance(reply, Reply):
             self._note_pause(reply)
             return Reply(reply.status, reply.headers, reply.body, reply.whole, elapsed_s), version
@@ -206,7 +218,8 @@ class UnwiredWire(Wire):
         pid = universe.pid
 
         def arrive() -> None:
-            self._api.crossings += universe.pid != pid
+            if universe.pid != pid and customer_id is not None:
+                self._api.crossed.add(customer_id)
             self._api.take(request, token, trip, tell)
 
         universe.after(trip.there_s, arrive)

@@ -247,6 +247,18 @@ def test_a_pending_outcome_that_calls_itself_ambiguous_is_unknown(ledger: Ledger
     assert find_row(ledger, run_id).state is State.UNKNOWN
 
 
+def test_the_age_of_a_key_under_which_nothing_has_left_begins_anew(ledger: Ledger) -> None:
+    run_id = start(ledger)
+    first = claim_one(ledger, run_id, now=START + 10)
+    record(ledger, run_id, 1, State.PENDING)
+    assert ledger.peek(run_id, 1)[0][0].intent_at == 0.0
+    second = claim_one(ledger, run_id, now=START + 20)
+    assert (second.key, second.intent_at) == (first.key, START + 20)
+    record(ledger, run_id, 1, State.UNKNOWN)
+    assert claim_one(ledger, run_id, now=START + 30).intent_at == START + 20
+    assert find_row(ledger, run_id).first_intent_at == START + 10
+
+
 def test_a_new_generation_has_a_new_key_and_a_new_age_and_nothing_ambiguous(ledger: Ledger) -> None:
     run_id = start(ledger)
     first = claim_one(ledger, run_id, now=START + 10)

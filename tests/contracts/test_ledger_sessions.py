@@ -196,3 +196,17 @@ def test_retry_with_nothing_to_retry_asks_for_nothing(ledger: Ledger) -> None:
     run_id = start(ledger, 2)
     assert ledger.request_retry(run_id, now=START) == 0
     assert claim_rows(ledger, run_id, only_requested=True) == []
+
+
+# --- for reports
+
+
+def test_sessions_tell_who_sent_from_when_to_when_and_a_kill_leaves_no_end(ledger: Ledger) -> None:
+    run_id = start(ledger, 2)
+    next_session(ledger, run_id)
+    ledger.start_session(run_id, ACTOR, START + 500)
+    told = [(its.actor, its.ended_at is None) for its in ledger.sessions(run_id)]
+    assert told == [(ACTOR, False), (ACTOR, True), (ACTOR, True)]
+    begun = [its.started_at for its in ledger.sessions(run_id)]
+    assert begun == sorted(begun)
+    assert begun[-1] == START + 500

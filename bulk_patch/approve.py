@@ -1,0 +1,203 @@
+"""The second person's yes: what it is bound to, and when it counts.
+
+An approval is a note in the ledger. Without a signature it is a record of who said yes, by operator, login and host,
+and not a proof: whoever may write the ledger may write such a note. A signature by an allowed key is a proof.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bulk_patch.errors import Exit, RefusedError, UsageError
+from bulk_patch.job import Guards, Job
+from bulk_patch.ledgers import Actor, Ledger, Run
+from bulk_patch.model import State, Stop, encode_json
+from bulk_patch.signatures import find_fault, sign
+
+APPROVED = "approved"  # the note's action
+UNAPPROVED = "not approved"  # how the reason of a run begins that waits for another person
+
+Note = tuple[float, Actor, str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What one person said yes to."""
+
+    at: float  # Unix seconds, as all times here
+    actor: Actor
+    plan_sha256: str
+    target: str
+    rows: int
+    expires_at: int
+    signed_by: str  # a principal of the allowed signers, "" when it is not signed
+    signature: str
+    statement_sha256: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return who approved, when and until when, as summary.json tells it."""
+        return {
+            "operator": self.actor.operator,
+            "login": self.actor.login,
+            "host": self.actor.host,
+            "at": _utc(self.at),
+            "expires_at": _utc(self.expires_at),
+            "signed_by": self.signed_by,
+        }
+
+
+# --- rules, pure
+
+
+def rows_of(run: Run) -> int:
+    """Return how many changes a plan sends: what is approved along with its hash."""
+    changes: int = run.details.get("changes", 0)
+    return changes
+
+
+def state_terms(run: Run, operator: str, expires_at: int) -> bytes:
+    """Return what is approved, and signed, as the same bytes every time."""
+    terms = {"run": run.id, "plan_sha256": run.plan_sha256, "target": run.target, "rows": rows_of(run)}
+    return encode_json({**terms, "operator": operator, "expires_at": expires_at})
+
+
+def approvals_of(notes: Iterable[Note]) -> list[Approval]:
+    """Return the approvals among the notes of a run, in order."""
+    return [Approval(at, actor, **detail) for at, actor, action, detail in notes if action == APPROVED]
+
+
+def is_same_person(one: str, other: str) -> bool:
+    """Tell whether two operators are one: spelling apart."""
+    return one.strip().casefold() == other.strip().casefold()
+
+
+def find_objection(approval: Approval, run: Run, *, now: float, fault: Callable[[bytes, Approval], str]) -> str:
+    """Say why an approval does not count for a run; "" when it does.
+
+    Args:
+        approval: From `approvals_of`.
+        run: The run as the ledger has it.
+        now: Unix seconds.
+        fault: Says what is wrong with the signature under a statement; "" when it is valid, or none is asked for.
+    """
+    who = approval.actor.operator
+    if is_same_person(who, run.actor.operator):
+        return f"{who} planned it"
+    if approval.plan_sha256 != run.plan_sha256:
+        return f"the plan is not the one that {who} approved"
+    if approval.target != run.target:
+        return f"{who} approved it for {approval.target}"
+    if approval.rows != rows_of(run):
+        return f"{who} approved {approval.rows:,} changes, these are {rows_of(run):,}"
+    statement = state_terms(run, who, approval.expires_at)
+    if hashlib.sha256(statement).hexdigest() != approval.statement_sha256:
+        return f"the approval of {who} is not as it was given"
+    if now >= approval.expires_at:
+        return f"the approval of {who} expired {_utc(approval.expires_at)}"
+    return fault(statement, approval)
+
+
+def waits_for_approval(run: Run) -> bool:
+    """Tell whether the last command left a run waiting for another person."""
+    return not run.stopped_by and run.stop_reason.startswith(UNAPPROVED)
+
+
+# --- for a run that is about to be sent
+
+
+def find_lack(job: Job, run: Run, ledger: Ledger) -> list[Stop]:
+    """Return what keeps a run from being sent; nothing when somebody's yes counts, or none is needed.
+
+    Where only rows are left whose outcome is unknown, none is: those were sent under one. It is asked for at every
+    start of sending, so what is left when a yes expires waits for another.
+
+    Args:
+        job: Asks for an approval, or not.
+        run: The run.
+        ledger: Holds its notes.
+    """
+    counts = ledger.counts(run.id)
+    if not job.guards.approval or not (counts[State.PENDING] or counts[State.REJECTED]):
+        return []
+    now = max(time.time(), ledger.last_time())  # a clock that went back makes nothing valid again
+    reason = f"{UNAPPROVED}: a person other than {run.actor.operator} has to say yes"
+    for approval in approvals_of(ledger.notes(run.id)):
+        objection = find_objection(approval, run, now=now, fault=partial(_fault, job.guards))
+        if not objection:
+            return []
+        reason = f"{UNAPPROVED}: {objection}"
+    return [Stop(Exit.REFUSED, reason, f"somebody else than {run.actor.operator}: bulk-patch approve {run.id}")]
+
+
+def _fault(guards: Guards, statement: bytes, approval: Approval) -> str:
+    """Say what is wrong with the signature of an approval, where the job asks for one."""
+    if guards.allowed_signers is None:
+        return ""
+    who = approval.actor.operator
+    if not approval.signature or not is_same_person(approval.signed_by, who):
+        return f"the approval of {who} is not signed"
+    fault = find_fault(statement, approval.signature, signer=who, allowed_signers=guards.allowed_signers)
+    return f"the signature of {who} does not count: {fault}" if fault else ""
+
+
+# --- for the person who says yes
+
+
+def prepare(job: Job, run: Run, actor: Actor, *, key: Path | None) -> dict[str, Any]:
+    """Return the detail of an approval's note, signed where a key is given.
+
+    Raises:
+        RefusedError: This person may not approve this run.
+        UsageError: The key does not sign, or nobody could check its signature.
+    """
+    if run.state != "sealed":
+        raise RefusedError(f"run {run.id} is {run.state}: there is nothing to approve", "bulk-patch status lists runs")
+    if is_same_person(actor.operator, run.actor.operator):
+        hint = "the second person runs this command, under a login or with an --operator of their own"
+        raise RefusedError(f"{actor.operator} planned run {run.id} and cannot approve it too", hint)
+    allowed_signers = job.guards.allowed_signers
+    if key is None and allowed_signers is not None:
+        raise UsageError(f"{job.name} counts signed approvals only", "add --sign KEYFILE")
+    if key is not None and allowed_signers is None:
+        hint = 'name a file of allowed signers in the job: guards.allowed_signers = "PATH"'
+        raise UsageError("nobody could check the signature", hint)
+    expires_at = int(time.time() + job.guards.approval_valid_h * 3600)
+    statement = state_terms(run, actor.operator, expires_at)
+    signature = ""
+    if key is not None and allowed_signers is not None:
+        signature = sign(statement, key=key)
+        if fault := find_fault(statement, signature, signer=actor.operator, allowed_signers=allowed_signers):
+            hint = f"--operator has to be the key's name in {allowed_signers.name}"
+            raise RefusedError(f"{key} is no allowed key of {actor.operator}: {fault}", hint)
+    return {
+        "plan_sha256": run.plan_sha256,
+        "target": run.target,
+        "rows": rows_of(run),
+        "expires_at": expires_at,
+        "signed_by": actor.operator if signature else "",
+        "signature": signature,
+        "statement_sha256": hashlib.sha256(statement).hexdigest(),
+    }
+
+
+def record_approval(ledger: Ledger, run: Run, actor: Actor, detail: Mapping[str, Any]) -> None:
+    """Keep an approval in the ledger.
+
+    Raises:
+        RefusedError: Nothing is left to approve by now.
+    """
+    run = ledger.run(run.id)
+    if run.state != "sealed" or not ledger.to_do(run.id):
+        raise RefusedError(f"nothing of run {run.id} is left to be sent", f"see: bulk-patch status {run.id}")
+    ledger.note(run.id, actor, APPROVED, detail, now=time.time())
+    if waits_for_approval(run):
+        ledger.update(run.id, exit_code=None, stop_reason="", stop_hint="")
+
+
+def _utc(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,114 @@
+"""Commands for the second person: say yes before a run, and check after it."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bulk_patch.commands.around import job_of_run, speaking, watcher_of
+from bulk_patch.flags import Common, common, operator_flag, run_argument, sandbox_flag
+
+if TYPE_CHECKING:
+    from bulk_patch.verify import Verification
+
+
+@click.command()
+@run_argument
+@click.option(
+    "--sign",
+    "key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="KEYFILE",
+    help="Sign the approval with this SSH key; checked against guards.allowed_signers.",
+)
+@operator_flag
+@common
+def approve(common: Common, run_name: str, key: Path | None, operator: str) -> None:
+    """Say yes to a plan that somebody else made; bound to its hash, its target and its number of changes.
+
+    The yes expires (guards.approval_valid_h). Without a signature it is a record, not a proof.
+
+    \b
+    Example:
+      bulk-patch approve 20261122-151203-4f2a --operator "Alex Doe"
+    """
+    with speaking(common):
+        from bulk_patch.actor import who
+        from bulk_patch.approve import prepare, record_approval
+        from bulk_patch.find import find_run
+        from bulk_patch.review_screens import approval_screen
+        from bulk_patch.screens import Invocation
+        from bulk_patch.terminal import say
+
+        found = find_run(run_name, output=common.output)
+        job, job_file = job_of_run(found, run_name, common)
+        actor = who(operator)
+        detail = prepare(job, found.run, actor, key=key)
+        with found.record() as ledger:
+            record_approval(ledger, found.run, actor, detail)
+        sandbox = found.run.target.split()[1:2] == ["sandbox"]
+        output = None if common.output is None else str(common.output)
+        sets = (*found.run.details.get("overrides", ()), *common.sets)
+        go_on = Invocation(job_file, sandbox, output, tuple(sets)).command("run")
+        if not common.quiet:
+            say(approval_screen(found.run, actor, detail, asked_for=job.guards.approval))
+        say(f"next: {go_on}", stream=sys.stderr)
+
+
+@click.command()
+@run_argument
+@sandbox_flag
+@operator_flag
+@common
+def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
+    """Read back every row that a run applied, and list what is not there any more, field by field.
+
+    A verify that was stopped goes on where it was; one that came to its end begins anew.
+
+    \b
+    Example:
+      bulk-patch verify 20261122-151203-4f2a
+    """
+    with speaking(common):
+        from bulk_patch.find import find_run
+        from bulk_patch.order import Order
+        from bulk_patch.rehearsal import at_sandbox
+        from bulk_patch.review_screens import drift_screen, verification_screen
+        from bulk_patch.terminal import say
+        from bulk_patch.verify import verify_run
+
+        found = find_run(run_name, output=common.output)
+        job, job_file = job_of_run(found, run_name, common)
+        output = found.folder.parent
+        with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
+            watcher = watcher_of(aimed, job_file, common, sandbox=sandbox, asks=False)
+            done = verify_run(aimed, found.run.id, Order(output=output, operator=operator, watcher=watcher))
+        with found.read() as ledger:
+            for text in drift_screen(ledger.drifts(done.check)):
+                say(text)
+        if not common.quiet:
+            say(
+                verification_screen(
+                    found.run,
+                    rows=done.rows,
+                    left=done.left,
+                    drifted=done.drifted,
+                    superseded=done.superseded,
+                    fields=done.fields,
+                )
+            )
+        _end(done)
+
+
+def _end(done: "Verification") -> None:
+    """Say on stderr what was found, and end so."""
+    from bulk_patch.terminal import say
+
+    say(f"{done.rows} read back: {done.drifted} drifted, {done.left} not read", stream=sys.stderr)
+    if done.stop is not None:
+        say(f"stopped: {done.stop.reason}", stream=sys.stderr)
+        say(f"hint: {done.stop.hint}", stream=sys.stderr)
+    say(f"exit code {done.exit_code:d}: {done.exit_code.words}", stream=sys.stderr)
+    sys.exit(done.exit_code)

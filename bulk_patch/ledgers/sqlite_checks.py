@@ -1,0 +1,73 @@
+"""What `verify` found, kept in a SQLite ledger: how far a reading-back came, and the rows that had drifted."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from bulk_patch.errors import LedgerError
+from bulk_patch.ledgers import Actor, Check, Drift, FieldDrift, sqlite_queries
+from bulk_patch.ledgers.sqlite_database import Database, Line
+from bulk_patch.ledgers.sqlite_plan import span, unpack_customer
+from bulk_patch.model import encode_json
+
+_PAGE_ROWS = 500
+
+
+def start_check(database: Database, run: int, actor: Actor, now: float) -> Check:
+    """Return the newest check when it can go on, else a new one."""
+    newest = next(iter(checks(database, run)), None)
+    changed_at = database.first(sqlite_queries.LAST_SESSION, {"run": run})
+    if newest is not None and newest.ended_at is None and (changed_at or (0.0,))[0] <= newest.started_at:
+        return newest
+    with database.transaction():
+        values = {"run": run, "actor": encode_json(asdict(actor)).decode(), "now": now}
+        database.run(sqlite_queries.INSERT_CHECK, values)
+        database.run(sqlite_queries.KEEP_TIME, {"now": now})
+    return next(iter(checks(database, run)))
+
+
+def record_check(database: Database, run: int, number: int, drifts: Sequence[Drift], upto: int, rows: int) -> None:
+    """Keep what was found in the next rows, and that it was looked for."""
+    first = span(run)["first"]
+    lines = [
+        {
+            "number": number,
+            "id": first | drift.row,
+            "reason": drift.reason,
+            "fields": encode_json([asdict(field) for field in drift.fields]).decode(),
+            "counts": drift.counts,
+        }
+        for drift in drifts
+    ]
+    with database.transaction():
+        database.run_many(sqlite_queries.INSERT_DRIFT, lines)
+        moved = database.run(sqlite_queries.MOVE_CHECK, {"number": number, "run": run, "upto": upto, "rows": rows})
+        if moved.rowcount != 1:
+            raise LedgerError(f"check {number} has ended, or looked at row {upto} already", "Please report this.")
+
+
+def end_check(database: Database, run: int, number: int, now: float) -> None:
+    """Remember that a check came to its end."""
+    with database.transaction():
+        database.run(sqlite_queries.END_CHECK, {"number": number, "run": run, "now": now})
+        database.run(sqlite_queries.KEEP_TIME, {"now": now})
+
+
+def checks(database: Database, run: int) -> list[Check]:
+    """Return the checks of a run, newest first."""
+    return [_to_check(line) for line in database.all(sqlite_queries.CHECKS, {"run": run})]
+
+
+def drifts(database: Database, number: int) -> Iterator[Drift]:
+    """Stream what a check found, in row order."""
+    values = {"number": number, "after": -1, "n": _PAGE_ROWS}
+    while page := database.all(sqlite_queries.DRIFTS, values):
+        for _, row, customer_id, reason, names, counts in page:
+            fields = tuple(FieldDrift(**field) for field in json.loads(names))
+            yield Drift(row, unpack_customer(customer_id), reason, fields, counts=bool(counts))
+        values["after"] = page[-1][0]
+
+
+def _to_check(line: Line) -> Check:
+    number, actor, started_at, ended_at, upto, rows, drifted = line
+    return Check(number, Actor(**json.loads(actor)), started_at, ended_at, upto, rows, drifted)

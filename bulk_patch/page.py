@@ -1,0 +1,321 @@
+"""From a ledger to report.html: one file for people, which loads nothing, runs nothing but its own script, and prints.
+
+page.py        what the page says, and writing it
+page_rows.py   rows, grouped by cause, as text and as data
+page_events.py what happened when
+plots.py       the run over time
+templates/     report.html.j2 with report.css and report.js, both put into the page
+
+Every text passes `page_rows.visible` and autoescape; the policy allows that style and that script, by their hashes.
+"""
+
+import base64
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bulk_patch.approve import Approval, approvals_of, find_objection, waits_for_approval
+from bulk_patch.errors import Exit
+from bulk_patch.layout import amount, duration_words, time_words
+from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run
+from bulk_patch.model import State
+from bulk_patch.page_events import REASON_GIVEN, Note, list_events, verified_words, who_words
+from bulk_patch.page_rows import FEWEST_PRINTED, MOST_PRINTED, MOST_ROWS, View, data, gather, visible
+from bulk_patch.plots import draw
+from bulk_patch.private_files import replacing
+from bulk_patch.report import PAGE, RunSummary, write_reports
+from bulk_patch.stats import Stats
+from bulk_patch.targets import Target
+
+_FOLDER = Path(__file__).parent / "templates"
+_COLUMNS = (
+    *(("row", "Row"), ("customer", "Customer"), ("status", "Status"), ("changes", "Changes")),
+    *(("reason", "Why, and what to do"), ("sent", "Sent")),
+)
+_MEANINGS: Mapping[State, str] = {
+    State.APPLIED: "the API held the planned values",
+    State.UNCHANGED: "nothing to change: the customer is so already",
+    State.DUPLICATE: "another row carries the same change",
+    State.PENDING: "not sent",
+    State.UNKNOWN: "sent, and no proof either way yet",
+    State.REJECTED: "the API refused it",
+    State.MISMATCH: "accepted, and a read shows another value",
+    State.DRIFTED: "someone changed the customer since the plan; not sent",
+    State.INVALID: "the row breaks a rule; not sent",
+    State.KEPT: "someone changed the customer since; not undone",
+}
+_ALWAYS_TOLD = frozenset({State.APPLIED, State.UNCHANGED})
+
+
+def write_files(
+    ledger: Ledger, run: Run, folder: Path, *, target: Target, next_command: str, running: bool = False
+) -> RunSummary:
+    """Write all files of a sealed run, summary.json last.
+
+    Args:
+        ledger: Holds the run.
+        run: The run.
+        folder: Where to, usually `output/<job>/<run>`.
+        target: Knows the fields and their masks.
+        next_command: What to type next.
+        running: A process is sending it now.
+
+    Raises:
+        LedgerError: When the disk fails, or the report does not balance.
+    """
+    page = partial(write_page, ledger, run, folder, target=target)
+    return write_reports(ledger, run, folder, next_command=next_command, running=running, page=page)
+
+
+def write_page(
+    ledger: Ledger,
+    run: Run,
+    folder: Path,
+    summary: RunSummary,
+    *,
+    target: Target,
+    revealed_by: str = "",
+    most_rows: int = MOST_ROWS,
+) -> None:
+    """Write report.html.
+
+    Args:
+        ledger: Holds the run.
+        run: The run.
+        folder: Of the run.
+        summary: What summary.json says.
+        target: Knows the fields and their masks.
+        revealed_by: Who asked for whole values, and is noted in the ledger for it; "": they are masked.
+        most_rows: Rows in its table at most.
+
+    Raises:
+        LedgerError: When the disk fails.
+    """
+    view = View(ledger, ledger.run(run.id), target, reveal=bool(revealed_by))
+    with replacing(folder / PAGE) as file:
+        for piece in _render(view, summary, revealed_by=revealed_by, most_rows=most_rows):
+            file.write(piece.encode())
+
+
+def _render(view: View, summary: RunSummary, *, revealed_by: str, most_rows: int) -> Iterator[str]:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only what writes a page needs it
+    from markupsafe import Markup
+
+    def finalize(value: Any) -> Any:
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    css, script = (Path(_FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    run, notes = view.run, view.ledger.notes(view.run.id)
+    stats = Stats.from_json(run.stats)
+    gathered = gather(view)
+    plots = draw(stats.series, sent_for_s=stats.send_s, limit_per_s=stats.limit_per_s)
+    listed = summary.input_rows - summary.counts[State.UNCHANGED]
+    words: dict[str, Any] = {
+        "policy": _policy(css, script),
+        "css": Markup(css),
+        "script": Markup(script),
+        "summary": summary,
+        "title": f"{run.job} {run.id}: {summary.state}",
+        "heading": _heading(run),
+        "lead": _lead(run, summary),
+        "revealed_by": revealed_by,
+        "stop": (_stop_words(run), run.stop_hint) if run.stop_reason else None,
+        "warnings": run.details.get("warnings", []),
+        "facts": list(_facts(run, summary, notes)),
+        "approvals": [_approval(one, run) for one in approvals_of(notes)],
+        "balance": _balance(summary),
+        "balance_bar": _balance_bar(summary),
+        "fields": _fields(run),
+        "plots": [
+            {"title": its.title, "svg": Markup(its.svg), "words": its.words, "legend": its.legend} for its in plots
+        ],
+        "pace_words": _pace_words(summary),
+        "gathered": gathered,
+        "columns": _COLUMNS,
+        "about_rows": list(_about_rows(view, summary, listed, most_rows)),
+        "printed_words": _printed_words(listed, len(gathered.printed)),
+        "events": list_events(view.ledger, run, notes, stats.series.pauses, running=summary.state == "running"),
+        "more_events": _more_events(view),
+        "hashes": list(_hashes(run)),
+        "verified": [
+            f"{time_words(at)}, {who_words(actor)}: {verified_words(detail)}"
+            for at, actor, action, detail in notes
+            if action == "verified"
+        ],
+        "written_at": time_words(time.time()),
+        "data": map(Markup, data(view, most=most_rows)),
+    }  # fmt: skip
+    return environment.get_template("report.html.j2").generate(words)
+
+
+def _policy(css: str, script: str) -> str:
+    """Return a content security policy that allows this style and this script, and nothing else at all."""
+    style, code = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script))
+    return (
+        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{code}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+# --- what was asked
+
+
+def _heading(run: Run) -> str:
+    if run.kind == "undo":
+        return f"Undo {run.id} of run {run.details.get('undoes', '?')}"
+    return f"{'Plan' if run.started_at is None else 'Run'} {run.id}"
+
+
+def _lead(run: Run, summary: RunSummary) -> str:
+    pending = summary.counts[State.PENDING]
+    if run.started_at is None:
+        return f"Nothing was sent yet. {amount(pending, 'change')} would go to {run.target}."
+    if summary.state == "running":
+        return f"Being sent to {run.target} while this page was written."
+    ended = "" if summary.exit_code is None else f" Exit code {summary.exit_code:d}: {Exit(summary.exit_code).words}."
+    applied = summary.counts[State.APPLIED]
+    return f"{amount(applied, 'change')} of {amount(summary.input_rows, 'row')} applied at {run.target}.{ended}"
+
+
+def _stop_words(run: Run) -> str:
+    if waits_for_approval(run):
+        return f"It waits for another person: {run.stop_reason}"
+    return f"Stopped by {run.stopped_by}: {run.stop_reason}" if run.stopped_by else f"It ended early: {run.stop_reason}"
+
+
+def _facts(run: Run, summary: RunSummary, notes: Sequence[Note]) -> Iterator[tuple[str, str]]:
+    given: dict[str, Any] = {}  # when it was sent, of a plan that was made before
+    for _, _, action, detail in notes:
+        given |= detail if action == REASON_GIVEN else {}
+    yield "Job", run.job
+    yield "Target", run.target
+    if run.kind == "undo":
+        yield "Reverses", f"run {run.details.get('undoes', '?')}: its applied rows, back to what they were"
+    if run.input_path:
+        yield "Input", f"{Path(run.input_path).name}, {amount(run.input_rows, 'row')}"
+    yield "Compared with", _BASELINES.get(run.baseline, run.baseline)
+    yield "Planned", f"{time_words(run.created_at)}, {who_words(run.actor)}"
+    yield "Reason", given.get("why", run.reason) or "none was given"
+    yield "Ticket", given.get("ticket", run.ticket) or "none was given"
+    if run.started_at is not None:
+        yield "First sent", time_words(run.started_at)
+    if run.finished_at is not None and summary.state != "planned":
+        yield "Last ended", time_words(run.finished_at)
+
+
+_BASELINES = {
+    "live": "the customers as the API showed them",
+    "file": "a file of customers",
+    "last-run": "what this job sent before",
+    "none": "nothing: every row is a change",
+}
+
+
+def _approval(approval: Approval, run: Run) -> dict[str, str]:
+    """Return an approval in words, with what speaks against it, if anything does."""
+    now = time.time() if run.started_at is None else approval.at  # of a run that was sent, no expiry matters any more
+    return {
+        "who": who_words(approval.actor),
+        "time": time_words(approval.at),
+        "expires": time_words(approval.expires_at) if approval.expires_at else "",
+        "rows": amount(approval.rows, "change"),
+        "target": approval.target,
+        "plan": approval.plan_sha256,
+        "signed_by": approval.signed_by,
+        "lack": find_objection(approval, run, now=now, fault=lambda statement, its: ""),
+    }
+
+
+# --- numbers
+
+
+def _balance(summary: RunSummary) -> list[tuple[str, int, str]]:
+    return [
+        (str(state), summary.counts[state], meaning)
+        for state, meaning in _MEANINGS.items()
+        if summary.counts[state] or state in _ALWAYS_TOLD
+    ]
+
+
+def _balance_bar(summary: RunSummary) -> list[dict[str, str]]:
+    """Return the shares of the rows, percent, each at least wide enough to be seen."""
+    shares = [(status, max(rows / summary.input_rows, 0.006)) for status, rows, _ in _balance(summary) if rows]
+    scale, x, bars = 100 / sum(share for _, share in shares) if shares else 1.0, 0.0, []
+    for status, share in shares:
+        bars.append({"status": status, "x": f"{x:.2f}", "width": f"{share * scale:.2f}"})
+        x += share * scale
+    return bars
+
+
+def _fields(run: Run) -> list[tuple[str, int, int, Sequence[Any]]]:
+    """Return field, rows that change it, rows that clear it, and (before, after, rows) as they are most frequent."""
+    cleared, moves = run.details.get("cleared", {}), run.details.get("transitions", {})
+    fields = run.details.get("fields", {})
+    return [(name, rows, cleared.get(name, 0), moves.get(name, ())) for name, rows in fields.items()]
+
+
+def _pace_words(summary: RunSummary) -> str:
+    timings, rate = summary.timings, summary.rate
+    words = f"{amount(timings['requests'] or 0, 'request')} in {duration_words(timings['send_s'] or 0)} of sending"
+    if rate["achieved_per_s"] is not None:
+        words += f", {rate['achieved_per_s']:.1f} a second"
+    words += f" of at most {rate['limit_per_s']:g}" if rate["limit_per_s"] is not None else ", without a limit"
+    if timings["p50_ms"] is not None and timings["p99_ms"] is not None:
+        words += f". Half of the changes within {timings['p50_ms']:.0f} ms, 99 % within {timings['p99_ms']:.0f} ms"
+    return f"{words}. Throttled {amount(rate['throttled'] or 0, 'time')}."
+
+
+def _about_rows(view: View, summary: RunSummary, listed: int, most_rows: int) -> Iterator[str]:
+    if unchanged := summary.counts[State.UNCHANGED]:
+        yield f"{amount(unchanged, 'row')} unchanged: only counted, never listed."
+    if listed > most_rows:
+        yield (
+            f"The table holds {most_rows:,} of {listed:,} rows, first those that need a person; "
+            f"{listed - most_rows:,} are left out. results.csv has them all."
+        )
+    yield (
+        "Values are shown whole."
+        if view.reveal
+        else (
+            "Values are masked as each field's rule says; report --reveal shows them, and the ledger keeps who asked."
+        )
+    )
+
+
+def _printed_words(listed: int, printed: int) -> str:
+    if not listed:
+        return "There is no row to list."
+    if printed == listed:
+        return f"All {amount(listed, 'row')}."
+    if printed >= MOST_PRINTED:
+        return f"The first {printed:,} rows that need a person; the others are in results.csv and failures.csv."
+    return (
+        f"Printed, or without a script, the page shows the rows that need a person, and others up to {FEWEST_PRINTED}: "
+        f"{printed:,} of {listed:,}. results.csv has them all."
+    )
+
+
+def _more_events(view: View) -> str:
+    full = len(view.ledger.sessions(view.run.id)) >= MOST_SESSIONS
+    return f"Only the last {MOST_SESSIONS} sessions are listed." if full else ""
+
+
+def _hashes(run: Run) -> Iterator[tuple[str, str]]:
+    for name, text in (
+        ("Plan, SHA-256", run.plan_sha256),
+        ("Input, SHA-256", run.input_sha256),
+        ("Baseline, SHA-256", run.baseline_sha256),
+    ):
+        if text:
+            yield name, text

@@ -1,0 +1,122 @@
+"""What happened to a run when, in words: planned, approved, sent, paused, stopped, retried, looked at, verified."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bulk_patch.layout import amount, duration_words, time_words
+from bulk_patch.ledgers import Actor, Ledger, Run
+from bulk_patch.series import Pause
+
+REASON_GIVEN = "reason given"  # the action of a note: why a plan that was made before is sent
+
+Note = tuple[float, Actor, str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the timeline."""
+
+    at: float  # Unix seconds
+    what: str
+    who: str = ""
+    detail: str = ""
+    kind: str = ""
+
+    @property
+    def time(self) -> str:
+        """Return when, in words."""
+        return time_words(self.at)
+
+
+def list_events(
+    ledger: Ledger, run: Run, notes: Sequence[Note], pauses: Sequence[Pause], *, running: bool
+) -> list[Event]:
+    """Return what happened to a run, the oldest first.
+
+    Args:
+        ledger: Holds the run.
+        run: The run.
+        notes: Of the run, from its ledger.
+        pauses: Of the run, from its statistics.
+        running: A process is sending it now.
+    """
+    events = [Event(run.created_at, "planned", who_words(run.actor), f"in {duration_words(run.plan_s)}")]
+    sessions = ledger.sessions(run.id)
+    for at, session in enumerate(sessions):
+        events.append(Event(session.started_at, "sending went on" if at else "sending began", who_words(session.actor)))
+        if session.ended_at is not None:
+            events.append(Event(session.ended_at, "sending ended"))
+        elif at < len(sessions) - 1 or not running:
+            events.append(Event(session.started_at, "this session was killed; it recorded no end", kind="guard"))
+    for pause in pauses:
+        times = f", {pause.times} times" if pause.times > 1 else ""
+        events.append(Event(pause.time_s, f"paused: {pause.reason}", "", f"{pause.seconds:.3g} s{times}", "pause"))
+    for at_s, actor, action, detail in notes:
+        what, about, kind = _TOLD.get(action, _tell_any)(detail, action)
+        events.append(Event(at_s, what, who_words(actor), about, kind))
+    return sorted(events, key=lambda event: event.at)
+
+
+_Tell = Callable[[Mapping[str, Any], str], tuple[str, str, str]]
+
+
+def _tell_any(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
+    return action, _detail(detail), ""
+
+
+def _tell_stop(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
+    return f"stopped by guard {detail.get('guard', '')}", str(detail.get("reason", "")), "guard"
+
+
+def _tell_approval(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
+    signed = (
+        f"signed by {detail['signed_by']}" if detail.get("signed_by") else "without a signature: a record, no proof"
+    )
+    return "approved", f"{amount(detail.get('rows', 0), 'change')}, {signed}", "approved"
+
+
+def verified_words(detail: Mapping[str, Any]) -> str:
+    """Say what a verify found."""
+    drifted, fields = detail.get("drifted", 0), detail.get("fields", {})
+    found = f"{amount(drifted, 'row')} drifted ({_detail(fields)})" if drifted else "nothing drifted"
+    return f"{amount(detail.get('rows', 0), 'row')} read back, {found}"
+
+
+def _tell_verified(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
+    return "verified", verified_words(detail), "guard" if detail.get("drifted") else "approved"
+
+
+#: Action of a note -> what was done, more about it, style.
+_TOLD: Mapping[str, _Tell] = {
+    "approved": _tell_approval,
+    "verified": _tell_verified,
+    "stopped": _tell_stop,
+    "continued": lambda detail, _: (f"the stop by guard {detail.get('guard', '')} was waived", _why(detail), "guard"),
+    "closed": lambda detail, _: ("closed by --new", f"{amount(detail.get('rows', 0), 'row')} never to be sent", ""),
+    "retry": lambda detail, _: ("retry asked for", f"{amount(detail.get('rows', 0), 'row')}{_why(detail, '; ')}", ""),
+    "revealed": lambda detail, _: (f"values shown whole by `{detail.get('command', '?')}`", "", "guard"),
+}
+
+
+def _why(detail: Mapping[str, Any], lead: str = "") -> str:
+    words = "; ".join(
+        f"{name}: {detail[key]}" for key, name in (("why", "reason"), ("ticket", "ticket")) if key in detail
+    )
+    return f"{lead}{words}" if words else ""
+
+
+def _detail(detail: Mapping[str, Any]) -> str:
+    """Return what a note says in words: `rows 40, drifted 1, fields (email 1)`."""
+    parts = []
+    for name, value in detail.items():
+        if isinstance(value, Mapping):
+            value = f"({_detail(value)})" if value else ""
+        if isinstance(value, (str, int, float)) and value != "":
+            parts.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(parts)
+
+
+def who_words(actor: Actor) -> str:
+    """Name a person as the ledger knows them."""
+    return f"{actor.operator} (login {actor.login} on {actor.host})"

@@ -1,0 +1,61 @@
+"""A job's folder that a team shares: `[ledger] group`."""
+
+import grp
+import os
+import stat
+from pathlib import Path
+
+from bulk_patch.errors import UsageError
+from bulk_patch.private_files import TEAM_FILE, TEAM_FOLDER, explaining, is_shared, make_private_folder
+
+
+def share_folder(folder: Path, group: str | None) -> bool:
+    """Open the folder of a job to a group with all that is in it, or close it again; return whether it is open.
+
+    What other people made in it keeps its owner; everything that is made from now on belongs to the group.
+
+    Args:
+        folder: `output/<job>`; made when it is not there.
+        group: The group's name; None: the folder is for its owner alone, as before it was ever shared.
+
+    Raises:
+        UsageError: There is no such group, or we are not in it.
+        LedgerError: When the disk fails.
+    """
+    if group is None:
+        if folder.is_dir() and is_shared(folder) and _is_ours(folder):
+            with explaining(folder):
+                folder.chmod(0o700)
+        return False
+    try:
+        group_id = grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise UsageError(
+            f"ledger.group: there is no group {group!r} on this machine", "`getent group` lists them"
+        ) from None
+    if os.geteuid() != 0 and group_id not in {os.getegid(), *os.getgroups()}:
+        raise UsageError(f"ledger.group: you are not in the group {group!r}", "`id` lists your groups")
+    with explaining(folder):
+        if not folder.parent.is_dir():  # output/ itself: the team has to get through it
+            make_private_folder(folder.parent)
+            _open(folder.parent, group_id, TEAM_FOLDER)
+        if not folder.is_dir():
+            folder.mkdir()
+        if not is_shared(folder) or folder.stat().st_gid != group_id:
+            for path in sorted(folder.rglob("*")):
+                _open(path, group_id, TEAM_FOLDER if path.is_dir() else TEAM_FILE)
+            _open(folder, group_id, TEAM_FOLDER)  # last: a kill before it is made good by the next command
+    return True
+
+
+def _open(path: Path, group_id: int, mode: int) -> None:
+    if path.is_symlink() or not _is_ours(path):
+        return
+    if path.stat().st_gid != group_id:
+        os.chown(path, -1, group_id)
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.stat(follow_symlinks=False).st_uid == os.geteuid()

@@ -1,0 +1,129 @@
+"""Plan the reverse of a run: its applied rows, read live, back to their before-images.
+
+The reverse is a run like any other: sealed, approved, sent, resumed, reported, and undone if need be, in the same way.
+Its rows keep the numbers that they have in the run that is undone.
+"""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+
+from bulk_patch.baseline import LIVE_PAGE, read_live
+from bulk_patch.bodies import Change, encode_cells
+from bulk_patch.job import Job
+from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
+from bulk_patch.model import State
+from bulk_patch.plan import Tally, invalid_row, pending_row
+from bulk_patch.read import Session
+from bulk_patch.reverse import Kept, Reversal, copies_left, is_comparable, old_texts, reverse
+from bulk_patch.targets import Record, Target
+
+UNDOES = "undoes"  # in Run.details: the id of the run that is undone
+
+
+def columns_of(ledger: Ledger, undone: Run, *, id_column: str) -> tuple[str, ...]:
+    """Return the columns of the rows that take a run back: the id, and every field that the run changed."""
+    fields = dict.fromkeys(name for row in _applied(ledger, undone) for name in row.fields)
+    return (id_column, *fields)
+
+
+async def write_undo(
+    job: Job, run: Run, *, undone: Run, target: Target, session: Session, ledger: Ledger, page_rows: int = LIVE_PAGE
+) -> Run:
+    """Read every customer that a run changed, decide what takes the change back, and seal.
+
+    Args:
+        job: The job of both runs.
+        run: The reverse as it was begun in the ledger, with the columns of `columns_of`.
+        undone: The run to take back.
+        target: Knows fields and bodies.
+        session: Reads the customers.
+        ledger: Holds the undone run, gets the rows.
+        page_rows: Rows that are read at a time.
+
+    Returns:
+        The sealed run.
+
+    Raises:
+        BulkPatchError: The customers cannot be read.
+    """
+    begun = time.monotonic()
+    tally, copies = Tally(), Counter[str]()
+    rows = reads = 0
+    async for page in _pages(ledger, undone, target, session, page_rows):
+        lines = []
+        for row, record in page:
+            decided = reverse(row, record, target, may_clear=job.input.may_clear, watch=job.guards.watch)
+            if isinstance(decided, Change) and record is not None:
+                copies.update(copies_left(row, record, target))
+            if (line := _decide(tally, row, decided, _cells(row, record, run, job, target))) is not None:
+                lines.append(line)
+        ledger.add(run.id, lines)
+        rows += len(page)
+        reads += -(-len(page) // target.ids_per_read)
+    tally.warnings.append(
+        f"the input of run {undone.id} still asks for what is taken back: change it before the job runs again"
+    )
+    tally.warnings += [
+        f"{name} is the same in {count} rows: where the API made it, as a copy of what is taken back, it stays"
+        for name, count in copies.items()
+    ]
+    ledger.seal(
+        run.id,
+        input_rows=rows,
+        unchanged=tally.unchanged,
+        plan_s=time.monotonic() - begun,
+        now=time.time(),
+        details={**run.details, **tally.details(reads=reads, recheck=0)},
+    )
+    return ledger.run(run.id)
+
+
+async def _pages(
+    ledger: Ledger, undone: Run, target: Target, session: Session, page_rows: int
+) -> AsyncIterator[list[tuple[LedgerRow, Record | None]]]:
+    """Yield the applied rows of a run, each with its customer as it is now."""
+    rows = _applied(ledger, undone)
+    while page := list(islice(rows, page_rows)):
+        records = await read_live(session, [row.customer_id for row in page])
+        by_id = {str(record["id"]).lower(): record for record in records}
+        yield [(row, by_id.get(row.customer_id)) for row in page]
+
+
+def _applied(ledger: Ledger, run: Run) -> Iterator[LedgerRow]:
+    return ledger.rows(run.id, states=(State.APPLIED,))
+
+
+def _decide(tally: Tally, row: LedgerRow, decided: Reversal, cells: bytes) -> PlanRow | None:
+    """Count one decision, and return its row; what is as it was before is only counted."""
+    if decided is None:
+        tally.unchanged += 1
+        return None
+    if isinstance(decided, Change):
+        tally.add(decided)
+        return pending_row(decided, cells)
+    if not isinstance(decided, Kept):
+        tally.refuse(decided)
+        return invalid_row(row.row, row.customer_id, cells, decided)
+    return PlanRow(
+        row=row.row,
+        customer_id=row.customer_id,
+        state=State.KEPT,
+        cells=cells,
+        reason=f"{', '.join(decided.fields)} changed since",
+        fields=decided.fields,
+    )
+
+
+def _cells(row: LedgerRow, record: Record | None, run: Run, job: Job, target: Target) -> bytes:
+    """Return a row as an input that would take the change back: what failures.csv offers to a person.
+
+    A column that the row does not change stays blank. Where the job gives blank cells a meaning, it gets the value of
+    now instead, so that feeding the file back changes nothing else.
+    """
+    texts: dict[str, str] = {}
+    if job.input.blank != "keep" and record is not None:
+        texts = {name: text for name, text in target.evidence.flatten(record).items() if is_comparable(name, target)}
+    texts |= {name: text or job.input.clear for name, text in old_texts(row, target).items()}
+    return encode_cells([row.customer_id, *(texts.get(name, "") for name in run.columns[1:])])

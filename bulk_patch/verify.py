@@ -1,0 +1,200 @@
+"""Read back what a run applied, and say what is not there any more.
+
+Rows are read in batches, in the order of the input and within the job's rate. What was read is kept in the ledger batch
+by batch, so a verify that was killed goes on where it was; one that ended begins anew.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from bulk_patch.actor import who
+from bulk_patch.errors import Exit, RefusedError, gravest
+from bulk_patch.house import House, open_house
+from bulk_patch.job import Job
+from bulk_patch.ledgers import Check, Drift, FieldDrift, Ledger, LedgerRow, Run
+from bulk_patch.model import Patch, State, Stop
+from bulk_patch.observe import get_logger
+from bulk_patch.order import Order
+from bulk_patch.pace import Closed
+from bulk_patch.read import Halt, Unreadable
+from bulk_patch.targets import Record, Target
+from bulk_patch.targets.fields import hidden
+
+GONE = "the API does not know this customer any more"
+_SENT = frozenset({State.APPLIED, State.MISMATCH, State.UNKNOWN, State.SENDING})
+_BATCHES_AT_ONCE = 8  # so few are read again after a kill
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What became of the applied rows of a run."""
+
+    check: int  # number of the check in the ledger
+    rows: int  # applied rows that were read back
+    left: int  # applied rows that were not
+    drifted: int
+    superseded: int  # rows that later runs of the job changed
+    fields: Mapping[str, int]  # drifted fields, how often
+    exit_code: Exit
+    stop: Stop | None = None
+
+
+@dataclass(slots=True)
+class _Totals:
+    drifted: int = 0
+    superseded: int = 0
+    fields: Counter[str] = field(default_factory=Counter)
+
+    def add(self, drift: Drift) -> None:
+        self.drifted += drift.counts
+        self.superseded += not drift.counts
+        self.fields.update(its.name for its in drift.fields if not its.superseded_by)
+
+
+def verify_run(job: Job, run_id: str, order: Order | None = None) -> Verification:
+    """Read back every applied row of a run, and keep in the ledger what is not as it was left.
+
+    Args:
+        job: The job of the run.
+        run_id: The run's id.
+        order: Who asks, and who watches.
+
+    Returns:
+        What was found; its exit code is 0, 3 when something drifted, or what kept rows from being read.
+
+    Raises:
+        BulkPatchError: Nothing was read; a signal: what was read is kept, and the same command goes on.
+    """
+    return asyncio.run(_verify(job, run_id, order or Order()))
+
+
+async def _verify(job: Job, run_id: str, order: Order) -> Verification:
+    async with open_house(job, order, sends=True) as house:
+        run = house.run_here(run_id)
+        if run.state == "planning":
+            raise RefusedError(f"the plan of run {run.id} was never finished: nothing of it was sent", "plan anew: run")
+        ledger = house.ledger
+        house.log_to(run.id)
+        check = ledger.start_check(run.id, who(order.operator), now=time.time())
+        totals = _Totals()
+        for drift in ledger.drifts(check.number):
+            totals.add(drift)
+        applied = ledger.counts(run.id)[State.APPLIED]
+        left = max(0, applied - check.rows)
+        log.info("verifying", run=run.id, rows=left)
+        stop = await _read_back(house, run, check, totals, left)
+        done = next(its for its in ledger.checks(run.id) if its.number == check.number)
+        codes = [Exit.NEEDS_PERSON] if totals.drifted else []
+        if stop is None:
+            ledger.end_check(run.id, check.number, now=time.time())
+            house.note(run, "verified", rows=done.rows, drifted=totals.drifted, fields=dict(totals.fields))
+        else:
+            codes += [Exit.INCOMPLETE, stop.exit_code]
+            log.error("stopped", run=run.id, reason=stop.reason, hint=stop.hint)
+        code = gravest(Exit.OK, *codes)
+        log.info("verified", run=run.id, rows=done.rows, counts={"drifted": totals.drifted}, exit_code=int(code))
+        return Verification(
+            check=check.number,
+            rows=done.rows,
+            left=max(0, applied - done.rows),
+            drifted=totals.drifted,
+            superseded=totals.superseded,
+            fields=dict(totals.fields.most_common()),
+            exit_code=code,
+            stop=stop,
+        )
+
+
+async def _read_back(house: House, run: Run, check: Check, totals: _Totals, left: int) -> Stop | None:
+    """Read the rows that were not read yet; return what kept some from it."""
+    session, watcher = house.session, house.order.watcher
+    assert session is not None  # whoever reads opened one
+    size = house.target.ids_per_read
+    at_once = min(_BATCHES_AT_ONCE, house.job.limits.concurrency) * size
+    watcher.reading(left, -(-left // size))
+    session.on_read = watcher.read
+    try:
+        for rows in _portions(house.ledger, run, check, at_once):
+            records = await session.read_many([row.customer_id for row in rows])
+            by_id = {str(record["id"]).lower(): record for record in records}
+            drifts = [
+                drift
+                for row in rows
+                if (drift := find_drift(run, row, by_id.get(row.customer_id), house.target, house.ledger))
+            ]
+            house.ledger.record_check(run.id, check.number, drifts, upto=rows[-1].row, rows=len(rows))
+            for drift in drifts:
+                totals.add(drift)
+    except Unreadable as failure:
+        reason = f"rows could not be read back: {failure.verdict.reason}"
+        return Stop(Exit.INCOMPLETE, reason, "run the same command again when the API answers: it goes on from there")
+    except Halt as halt:
+        return halt.stop
+    except Closed:
+        return Stop(Exit.INCOMPLETE, "reading was stopped", "run the same command again: it goes on from there")
+    finally:
+        watcher.sent()
+    return None
+
+
+def _portions(ledger: Ledger, run: Run, check: Check, size: int) -> Iterator[Sequence[LedgerRow]]:
+    rows = ledger.rows(run.id, states=(State.APPLIED,), after=check.upto)
+    while portion := list(islice(rows, size)):
+        yield portion
+
+
+def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, ledger: Ledger) -> Drift | None:
+    """Compare one applied row with its customer as it is; None: as it was left, masked fields as far as visible.
+
+    Args:
+        run: The row's run.
+        row: The row.
+        record: The customer; None: the API knows no such one.
+        target: Knows the fields, what answers show of them, and what the server rewrites.
+        ledger: Knows what later runs of the job sent.
+    """
+    if record is None:
+        return Drift(row.row, row.customer_id, GONE, ())
+    patch = _as_patch(row)
+    names = target.evidence.missing(patch, record)
+    if not names:
+        return None
+    later = list(_later_rows(run, row, ledger))
+    planned = target.evidence.flatten(json.loads(patch.body))
+    found = target.evidence.flatten(record)
+    fields = []
+    for name in names:
+        shown = target.field(name)
+        mask = shown.mask if shown is not None else hidden
+        by = next((run_id for run_id, its in later if _left_so(its, name, record, target)), "")
+        fields.append(FieldDrift(name, mask(planned.get(name, "")), mask(found.get(name, "")), by))
+    counts = not all(its.superseded_by for its in fields)
+    return Drift(row.row, row.customer_id, "", tuple(fields), counts=counts)
+
+
+def _later_rows(run: Run, row: LedgerRow, ledger: Ledger) -> Iterator[tuple[str, LedgerRow]]:
+    """Yield what later runs sent to the same customer of the same target, the latest first."""
+    for run_id, its in reversed(ledger.history(row.customer_id)):
+        if run_id == run.id:
+            return
+        if its.state in _SENT and its.body is not None and ledger.run(run_id).target == run.target:
+            yield run_id, its
+
+
+def _left_so(later: LedgerRow, name: str, record: Record, target: Target) -> bool:
+    """Tell whether a later row set this field to what is there now."""
+    sets_it = any(its == name or its.startswith(f"{name}.") for its in later.fields)
+    missing = target.evidence.missing(_as_patch(later), record)
+    return sets_it and not any(its == name or its.startswith(f"{name}.") for its in missing)
+
+
+def _as_patch(row: LedgerRow) -> Patch:
+    assert row.body is not None  # it was sent
+    return Patch(row.row, row.customer_id, row.body, row.before, row.key)

@@ -1,0 +1,199 @@
+"""approve: nothing of a plan is sent before another person said yes to exactly this plan."""
+
+import re
+import sqlite3
+import time
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from bulk_patch.sandbox import Fault, Sandbox
+from tests.acceptance.approvals import PLANNER, REVIEWER, ask_for_approval, change_approval, plan_and_wait
+from tests.acceptance.commands import Workspace
+from tests.acceptance.small_job import (
+    FILE,
+    NAME,
+    TOKEN,
+    aimed_at,
+    new_emails,
+    patches,
+    people,
+    planned_at,
+    write_input,
+    write_job,
+)
+
+
+@pytest.fixture
+def planned(office: Workspace, api: Sandbox) -> Workspace:
+    """Return a place with a plan of three rows that waits for an approval."""
+    plan_and_wait(office, api)
+    return office
+
+
+def test_a_run_sends_nothing_before_somebody_else_said_yes(planned: Workspace, api: Sandbox) -> None:
+    run = planned.runs(NAME)[-1]["id"]
+    ended = planned.run("run", FILE, *aimed_at(api), *PLANNER)
+    assert ended.code == 9
+    assert ended.next == f"somebody else than Robin: bulk-patch approve {run}"
+    assert "stopped: not approved" in ended.out
+    assert patches(api) == []
+    assert planned.summary(NAME)["exit_code"] == 9
+    status = planned.run("status", run)
+    assert f"bulk-patch approve {run}" in status.out
+    assert [its["id"] for its in planned.runs(NAME)] == [run]
+
+
+def test_who_planned_a_run_cannot_approve_it_however_the_name_is_written(planned: Workspace) -> None:
+    run = planned.runs(NAME)[-1]["id"]
+    for name in ("Robin", "robin", " ROBIN "):
+        ended = planned.run("approve", run, "--operator", name)
+        assert ended.code == 9
+        assert "cannot approve" in ended.err
+    assert planned.notes(NAME) == []
+
+
+def test_an_approved_run_is_sent_and_says_who_approved_it(planned: Workspace, api: Sandbox) -> None:
+    run = planned.runs(NAME)[-1]["id"]
+    approved = planned.run("approve", run, *REVIEWER)
+    assert approved.code == 0, approved.err
+    assert "a record, not a proof" in approved.out
+    assert approved.next.startswith("bulk-patch run ")
+    status = planned.run("status", run).out
+    assert "bulk-patch approve" not in status
+    assert re.search(r"^  approved by Alex until \S+Z, not signed: a record, not a proof$", status, re.MULTILINE)
+    ended = planned.run("run", FILE, *aimed_at(api), *PLANNER)
+    assert ended.code == 0, ended.err
+    assert len(patches(api)) == 3
+    (told,) = planned.summary(NAME)["approvals"]
+    assert (told["operator"], told["signed_by"]) == ("Alex", "")
+    assert told["login"]
+    assert told["host"]
+    assert told["at"] < told["expires_at"]
+
+
+def test_run_alone_plans_and_waits_and_an_approval_lets_the_same_command_go_on(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1))
+    ask_for_approval(office)
+    assert office.run("run", FILE, *aimed_at(api), *PLANNER).code == 9
+    assert (office.job_folder(NAME) / office.runs(NAME)[-1]["id"] / "results.csv").exists()
+    assert office.run("approve", FILE, *REVIEWER).code == 0
+    assert office.run("run", FILE, *aimed_at(api), *PLANNER).code == 0
+    assert office.run("approve", FILE, *REVIEWER).code == 9  # nothing is left to be sent
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plan_sha256": "0" * 64},
+        {"target": "synctera https://api.example.org/v0 customers"},
+        {"rows": 2},
+        {"expires_at": 2_000_000_000},
+        {"expires_at": 1_000_000_000},
+    ],
+    ids=["plan", "target", "rows", "a longer time", "expired"],
+)
+def test_an_approval_counts_for_exactly_what_was_approved(
+    planned: Workspace, api: Sandbox, changes: dict[str, Any]
+) -> None:
+    assert planned.run("approve", FILE, *REVIEWER).code == 0
+    change_approval(planned, changes)
+    ended = planned.run("run", FILE, *aimed_at(api), *PLANNER)
+    assert ended.code == 9, ended.err
+    assert "stopped: not approved" in ended.out
+    assert patches(api) == []
+
+
+def test_an_approval_expires_as_the_job_says(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1))
+    ask_for_approval(office, "approval_valid_h = 0.0003")  # a second
+    assert office.run("plan", FILE, *planned_at(api), *PLANNER).code == 0
+    assert office.run("approve", FILE, *REVIEWER).code == 0
+    (note,) = office.notes(NAME)
+    assert note["detail"]["expires_at"] <= note["at"] + 1.1
+    time.sleep(1.2)
+    ended = office.run("run", FILE, *aimed_at(api), *PLANNER)
+    assert ended.code == 9
+    assert "expired" in ended.out
+    assert patches(api) == []
+
+
+def test_a_plan_of_one_byte_more_is_another_plan(planned: Workspace, api: Sandbox) -> None:
+    assert planned.run("approve", FILE, *REVIEWER).code == 0
+    with closing(sqlite3.connect(planned.job_folder(NAME) / "ledger.db")) as database:
+        database.execute("DROP TRIGGER rows_stay")
+        database.execute("UPDATE rows SET body = CAST(replace(body, 'new1@', 'new9@') AS BLOB) WHERE row = 1")
+        database.commit()
+    assert planned.run("run", FILE, *aimed_at(api), *PLANNER).code == 7
+    assert patches(api) == []
+
+
+def test_an_approved_plan_whose_input_changed_is_refused_until_it_is_planned_anew(
+    planned: Workspace, api: Sandbox
+) -> None:
+    assert planned.run("approve", FILE, *REVIEWER).code == 0
+    write_input(planned, new_emails(1, 2, 4))
+    ended = planned.run("run", FILE, *aimed_at(api), *PLANNER)
+    assert ended.code == 9
+    assert "was approved" in ended.err
+    assert planned.run("plan", FILE, *planned_at(api), *PLANNER).code == 0
+    assert [note["action"] for note in planned.notes(NAME)] == ["approved", "closed"]  # the record stays
+    assert planned.run("run", FILE, *aimed_at(api), *PLANNER).code == 9
+    assert patches(api) == []
+
+
+def test_what_an_approval_let_begin_goes_on_after_a_limit_until_it_expires(planned: Workspace, api: Sandbox) -> None:
+    assert planned.run("approve", FILE, *REVIEWER).code == 0
+    assert planned.run("run", FILE, *aimed_at(api), *PLANNER, "--limit", "1").code == 4
+    assert planned.run("run", FILE, *aimed_at(api), *PLANNER, "--limit", "1").code == 4
+    change_approval(planned, {"expires_at": 1_000_000_000})
+    assert planned.run("run", FILE, *aimed_at(api), *PLANNER).code == 9
+    assert len(patches(api)) == 2
+    assert planned.run("approve", FILE, "--operator", "Kim").code == 0
+    assert planned.run("run", FILE, *aimed_at(api), *PLANNER).code == 0
+    assert [its["operator"] for its in planned.summary(NAME)["approvals"]] == ["Alex", "Kim"]
+
+
+def test_two_people_who_approve_at_once_leave_one_record_each(planned: Workspace) -> None:
+    both = [planned.start("approve", FILE, "--operator", name) for name in ("Alex", "Kim")]
+    for process in both:
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0, out + err
+    assert sorted(note["actor"]["operator"] for note in planned.notes(NAME)) == ["Alex", "Kim"]
+
+
+def test_the_command_line_cannot_do_away_with_the_second_person(planned: Workspace, api: Sandbox) -> None:
+    for setting in ("guards.approval=false", "guards.approval_valid_h=9"):
+        ended = planned.run("run", FILE, *aimed_at(api), *PLANNER, "--set", setting)
+        assert ended.code == 2
+        assert setting.partition("=")[0] in ended.err
+    assert patches(api) == []
+
+
+def test_an_undo_needs_an_approval_of_its_own(planned: Workspace, api: Sandbox) -> None:
+    run = planned.runs(NAME)[-1]["id"]
+    assert planned.run("approve", run, *REVIEWER).code == 0
+    assert planned.run("run", FILE, *aimed_at(api), *PLANNER).code == 0
+    ended = planned.run("undo", run, *aimed_at(api), *REVIEWER)
+    undo = planned.runs(NAME)[-1]["id"]
+    assert (ended.code, ended.next) == (9, f"somebody else than Alex: bulk-patch approve {undo}")
+    assert len(patches(api)) == 3
+    assert planned.run("approve", undo, *PLANNER).code == 0
+    assert planned.run("undo", run, *aimed_at(api), *REVIEWER).code == 0
+    assert len(patches(api)) == 6
+
+
+def test_a_retry_of_what_was_refused_needs_an_approval_that_still_counts(office: Workspace) -> None:
+    refused = Fault(status=400, body=b'{"code": "BAD_REQUEST_BODY"}', content_type="application/problem+json")
+    with Sandbox(people(2), token=TOKEN, fault=lambda seen: refused if seen.method == "PATCH" else None) as api:
+        run = plan_and_wait(office, api, rows=1)
+        assert office.run("approve", run, *REVIEWER).code == 0
+        assert office.run("run", FILE, *aimed_at(api), *PLANNER).code == 3
+        change_approval(office, {"expires_at": 1_000_000_000})
+        assert office.run("retry", run, *aimed_at(api), *PLANNER).code == 9
+        assert office.run("run", FILE, *aimed_at(api), *PLANNER).code == 9
+        assert len(patches(api)) == 1
+        assert office.run("approve", run, "--operator", "Kim").code == 0
+        assert office.run("retry", run, *aimed_at(api), *PLANNER).code == 3
+        assert len(patches(api)) == 2

@@ -1,0 +1,88 @@
+"""A team that shares a job's folder: one login plans, another approves, either goes on. Only root can be both."""
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bulk_patch.sandbox import Sandbox
+from tests.acceptance.approvals import ask_for_approval
+from tests.acceptance.commands import Ended, Workspace
+from tests.acceptance.small_job import FILE, NAME, TOKEN, aimed_at, new_emails, patches, planned_at, write_job
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two people")
+TEAM = "games"  # a group that every Linux has, and nobody is in
+TEAMMATE = "nobody"
+#: Loads everything first: the other login may not be allowed to read this Python. Then there is no way back.
+AS_TEAMMATE = """
+import asyncio.base_events, importlib, os, pkgutil, sys
+import bulk_patch, encodings.idna, encodings.unicode_escape, pandas, pyarrow.csv, pyarrow.parquet, uvloop
+for module in pkgutil.walk_packages(bulk_patch.__path__, "bulk_patch."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+from bulk_patch.cli import main
+user, group, team = map(int, sys.argv[1:4])
+os.setgroups([team])
+os.setgid(group)
+os.setuid(user)
+sys.argv[:] = ["bulk-patch", *sys.argv[4:]]
+main()
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Workspace]:
+    """Return a workspace that another login can reach, with a job that a group shares."""
+    if TEAM not in {its.gr_name for its in grp.getgrall()} or TEAMMATE not in {its.pw_name for its in pwd.getpwall()}:
+        pytest.skip(f"there is no group {TEAM} or no user {TEAMMATE} here")
+    root = Path(tempfile.mkdtemp(prefix="bulk-patch-team-"))
+    root.chmod(0o755)
+    place = Workspace(root, token=TOKEN)
+    write_job(place, new_emails(1, 2, 3))
+    ask_for_approval(place)
+    file = root / FILE
+    file.write_text(file.read_text(encoding="utf-8") + f'[ledger]\ngroup = "{TEAM}"\n', encoding="utf-8")
+    yield place
+    shutil.rmtree(root)
+
+
+def run_as_teammate(place: Workspace, *words: str) -> Ended:
+    """Run a command under another login, which is in the group."""
+    teammate = pwd.getpwnam(TEAMMATE)
+    facts = [str(teammate.pw_uid), str(teammate.pw_gid), str(grp.getgrnam(TEAM).gr_gid)]
+    done = subprocess.run(
+        [sys.executable, "-c", AS_TEAMMATE, *facts, *words],
+        cwd=place.root,
+        env={**place.environment, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(place.root)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_teammate_approves_under_a_login_of_their_own_and_either_goes_on(shared: Workspace, api: Sandbox) -> None:
+    assert shared.run("plan", FILE, *planned_at(api)).code == 0
+    approved = run_as_teammate(shared, "approve", FILE)
+    assert approved.code == 0, approved.err
+    assert shared.run("run", FILE, *aimed_at(api), "--limit", "1").code == 4
+    ended = run_as_teammate(shared, "run", FILE, *aimed_at(api))
+    assert ended.code == 0, ended.err
+    assert len(patches(api)) == 3
+    assert run_as_teammate(shared, "verify", FILE, *planned_at(api)).code == 0
+    (told,) = shared.summary(NAME)["approvals"]
+    assert (told["operator"], told["login"]) == (TEAMMATE, TEAMMATE)
+    for path in shared.job_folder(NAME).rglob("*"):
+        expected = 0o2770 if path.is_dir() else 0o660
+        assert (path.name, stat.S_IMODE(path.stat().st_mode)) == (path.name, expected)
+        assert path.group() == TEAM

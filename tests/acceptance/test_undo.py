@@ -1,0 +1,203 @@
+"""Taking a run back: every row ends in the class that its customer's past gives it."""
+
+import shlex
+import signal
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from bulk_patch.sandbox import Sandbox
+from tests.acceptance.commands import Workspace, wait_until
+from tests.acceptance.small_job import (
+    FILE,
+    HOME,
+    NAME,
+    NOTHING_TO_COMPARE,
+    TOKEN,
+    aimed_at,
+    id_of,
+    input_path,
+    new_emails,
+    patches,
+    people,
+    planned_at,
+    write_input,
+    write_job,
+)
+
+Row = dict[str, str]
+MANY = 2_000
+
+
+def is_edited(number: int) -> bool:
+    """Tell whether somebody edits this customer between the run and the undo: 20 of 2,000."""
+    return number % 100 == 1
+
+
+#: What the input does to a customer, by the number's last digit, and what becomes of the row when it is undone.
+KINDS: list[tuple[Row, str]] = [
+    ({"email": "new@example.org"}, "applied"),
+    ({"legal_address.city": "Waco"}, "applied"),  # completed from the baseline, and sent whole
+    ({"legal_address.address_line_2": "Unit 7"}, "invalid"),  # absent before, and may_clear does not name it
+    ({"phone_number": "+14155550123"}, "invalid"),  # the same of a plain field
+    ({"middle_name": "Lee"}, "applied"),  # absent before too, but may be cleared
+    ({"ssn": "123-45-6789"}, "invalid"),  # masked
+    ({"first_name": "Anna", "legal_address.postal_code": "78702"}, "applied"),
+    ({"note": "called back"}, "invalid"),  # never shown
+    ({"metadata.branch": "north"}, "applied"),
+    ({"last_name": "Sample"}, "applied"),
+]
+MAY_CLEAR = ("--set", 'input.may_clear=["middle_name"]')
+
+
+def population(count: int) -> list[dict[str, Any]]:
+    """Return so many customers, all with metadata and a social security number."""
+    more = {"metadata": {"branch": "south", "tier": "2"}, "ssn": "987-65-4321"}
+    return [person | more for person in people(count)]
+
+
+def visible(customer: dict[str, Any]) -> dict[str, Any]:
+    """Return what the API shows of a customer, without what it keeps by itself."""
+    return {name: value for name, value in customer.items() if name not in ("last_updated_time", "creation_time")}
+
+
+def change(office: Workspace, api: Sandbox, numbers: range) -> str:
+    """Run the job over these customers, and return the run's id."""
+    rows = [{"customer_id": id_of(number)} | KINDS[number % 10][0] for number in numbers]
+    write_job(office, rows)
+    ended = office.run("run", FILE, *aimed_at(api), *MAY_CLEAR)
+    assert ended.code == 0, ended.err
+    return str(office.runs(NAME)[-1]["id"])
+
+
+def test_each_row_of_2000_ends_in_its_class_and_the_server_is_as_a_model_says(office: Workspace) -> None:
+    with Sandbox(population(MANY), token=TOKEN) as api:
+        numbers = range(1, MANY + 1)
+        before = {number: visible(api.customer(id_of(number))) for number in numbers}
+        undone = change(office, api, numbers)
+        for number in filter(is_edited, numbers):
+            address = api.customer(id_of(number))["legal_address"]
+            api.edit(id_of(number), legal_address={**address, "address_line_1": "2 Side Street"})
+        changed = {number: visible(api.customer(id_of(number))) for number in numbers}
+
+        ended = office.run("undo", undone, *planned_at(api), *MAY_CLEAR, "--yes", "--reason", "wrong file")
+
+        assert ended.code == 3, ended.err
+        expected = {number: "kept" if is_edited(number) else KINDS[number % 10][1] for number in numbers}
+        assert office.states(NAME) == expected
+        assert Counter(expected.values())["kept"] == 20
+        model = {number: (before if expected[number] == "applied" else changed)[number] for number in numbers}
+        for number in numbers:
+            if expected[number] == "applied" and "shipping_address" in changed[number]:  # the API copied it: it stays
+                model[number] = model[number] | {"shipping_address": changed[number]["shipping_address"]}
+            assert visible(api.customer(id_of(number))) == model[number]
+        assert "shipping_address is the same in 380 rows" in ended.out
+        kept = next(line for line in office.results(NAME) if line["status"] == "kept")
+        assert (kept["reason"], kept["attempts"]) == ("legal_address changed since", "0")
+        reasons = {line["_reason"] for line in office.failures(NAME) if line["_status"] == "invalid"}
+        assert reasons == {
+            "legal_address.address_line_2 was absent before, and input.may_clear does not name it",
+            "phone_number was absent before, and input.may_clear does not name it",
+            "ssn has a masked before-image",
+            "note is never shown by the API, its old value is not known",
+        }
+        counts = office.summary(NAME)["counts"]
+        assert sum(counts.values()) == MANY == office.summary(NAME)["input_rows"]
+
+
+def test_an_edit_of_another_field_does_not_keep_a_row_and_is_left_alone(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    api.edit(id_of(1), first_name="Joan")
+    ended = office.run("undo", office.runs(NAME)[0]["id"], *aimed_at(api))
+    assert ended.code == 0, ended.err
+    assert (api.customer(id_of(1))["first_name"], api.customer(id_of(1))["email"]) == ("Joan", "ann1@example.com")
+
+
+def test_what_was_put_back_already_is_unchanged_and_a_second_undo_sends_nothing(
+    office: Workspace, api: Sandbox
+) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    undone = office.runs(NAME)[0]["id"]
+    api.edit(id_of(1), email="ann1@example.com")
+    assert office.run("undo", undone, *aimed_at(api)).code == 0
+    assert (office.summary(NAME)["counts"]["applied"], office.summary(NAME)["counts"]["unchanged"]) == (1, 1)
+    sent = len(patches(api))
+    again = office.run("undo", undone, *aimed_at(api))
+    assert again.code == 0, again.err
+    assert len(patches(api)) == sent
+    assert office.summary(NAME)["counts"]["unchanged"] == 2
+
+
+def test_an_undo_can_be_undone(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    for expected in ("ann2@example.com", "new2@example.org", "ann2@example.com"):
+        ended = office.run("undo", office.runs(NAME)[-1]["id"], *aimed_at(api))
+        assert ended.code == 0, ended.err
+        assert f"undoes  run {office.runs(NAME)[-2]['id']}, 2 applied rows" in ended.out
+        assert api.customer(id_of(2))["email"] == expected
+    assert len({entry["key"] for entry in patches(api)}) == 8
+
+
+@pytest.mark.parametrize("by", ["run", "undo"])
+def test_an_undo_that_was_killed_goes_on_with_the_same_keys(office: Workspace, by: str) -> None:
+    with Sandbox(people(12), token=TOKEN, latency_ms=150) as api:
+        write_job(office, new_emails(*range(1, 13)))
+        assert office.run("run", FILE, *aimed_at(api)).code == 0
+        undone = office.runs(NAME)[0]["id"]
+        process = office.start("undo", undone, *aimed_at(api))
+        wait_until(lambda: len(patches(api)) >= 16)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert office.summary(NAME, undone)["counts"]["applied"] == 12
+        reverse = office.runs(NAME)[-1]["id"]
+        ended = office.run(by, FILE if by == "run" else undone, *aimed_at(api))
+        assert ended.code == 0, ended.err
+        assert office.runs(NAME)[-1]["id"] == reverse
+        assert office.summary(NAME)["counts"]["applied"] == 12
+        executed = [entry["key"] for entry in patches(api) if entry["executed"]]
+        assert len(executed) == len(set(executed)) == 24
+        assert {api.customer(id_of(number))["email"] for number in range(1, 13)} == {
+            f"ann{number}@example.com" for number in range(1, 13)
+        }
+
+
+def test_after_an_undo_the_same_input_is_still_sent_only_once(office: Workspace, api: Sandbox) -> None:
+    write_job(office, [{"customer_id": id_of(1), "legal_address.city": "Waco"} | _home_without_city()])
+    assert office.run("run", FILE, *aimed_at(api), *NOTHING_TO_COMPARE).code == 0
+    refused = office.run("undo", office.runs(NAME)[0]["id"], *aimed_at(api), *NOTHING_TO_COMPARE)
+    assert refused.code == 3
+    assert office.failures(NAME)[0]["_reason"] == "legal_address has no before-image"
+    assert office.run("run", FILE, *aimed_at(api), *NOTHING_TO_COMPARE).code == 9
+    assert len(patches(api)) == 1
+
+
+def test_a_run_that_is_still_open_is_not_undone(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2, 3))
+    assert office.run("run", FILE, *aimed_at(api), "--limit", "1").code == 4
+    refused = office.run("undo", office.runs(NAME)[0]["id"], *aimed_at(api))
+    assert refused.code == 9
+    assert "has rows that are still to be sent" in refused.err
+    assert len(patches(api)) == 1
+
+
+def test_what_was_kept_is_fed_back_on_purpose(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    api.edit(id_of(2), email="joan@example.net")
+    ended = office.run("undo", office.runs(NAME)[0]["id"], *aimed_at(api))
+    assert ended.code == 3, ended.err
+    assert shlex.split(ended.next)[:2] == ["bulk-patch", "show"]
+    (kept,) = office.failures(NAME)
+    assert (kept["_status"], kept["customer_id"], kept["email"]) == ("kept", id_of(2), "ann2@example.com")
+    write_input(office, [{"customer_id": kept["customer_id"], "email": kept["email"]}])
+    assert input_path(office).exists()
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    assert api.customer(id_of(2))["email"] == "ann2@example.com"
+
+
+def _home_without_city() -> Row:
+    return {f"legal_address.{part}": text for part, text in HOME.items() if part != "city"}

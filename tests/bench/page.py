@@ -1,0 +1,109 @@
+"""What the page of a big run takes: `python -m tests.bench.page [--rows N]`.
+
+Building it, as a process of its own, in seconds and memory; then, where Chromium is installed, opening, searching and
+sorting it, in its own clock.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bulk_patch.ledgers import PlanRow
+from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.model import State
+from bulk_patch.page import write_page
+from bulk_patch.report import summarise
+from tests.browser import chromium, find_chromium, opened
+from tests.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, plan, rejected, set_aside
+
+JOB = "moves"
+_WAIT_FOR_TABLE = """async (words) => {
+    const search = document.getElementById("search"), told = document.getElementById("told"), begun = performance.now();
+    const shown = new Promise((done) => new MutationObserver(done).observe(told, { childList: true }));
+    search.value = words;
+    search.dispatchEvent(new Event("input"));
+    await shown;
+    return [performance.now() - begun, told.textContent];
+}"""
+_SORT = """(column) => {
+    const begun = performance.now();
+    document.querySelector(`button[data-column=${column}]`).click();
+    return performance.now() - begun;
+}"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.build is not None:
+        _build(asked.build)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_run(folder, asked.rows)
+        subprocess.run([sys.executable, "-m", "tests.bench.page", "--build", str(folder)], check=True)
+        path = find_chromium()
+        if path is None:
+            print("no Chromium: opening it is not measured")
+            return
+        _open(folder / "report.html", path)
+
+
+def _write_run(folder: Path, count: int) -> None:
+    """Write a run into a ledger: of 20 rows one is invalid, of 7 one refused."""
+
+    def rows() -> Iterator[PlanRow]:
+        for row in range(1, count + 1):
+            body = {"email": f"n{row}@example.org", "legal_address": {**ADDRESS, "city": f"Town {row % 977}"}}
+            before = {"email": f"a{row}@example.com", "legal_address": ADDRESS}
+            made = change(row, body, "email", "legal_address.city", before=before)
+            if row % 20 == 0:
+                made = replace(set_aside(row, State.INVALID, reason="email breaks its rule"), fields=("email",))
+            yield replace(made, customer_id=str(uuid.uuid5(uuid.NAMESPACE_OID, str(row))))
+
+    with SqliteLedger.open(folder / "ledger.db", job=JOB) as ledger:
+        run = plan(ledger, rows())
+        ledger.start_session(run.id, ACTOR, NOON)
+        while claimed := ledger.claim(run.id, 1000, now=NOON + 1):
+            ends = [rejected(its.row, "email") if its.row % 7 == 0 else applied(its.row) for its in claimed]
+            ledger.record(run.id, ends, now=NOON + 2)
+        ledger.end_session(run.id, now=NOON + 3, by_itself=True)
+
+
+def _build(folder: Path) -> None:
+    with SqliteLedger.read(folder / "ledger.db", job=JOB) as ledger:
+        (run,) = ledger.runs()
+        summary = summarise(ledger, run)
+        begun = time.perf_counter()
+        write_page(ledger, run, folder, summary, target=SYNCTERA)
+        took_s = time.perf_counter() - begun
+    per_mb = 1024 * 1024 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb
+    size_mb = (folder / "report.html").stat().st_size / 1e6
+    print(f"built in {took_s:.1f} s, peak {peak_mb:.0f} MB, file {size_mb:.1f} MB")
+
+
+def _open(file: Path, path: str) -> None:
+    with chromium(path) as browser, opened(browser, file) as page:
+        loaded_ms = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+        print(f"opened in {loaded_ms:.0f} ms")
+        page.wait_for_timeout(1000)  # nobody types sooner; meanwhile the page prepares its search
+        for words in ("email breaks", "rejected 9", "nothing like it", ""):
+            took_ms, told = page.evaluate(_WAIT_FOR_TABLE, words)
+            print(f"search {words!r}: {took_ms:.0f} ms, {told}")
+        for column in ("customer", "reason", "sent"):
+            print(f"sort by {column}: {page.evaluate(_SORT, column):.0f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""Planted bugs in what is said and sent: keys, bodies, verdicts, the rate. See `planted_books` for the rest."""
+
+import asyncio
+import json
+import math
+import ssl
+import time
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+
+from bulk_patch import drive
+from bulk_patch.engines.local import LocalEngine
+from bulk_patch.model import Act, History, Lost, NoReply, Patch, Reply, Request, Verdict, Wait
+from bulk_patch.pace import Pace
+from bulk_patch.read import Session
+from bulk_patch.send import Sender
+from bulk_patch.targets import answers
+from bulk_patch.targets.synctera import Synctera
+from bulk_patch.wire import Wire
+from tests.chaos.mutant import Garden, around, change_rule, change_verdicts
+
+planted = Garden()
+
+#: A run that nothing ends, with one row for each sort of fault.
+WHOLE = "crash-points/plain/kill/999999"
+_WHOLES = (WHOLE, "crash-points/canary/kill/999999", "crash-points/checked/kill/999999")
+
+
+# --- keys
+
+
+def _change_key_on(*kinds: str) -> None:
+    def change(verdict: Verdict, patch: Patch, reply: Any) -> Verdict:
+        if verdict.kind not in kinds:
+            return verdict
+        return replace(verdict, act=Act.NEW_KEY, ambiguous=False, wait=Wait.NONE, stop=None)
+
+    change_verdicts(change)
+
+
+@planted("a random key for each attempt", WHOLE)
+def _() -> None:
+    around(Synctera, "request", lambda request: lambda self, patch: replace(request(self, patch), key=_random_key()))
+
+
+def _random_key() -> str:
+    return str(uuid.uuid4())
+
+
+@planted("a new key after a timeout", "faults/no answer: never after/once/middle/1")
+def _() -> None:
+    def change(verdict: Verdict, patch: Patch, reply: Any) -> Verdict:
+        if isinstance(reply, NoReply) and reply.lost is Lost.TIMEOUT:
+            return replace(verdict, act=Act.NEW_KEY, ambiguous=False)
+        return verdict
+
+    change_verdicts(change)
+
+
+@planted("a new key while the old one is still worked on", "faults/processing: 409 own/once/first/1")
+def _() -> None:
+    _change_key_on("still processing")
+
+
+@planted("a 429 changes the key", "faults/throttled: 429 after/once/last/1")
+def _() -> None:
+    _change_key_on("throttled")
+
+
+@planted("a new key when the old one was used for something else", "faults/reused: 422 own/once/middle/8")
+def _() -> None:
+    _change_key_on("key reused")
+
+
+@planted("a key of more than six days is used again", *(f"crash-points/plain/later/{n}" for n in range(40, 400, 12)))
+def _() -> None:
+    drive.SAFE_KEY_AGE_S = math.inf
+
+
+# --- bodies
+
+
+@planted("the body is encoded anew for a second attempt", WHOLE)
+def _() -> None:
+    def make(exchange: Any) -> Any:
+        def changed(self: Sender, story: Any, request: Request) -> Any:
+            body = json.dumps(json.loads(story.patch.body)).encode() if story.tried else request.body
+            return exchange(self, story, replace(request, body=body))
+
+        return changed
+
+    around(Sender, "_exchange", make)
+
+
+@planted("the body is not the one of the sealed plan", WHOLE)
+def _() -> None:
+    def changed(self: Synctera, patch: Patch) -> Request:
+        body = {**json.loads(patch.body), "status": "ACTIVE"}
+        return Request("PATCH", f"/customers/{patch.customer_id}", json.dumps(body).encode(), patch.key)
+
+    around(Synctera, "request", lambda _: changed)
+
+
+# --- verdicts
+
+
+@planted("any 2xx is taken for applied", "faults/unconfirmed: 202/once/middle/1")
+def _() -> None:
+    change_rule("unconfirmed", act=Act.APPLIED, doubt=False, again=0)
+
+
+@planted("a 200 that cannot be read is taken for applied", "faults/unreadable: page/once/first/8")
+def _() -> None:
+    change_rule("unreadable answer", act=Act.APPLIED, doubt=False, again=0)
+
+
+@planted("a 4xx after an ambiguous attempt is taken for a refusal", "golden")
+def _() -> None:
+    def make(judge: Any) -> Any:
+        return lambda self, patch, reply, history: judge(self, patch, reply, replace(history, ambiguous=False))
+
+    around(Synctera, "judge", make)
+
+
+@planted("a 5xx proves that nothing was carried out", "golden")
+def _() -> None:
+    change_rule("server error", doubt=False)
+
+
+@planted("a 5xx is taken for a refusal", "faults/failing: 500 own after/once/first/1")
+def _() -> None:
+    change_rule("server error", act=Act.REJECTED, doubt=False)
+
+
+@planted("somebody's page with 4xx is taken for the API's refusal", "faults/foreign: 404 empty after/once/first/1")
+def _() -> None:
+    change_rule("not the API's word", act=Act.REJECTED, doubt=False, wait=Wait.NONE, streak=False)
+
+
+@planted("the 401 of an expired token is taken for a refusal", "faults/unauthenticated: 401 own/once/middle/1")
+def _() -> None:
+    change_rule("unauthenticated", act=Act.REJECTED)
+
+
+@planted("the new token is not probed", "faults/unauthenticated: 401 own/once/middle/1")
+def _() -> None:
+    async def renew(self: Session, probe: Request) -> None:
+        self._credential.renew()
+
+    around(Session, "_try_new_credential", lambda _: renew)
+
+
+@planted("another customer's answer is taken", "faults/wrong customer: before/once/middle/1")
+def _() -> None:
+    change_rule("wrong customer", act=Act.APPLIED, doubt=False, exit_code=None)
+
+
+@planted("another value in the answer is not read back", "faults/differs: before/once/first/1")
+def _() -> None:
+    change_rule("differs", act=Act.APPLIED)
+
+
+@planted("a redirect is followed", "faults/redirected: 307/once/middle/1")
+def _() -> None:
+    def make(request: Any) -> Any:
+        return lambda self, *args, **options: request(self, *args, **{**options, "allow_redirects": True})
+
+    around(aiohttp.ClientSession, "_request", make)
+
+
+@planted("a refused connection leaves doubt", "connections/refused connection/none/8/0")
+def _() -> None:
+    change_rule("unreachable", doubt=True)
+
+
+@planted("certificates are not checked", "connections/bad certificate, unknown authority/none/1/0")
+def _() -> None:
+    def make(init: Any) -> Any:
+        def changed(self: Wire, *args: Any, **options: Any) -> None:
+            init(self, *args, **options)
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
+
+        return changed
+
+    around(Wire, "__init__", make)
+
+
+# --- rate, pauses, concurrency
+
+
+@planted("a retry passes by the limiter", *_WHOLES)
+def _() -> None:
+    def make(exchange: Any) -> Any:
+        async def changed(self: Any, story: Any, request: Request) -> Any:
+            if not story.tried:
+                return await exchange(self, story, request)
+            reply, version = await self._session.wire.send(request)
+            return reply, time.monotonic(), version
+
+        return changed
+
+    around(Sender, "_exchange", make)
+
+
+@planted("the limiter is full at the start", WHOLE)
+def _() -> None:
+    def make(init: Any) -> Any:
+        def changed(self: Pace, *args: Any, **options: Any) -> None:
+            init(self, *args, **options)
+            self._next_at = self._clock() - 1.0
+
+        return changed
+
+    def reserve(self: Pace, now: float) -> None:
+        self._next_at = max(self._next_at, now - 1.0) + 1 / self._rate  # a bucket of one second
+
+    around(Pace, "__init__", make)
+    around(Pace, "_reserve", lambda _: reserve)
+
+
+@planted("a pause is not for everybody", WHOLE)
+def _() -> None:
+    def make(wait: Any) -> Any:
+        async def changed(self: Session, verdict: Verdict, times: int) -> None:
+            if verdict.kind == "throttled":
+                await asyncio.sleep(verdict.pause_s or 0.0)
+            await wait(self, verdict, times)
+
+        return changed
+
+    around(Session, "wait", make)
+    around(Pace, "pause", lambda _: lambda self, seconds, reason: None)
+
+
+@planted("a Retry-After that is a date is ignored", "faults/throttled: 429 date pause=1/once/middle/1")
+def _() -> None:
+    answers.http_date = lambda text: None
+
+
+@planted("one more is under way than the job allows", *_WHOLES)
+def _() -> None:
+    def make(init: Any) -> Any:
+        return lambda self, send, *, concurrency: init(self, send, concurrency=concurrency + 1)
+
+    around(LocalEngine, "__init__", make)
+
+
+@planted("a row is given up as unknown when it could be tried again", "faults/failing: 500 own/once/middle/8")
+def _() -> None:
+    def make(judge: Any) -> Any:
+        def changed(self: Synctera, patch: Patch, reply: Reply, history: History) -> Verdict:
+            verdict: Verdict = judge(self, patch, reply, history)
+            return replace(verdict, act=Act.LOOK) if verdict.kind == "server error" else verdict
+
+        return changed
+
+    around(Synctera, "judge", make)

@@ -1,0 +1,226 @@
+"""Planted bugs in what is kept and told: plan, ledger, recovery, reports, secrets."""
+
+import fcntl
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from bulk_patch import diff, house, plan, report
+from bulk_patch.drive import Driver
+from bulk_patch.errors import Exit, LedgerError
+from bulk_patch.house import House
+from bulk_patch.ledgers import sqlite_queries, sqlite_send
+from bulk_patch.ledgers.sqlite_database import Database
+from bulk_patch.model import Request, State, encode_json
+from bulk_patch.observe import get_logger
+from bulk_patch.wire import Wire
+from tests.chaos.mutant import Garden, around
+
+planted = Garden()
+
+_KILLS = [f"crash-points/plain/kill/{n}" for n in range(30, 700, 7)]
+
+# --- the plan
+
+
+@planted("NaN is sent as null", "input/null and NaN")
+def _() -> None:
+    def make(build: Any) -> Any:
+        def changed(compared: Any, wanted: Any, *args: Any, **options: Any) -> Iterator[Any]:
+            for one in build(compared, wanted, *args, **options):
+                missing = [name for name in wanted.values.columns if pd.isna(wanted.values.loc[one.row, name])]
+                yield replace(one, body=encode_json({**json.loads(one.body), **dict.fromkeys(missing)}))
+
+        return changed
+
+    around(plan, "build", make)
+
+
+@planted("a name like NULL is taken for no value", "input/names called NULL and NA")
+def _() -> None:
+    def make(wanted: Any) -> Any:
+        return lambda cells, *rest: wanted(cells.mask(cells.isin(["NULL", "NA", "None", "nan"]), ""), *rest)
+
+    around(diff, "_wanted", make)
+
+
+@planted("of two rows that disagree the last is sent", "input/two changes that disagree")
+def _() -> None:
+    around(plan, "settle_repeats", lambda settle: lambda wanted, *, last_wins: settle(wanted, last_wins=True))
+
+
+@planted("what others changed since the plan is overwritten", "crash-points/checked/kill/999999")
+def _() -> None:
+    async def find_none(self: Driver, rows: Any) -> list[Any]:
+        return []
+
+    around(Driver, "_find_drifted", lambda _: find_none)
+
+
+# --- the ledger
+
+
+def _commit_late(name: str) -> None:
+    """Leave what a method writes uncommitted until the next transaction."""
+
+    @contextmanager
+    def transaction(self: Any) -> Iterator[None]:
+        if not vars(self).get("left_open"):
+            self.run("BEGIN IMMEDIATE")
+        self.left_open = False
+        yield
+        if vars(self).get("is_late"):
+            self.left_open = True
+        else:
+            self.run("COMMIT")
+
+    def make(write: Any) -> Any:
+        def late(self: Any, *args: Any, **options: Any) -> Any:
+            self._database.is_late = True
+            try:
+                return write(self, *args, **options)
+            finally:
+                self._database.is_late = False
+
+        return late
+
+    around(Database, "transaction", lambda _: transaction)
+    around(sqlite_send.Session, name, make)
+
+
+@planted("a row is sent before its intent is durable", *_KILLS)
+def _() -> None:
+    _commit_late("claim")
+
+
+@planted("an outcome is shown before it is durable", *_KILLS)
+def _() -> None:
+    _commit_late("record")
+
+
+@planted("a second process may use the ledger at once", *(f"signals/two/{n}" for n in range(4)))
+def _() -> None:
+    fcntl.flock = lambda file, how: None
+
+
+@planted("a failed write is passed over", *(f"crash-points/plain/ledger-before/{n}" for n in range(10, 40, 5)))
+def _() -> None:
+    def make(in_thread: Any) -> Any:
+        def changed(self: House, call: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+            def quietly() -> Any:
+                try:
+                    return call(*args, **options)
+                except LedgerError:
+                    return []
+
+            return in_thread(self, quietly)
+
+        return changed
+
+    around(House, "_in_thread", make)
+
+
+@planted(
+    "rows that a kill left in flight are taken back as never sent",
+    *(f"crash-points/plain/twice/{n}" for n in range(40, 700, 9)),
+)
+def _() -> None:
+    def make(start: Any) -> Any:
+        def changed(self: Any, actor: str, now: float) -> int:
+            left: int = start(self, actor, now)
+            with self._database.transaction():
+                self._database.run(
+                    "UPDATE progress SET state = 'pending', ambiguous = 0, reason = NULL "
+                    "WHERE state = 'unknown' AND reason = 'left_in_flight'"
+                )
+                changes = sqlite_send.CountChanges()
+                changes.leave(State.UNKNOWN, rows=left, open_rows=left)
+                changes.enter(State.PENDING, rows=left, open_rows=left)
+                changes.write(self._database, self._number)
+            return left
+
+        return changed
+
+    around(sqlite_send.Session, "start", make)
+
+
+@planted("a retry of a refused row keeps its key", "faults/refused: 422 own kept/once/middle/1")
+def _() -> None:
+    sqlite_queries.NEXT_GENERATIONS += " AND 0"
+    sqlite_queries.RETRY_REJECTED = sqlite_queries.RETRY_REJECTED.replace(
+        "generation = generation + 1, key_intent_at = NULL, ", ""
+    )
+
+
+@planted("a refused row is sent again without being asked", "faults/refused: 409 own/once/middle/1")
+def _() -> None:
+    sqlite_queries.REFILL = """
+UPDATE progress SET lane = 1 WHERE (lane = 3 OR state = 'rejected') AND id BETWEEN :first AND :last
+"""
+    sqlite_queries.RECORD = sqlite_queries.RECORD.replace("lane = :lane", "lane = coalesce(:lane, 3)")
+
+
+# --- what is told
+
+
+@planted("unknown rows are counted as pending", "faults/wrong customer: before/once/middle/1")
+def _() -> None:
+    def make(fold: Any) -> Any:
+        def changed(counts: Any) -> dict[State, int]:
+            folded = Counter(fold(counts))
+            folded[State.PENDING] += folded[State.UNKNOWN]
+            folded[State.UNKNOWN] = 0
+            return dict(folded)
+
+        return changed
+
+    around(report, "fold_counts", make)
+
+
+@planted("unknown rows are left out of results.csv", "faults/wrong customer: before/once/last/1")
+def _() -> None:
+    def make(writer: Any) -> Any:
+        def changed(file: Any) -> Callable[[Any], None]:
+            write = writer(file)
+
+            def write_some(cells: Any) -> None:
+                line = list(cells)
+                if "unknown" not in line[:3]:
+                    write(line)
+
+            return write_some
+
+        return changed
+
+    around(report, "csv_line_writer", make)
+
+
+@planted("a run with rows left open ends with 0", "faults/failing: 500 own/for ever/middle/8")
+def _() -> None:
+    around(house, "exit_code_of", lambda _: lambda counts, *, to_do: Exit.OK)
+
+
+def _say(what: Callable[[Any, Request], str]) -> None:
+    def make(send: Any) -> Any:
+        async def changed(self: Any, request: Request) -> Any:
+            get_logger().info("request", reason=what(self, request))
+            return await send(self, request)
+
+        return changed
+
+    around(Wire, "send", make)
+
+
+@planted("the token is in the log", "faults/late: in time/once/middle/1")
+def _() -> None:
+    _say(lambda wire, request: str(wire._credential._token))
+
+
+@planted("a customer's values are in the log", "faults/late: in time/once/middle/8")
+def _() -> None:
+    _say(lambda wire, request: (request.body or b"").decode())
