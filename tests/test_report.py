@@ -178,7 +178,6 @@ def test_summary_json_holds_exactly_what_the_interface_names(ledger: SqliteLedge
         "started_at": "2026-11-22T12:00:01.000Z",
         "finished_at": "2026-11-22T12:00:03.000Z",
         "next": "bulk-patch retry x",
-        "approvals": [],
     }
 
 

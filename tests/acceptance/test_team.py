@@ -57,11 +57,13 @@ def shared() -> Iterator[Workspace]:
 def run_as_teammate(place: Workspace, *words: str) -> Ended:
     """Run a command under another login, which is in the group."""
     teammate = pwd.getpwnam(TEAMMATE)
+    # Coverage would keep its notes in files of the first login.
+    environment = {name: text for name, text in place.environment.items() if not name.startswith("COV")}
     facts = [str(teammate.pw_uid), str(teammate.pw_gid), str(grp.getgrnam(TEAM).gr_gid)]
     done = subprocess.run(
         [sys.executable, "-c", AS_TEAMMATE, *facts, *words],
         cwd=place.root,
-        env={**place.environment, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(place.root)},
+        env={**environment, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(place.root)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
