@@ -122,7 +122,8 @@ def find_lack(job: Job, run: Run, ledger: Ledger) -> list[Stop]:
         ledger: Holds its notes.
     """
     counts = ledger.counts(run.id)
-    if not job.guards.approval or not (counts[State.PENDING] or counts[State.REJECTED]):
+    wanted = job.guards.approval or run.details.get("approval", False)
+    if not wanted or not (counts[State.PENDING] or counts[State.REJECTED]):
         return []
     now = max(time.time(), ledger.last_time())  # a clock that went back makes nothing valid again
     reason = f"{UNAPPROVED}: a person other than {run.actor.operator} has to say yes"

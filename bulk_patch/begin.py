@@ -22,7 +22,10 @@ def new_run(job: Job, order: Order, **facts: Any) -> Run:
         facts: What the run is planned from: the other fields of `Run`; `details` are added to.
     """
     now = time.time()
-    details = {"job_file": str(job.file), "overrides": list(job.overrides), **facts.pop("details", {})}
+    details: dict[str, Any] = {"job_file": str(job.file), "overrides": list(job.overrides)}
+    if job.guards.approval:
+        details["approval"] = True  # what was planned to need a yes needs it, whatever the job says later
+    details |= facts.pop("details", {})
     return Run(
         id=f"{dt.datetime.fromtimestamp(now, tz=dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         job=job.name,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bulk_patch import registry
 from bulk_patch.actor import who
-from bulk_patch.errors import LedgerError, UsageError
+from bulk_patch.errors import LedgerError, RefusedError, UsageError
 from bulk_patch.job import Job, load_job, output_root
 from bulk_patch.ledgers import Holder, Ledger, Run
 from bulk_patch.ledgers.sqlite import SqliteLedger
@@ -84,6 +84,30 @@ def find_run(name: str, *, output: Path | None) -> Found:
     if found:
         raise UsageError(f"{len(found)} runs begin with {name}", "give more of the id; bulk-patch status lists them")
     raise UsageError(f"no run {name} in {root}", "bulk-patch status lists the runs; --output names another folder")
+
+
+def latest_run(found: Found, job: Job) -> Found:
+    """Return the newest run of a job at the target that it is aimed at now, or the one that was found without any.
+
+    A plan that was never sealed is none.
+    """
+    runs = [run for run in _runs_in(found.folder) if run.target == job.target_name and run.state != "planning"]
+    return Found(runs[0], found.folder) if runs else found
+
+
+def run_to_undo(found: Found) -> str:
+    """Return the id of the run that `undo` of a job's latest run is about.
+
+    Raises:
+        RefusedError: The latest run is an undo that has come to its end: undoing that would send the change again.
+    """
+    run = found.run
+    if run.kind != "undo":
+        return run.id
+    with found.read() as ledger:
+        if run.state == "sealed" and ledger.to_do(run.id):
+            return str(run.details["undoes"])
+    raise RefusedError(f"the latest run, {run.id}, is an undo itself", "name the run to take back by its id")
 
 
 def list_runs(output: Path | None) -> list[Found]:

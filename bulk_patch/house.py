@@ -257,6 +257,8 @@ class House:
             return self.report(run, Exit.REFUSED, lack)
         if not order.watcher.agrees(run, counts):
             log.info("declined", run=run.id)
+            if run.kind == "undo" and run.started_at is None:
+                self.ledger.close_run(run.id)  # a later `run --yes` of the job must not send what somebody refused
             return self.report(run, Exit.INCOMPLETE)
         if (order.reason, order.ticket) not in (("", ""), (run.reason, run.ticket)) and not only_requested:
             self.note(run, REASON_GIVEN)  # the plan was made before

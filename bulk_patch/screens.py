@@ -90,11 +90,12 @@ def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, fa
         return f"{first}, then: {prefix.command('run')}" if first else prefix.command("run")
     if counts.get(State.REJECTED) or counts.get(State.UNKNOWN):
         return f"mend the cause, see {failures}, then: {prefix.command('retry', run=run.id)}"
+    if counts.get(State.KEPT):  # before failures.csv is offered: fed back, it would overwrite what was kept
+        return prefix.command("show", "--status", str(State.KEPT), run=run.id)
     if counts.get(State.INVALID) or counts.get(State.DRIFTED):
         return f"correct {failures}, then: {prefix.with_input(failures).command('run')}"
-    for state in (State.MISMATCH, State.KEPT):
-        if counts.get(state):
-            return prefix.command("show", "--status", str(state), run=run.id)
+    if counts.get(State.MISMATCH):
+        return prefix.command("show", "--status", str(State.MISMATCH), run=run.id)
     return ""
 
 

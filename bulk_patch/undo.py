@@ -19,6 +19,8 @@ from bulk_patch.read import Session
 from bulk_patch.reverse import Kept, Reversal, copies_left, is_comparable, old_texts, reverse
 from bulk_patch.targets import Record, Target
 
+#: The cell of an old value that nobody knows. No field takes its last character: unless mended, the row is invalid.
+NOT_KNOWN = "<OLD VALUE NOT KNOWN>\u200b"
 UNDOES = "undoes"  # in Run.details: the id of the run that is undone
 
 
@@ -65,6 +67,14 @@ async def write_undo(
     tally.warnings.append(
         f"the input of run {undone.id} still asks for what is taken back: change it before the job runs again"
     )
+    counts = ledger.counts(undone.id)
+    tally.warnings += [
+        f"run {undone.id} has {counts[state]} rows that are {state}: they are not taken back, look at them"
+        for state in (State.UNKNOWN, State.MISMATCH)
+        if counts[state]
+    ]
+    if undone.baseline not in ("live", "none"):
+        tally.warnings.append("the values to go back to are those of the run's baseline, which was not the API itself")
     tally.warnings += [
         f"{name} is the same in {count} rows: where the API made it, as a copy of what is taken back, it stays"
         for name, count in copies.items()
@@ -120,10 +130,11 @@ def _cells(row: LedgerRow, record: Record | None, run: Run, job: Job, target: Ta
     """Return a row as an input that would take the change back: what failures.csv offers to a person.
 
     A column that the row does not change stays blank. Where the job gives blank cells a meaning, it gets the value of
-    now instead, so that feeding the file back changes nothing else.
+    now instead, so that feeding the file back changes nothing else. What is not known makes the row invalid again.
     """
     texts: dict[str, str] = {}
     if job.input.blank != "keep" and record is not None:
         texts = {name: text for name, text in target.evidence.flatten(record).items() if is_comparable(name, target)}
+    texts |= dict.fromkeys(row.fields, NOT_KNOWN)
     texts |= {name: text or job.input.clear for name, text in old_texts(row, target).items()}
     return encode_cells([row.customer_id, *(texts.get(name, "") for name in run.columns[1:])])

@@ -92,11 +92,12 @@ async def _verify(job: Job, run_id: str, order: Order) -> Verification:
         stop = await _read_back(house, run, check, totals, left)
         done = next(its for its in ledger.checks(run.id) if its.number == check.number)
         codes = [Exit.NEEDS_PERSON] if totals.drifted else []
+        codes += [Exit.INCOMPLETE] if done.rows < applied else []
         if stop is None:
             ledger.end_check(run.id, check.number, now=time.time())
             house.note(run, "verified", rows=done.rows, drifted=totals.drifted, fields=dict(totals.fields))
         else:
-            codes += [Exit.INCOMPLETE, stop.exit_code]
+            codes.append(stop.exit_code)
             log.error("stopped", run=run.id, reason=stop.reason, hint=stop.hint)
         code = gravest(Exit.OK, *codes)
         log.info("verified", run=run.id, rows=done.rows, counts={"drifted": totals.drifted}, exit_code=int(code))

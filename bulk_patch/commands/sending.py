@@ -149,10 +149,11 @@ def _again(
     **asked: Any,
 ) -> None:
     """Tell a story about a run that is there, with the job that it was planned from."""
-    from bulk_patch.find import find_run, job_of
+    from bulk_patch.find import find_run, job_of, latest_run, run_to_undo
     from bulk_patch.job import load_job
     from bulk_patch.order import Order
     from bulk_patch.rehearsal import at_sandbox
+    from bulk_patch.run import undo_run
 
     asks = must_ask(sandbox=sandbox, yes=yes)
     found = find_run(run_name, output=common.output)
@@ -161,6 +162,9 @@ def _again(
     job_file = run_name if by_file else str(job.file)
     output = found.folder.parent
     with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
-        watcher = watcher_of(aimed, job_file, common, sandbox=sandbox, asks=asks)
-        summary = story(aimed, found.run.id, Order(output=output, watcher=watcher, **asked))
+        found = latest_run(found, aimed) if by_file else found
+        run_id = run_to_undo(found) if by_file and story is undo_run else found.run.id
+        again = replace(common, sets=job.overrides)  # those that the run had too: the next command needs them
+        watcher = watcher_of(aimed, job_file, again, sandbox=sandbox, asks=asks)
+        summary = story(aimed, run_id, Order(output=output, watcher=watcher, **asked))
     end_with(summary, job, common)

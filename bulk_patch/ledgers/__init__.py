@@ -306,7 +306,10 @@ class Ledger(Protocol):
     # --- reading back
 
     def start_check(self, run_id: str, actor: Actor, *, now: float) -> Check:
-        """Return the newest check of a run when it did not end and nothing was sent since it began, else a new one."""
+        """Return the newest check of a run, else a new one.
+
+        The newest goes on when it did not end, is less than a day old, and nothing was sent since it began.
+        """
 
     def record_check(self, run_id: str, check: int, drifts: Sequence[Drift], *, upto: int, rows: int) -> None:
         """Keep, in one durable transaction, what was found in the next rows, and that these were looked at.

@@ -11,14 +11,17 @@ from bulk_patch.ledgers.sqlite_plan import span, unpack_customer
 from bulk_patch.model import encode_json
 
 _PAGE_ROWS = 500
+_MOST_AGE_S = 24 * 3600.0  # what was read longer ago says nothing of today
 
 
 def start_check(database: Database, run: int, actor: Actor, now: float) -> Check:
     """Return the newest check when it can go on, else a new one."""
     newest = next(iter(checks(database, run)), None)
-    changed_at = database.first(sqlite_queries.LAST_SESSION, {"run": run})
-    if newest is not None and newest.ended_at is None and (changed_at or (0.0,))[0] <= newest.started_at:
-        return newest
+    (changed_at,) = database.first(sqlite_queries.LAST_SESSION, {"run": run}) or (0.0,)
+    if newest is not None and newest.ended_at is None:
+        is_fresh = 0 <= now - newest.started_at <= _MOST_AGE_S
+        if is_fresh and changed_at <= newest.started_at:
+            return newest
     with database.transaction():
         values = {"run": run, "actor": encode_json(asdict(actor)).decode(), "now": now}
         database.run(sqlite_queries.INSERT_CHECK, values)

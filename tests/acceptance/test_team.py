@@ -15,7 +15,7 @@ import pytest
 
 from bulk_patch.sandbox import Sandbox
 from tests.acceptance.approvals import ask_for_approval
-from tests.acceptance.commands import Ended, Workspace
+from tests.acceptance.commands import REPOSITORY, Ended, Workspace
 from tests.acceptance.small_job import FILE, NAME, TOKEN, aimed_at, new_emails, patches, planned_at, write_job
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two people")
@@ -43,6 +43,9 @@ def shared() -> Iterator[Workspace]:
     """Return a workspace that another login can reach, with a job that a group shares."""
     if TEAM not in {its.gr_name for its in grp.getgrall()} or TEAMMATE not in {its.pw_name for its in pwd.getpwall()}:
         pytest.skip(f"there is no group {TEAM} or no user {TEAMMATE} here")
+    code = [REPOSITORY, Path(pytest.__file__).parent]
+    if not all(folder.stat().st_mode & 0o005 == 0o005 for its in code for folder in (its, *its.parents)):
+        pytest.skip("another login cannot read this tree or its packages")
     root = Path(tempfile.mkdtemp(prefix="bulk-patch-team-"))
     root.chmod(0o755)
     place = Workspace(root, token=TOKEN)

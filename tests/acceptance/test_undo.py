@@ -199,5 +199,43 @@ def test_what_was_kept_is_fed_back_on_purpose(office: Workspace, api: Sandbox) -
     assert api.customer(id_of(2))["email"] == "ann2@example.com"
 
 
+def test_an_undo_that_is_named_by_the_job_is_never_undone_by_the_same_words(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    assert office.run("undo", FILE, *aimed_at(api)).code == 0
+    sent = len(patches(api))
+    again = office.run("undo", FILE, *aimed_at(api))
+    assert again.code == 9, again.err
+    assert "is an undo itself" in again.err
+    assert len(patches(api)) == sent
+    assert api.customer(id_of(1))["email"] == "ann1@example.com"
+
+
+def test_an_undo_that_is_named_by_the_job_goes_on_with_the_same_words(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    waiting = (*aimed_at(api), "--set", "guards.approval=true")
+    assert office.run("undo", FILE, *waiting, "--operator", "Robin").code == 9
+    undo = office.runs(NAME)[-1]["id"]
+    assert office.run("run", FILE, *aimed_at(api)).code == 9  # planned to need a yes, whatever the job says now
+    assert office.run("approve", undo, "--operator", "Alex").code == 0
+    ended = office.run("undo", FILE, *waiting)
+    assert ended.code == 0, ended.err
+    assert office.runs(NAME)[-1]["id"] == undo
+
+
+def test_a_row_whose_old_value_nobody_knows_is_no_success_when_it_is_fed_back_as_it_is(
+    office: Workspace, api: Sandbox
+) -> None:
+    write_job(office, [{"customer_id": id_of(1), "email": "new1@example.org", "note": "moved"}])
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    ended = office.run("undo", office.runs(NAME)[0]["id"], *aimed_at(api))
+    assert ended.code == 3, ended.err
+    failures = office.job_folder(NAME) / office.runs(NAME)[-1]["id"] / "failures.csv"
+    assert office.run("run", FILE, *aimed_at(api), "--set", f"input.path={failures}").code == 3
+    assert office.states(NAME) == {1: "invalid"}
+    assert api.customer(id_of(1))["email"] == "new1@example.org"
+
+
 def _home_without_city() -> Row:
     return {f"legal_address.{part}": text for part, text in HOME.items() if part != "city"}
