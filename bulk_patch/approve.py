@@ -156,7 +156,7 @@ def prepare(job: Job, run: Run, actor: Actor, *, key: Path | None) -> dict[str, 
         RefusedError: This person may not approve this run.
         UsageError: The key does not sign, or nobody could check its signature.
     """
-    if run.state != "sealed":
+    if run.state == "planning":
         raise RefusedError(f"run {run.id} is {run.state}: there is nothing to approve", "bulk-patch status lists runs")
     if is_same_person(actor.operator, run.actor.operator):
         hint = "the second person runs this command, under a login or with an --operator of their own"
@@ -193,7 +193,7 @@ def record_approval(ledger: Ledger, run: Run, actor: Actor, detail: Mapping[str,
         RefusedError: Nothing is left to approve by now.
     """
     run = ledger.run(run.id)
-    if run.state != "sealed" or not ledger.to_do(run.id):
+    if not ledger.to_do(run.id):  # of a closed run: only what a retry asked for
         raise RefusedError(f"nothing of run {run.id} is left to be sent", f"see: bulk-patch status {run.id}")
     ledger.note(run.id, actor, APPROVED, detail, now=time.time())
     if waits_for_approval(run):

@@ -192,7 +192,7 @@ class House:
         job, ledger, session = self.job, self.ledger, self.session
         assert session is not None  # to undo is to send
         self.task = asyncio.current_task()
-        columns = columns_of(ledger, undone, id_column=job.input.id)
+        columns = columns_of(ledger, undone, job)
         origin = {UNDOES: undone.id}
         run = new_run(job, self.order, kind="undo", baseline="live", columns=columns, details=origin)
         rows = ledger.counts(undone.id)[State.APPLIED]

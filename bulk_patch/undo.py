@@ -24,10 +24,11 @@ NOT_KNOWN = "<OLD VALUE NOT KNOWN>\u200b"
 UNDOES = "undoes"  # in Run.details: the id of the run that is undone
 
 
-def columns_of(ledger: Ledger, undone: Run, *, id_column: str) -> tuple[str, ...]:
-    """Return the columns of the rows that take a run back: the id, and every field that the run changed."""
+def columns_of(ledger: Ledger, undone: Run, job: Job) -> tuple[str, ...]:
+    """Return the columns of the rows that take a run back: those of its input, as the job reads them."""
     fields = dict.fromkeys(name for row in _applied(ledger, undone) for name in row.fields)
-    return (id_column, *fields)
+    held = {job.input.rename.get(column, column) for column in undone.columns}
+    return (*undone.columns, *(name for name in fields if name not in held))
 
 
 async def write_undo(
@@ -137,4 +138,5 @@ def _cells(row: LedgerRow, record: Record | None, run: Run, job: Job, target: Ta
         texts = {name: text for name, text in target.evidence.flatten(record).items() if is_comparable(name, target)}
     texts |= dict.fromkeys(row.fields, NOT_KNOWN)
     texts |= {name: text or job.input.clear for name, text in old_texts(row, target).items()}
-    return encode_cells([row.customer_id, *(texts.get(name, "") for name in run.columns[1:])])
+    texts[job.input.id] = row.customer_id
+    return encode_cells([texts.get(job.input.rename.get(column, column), "") for column in run.columns])

@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from bulk_patch.actor import who
@@ -164,7 +164,7 @@ def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, 
     if record is None:
         return Drift(row.row, row.customer_id, GONE, ())
     patch = _as_patch(row)
-    names = target.evidence.missing(patch, record)
+    names = (*target.evidence.missing(patch, record), *_added(patch, record, target))
     if not names:
         return None
     later = list(_later_rows(run, row, ledger))
@@ -178,6 +178,18 @@ def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, 
         fields.append(FieldDrift(name, mask(planned.get(name, "")), mask(found.get(name, "")), by))
     counts = not all(its.superseded_by for its in fields)
     return Drift(row.row, row.customer_id, "", tuple(fields), counts=counts)
+
+
+def _added(patch: Patch, record: Record, target: Target) -> Iterator[str]:
+    """Yield parts that somebody gave to an object which was sent whole without them."""
+    differing = target.evidence.differences(replace(patch, before=patch.body), record)
+    planned = target.evidence.flatten(json.loads(patch.body))
+    for name, text in target.evidence.flatten(record).items() if differing else ():
+        top, dot, _ = name.partition(".")
+        whole = target.whole(top)
+        is_part = dot and top in differing and whole is not None and not whole.open
+        if is_part and name not in planned and text not in ("", "false"):  # documented: left out when it is false
+            yield name
 
 
 def _later_rows(run: Run, row: LedgerRow, ledger: Ledger) -> Iterator[tuple[str, LedgerRow]]:

@@ -69,9 +69,8 @@ def test_a_signature_that_is_not_valid_is_told_as_it_is() -> None:
         (RUN, RUN.actor, Exit.REFUSED),
         (RUN, replace(ALEX, operator=" PAT "), Exit.REFUSED),
         (replace(RUN, state="planning"), ALEX, Exit.REFUSED),
-        (replace(RUN, state="closed"), ALEX, Exit.REFUSED),
     ],
-    ids=["the planner", "the planner, spelt otherwise", "no plan yet", "closed"],
+    ids=["the planner", "the planner, spelt otherwise", "no plan yet"],
 )
 def test_what_cannot_be_approved_is_refused(run: Run, actor: Actor, code: Exit) -> None:
     with pytest.raises(BulkPatchError) as caught:

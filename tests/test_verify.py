@@ -43,6 +43,13 @@ def test_a_customer_that_is_gone_is_drift(tmp_path: Path) -> None:
     assert drift_of(tmp_path, {"last_name": "Null"}, None, "last_name") == Drift(1, customer(1), GONE, ())
 
 
+def test_a_part_that_somebody_added_to_an_object_is_drift(tmp_path: Path) -> None:
+    record = {"legal_address": {**ADDRESS, "address_line_2": "Unit 7"}}
+    drift = drift_of(tmp_path, {"legal_address": ADDRESS}, record, "legal_address.city")
+    assert drift is not None
+    assert [field.name for field in drift.fields] == ["legal_address.address_line_2"]
+
+
 def test_drift_names_the_part_of_an_address_and_masks_both_sides(tmp_path: Path) -> None:
     record = {"legal_address": {**ADDRESS, "city": "Houston"}}
     drift = drift_of(tmp_path, {"legal_address": ADDRESS}, record, "legal_address.city")

@@ -266,6 +266,18 @@ def test_on_a_terminal_no_is_an_answer_that_sends_nothing_and_the_plan_is_kept(o
     assert office.summary(NAME)["state"] == "planned"
 
 
+def test_an_undo_that_was_refused_on_a_terminal_is_not_sent_by_the_next_run(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    with at_a_terminal(office, "undo", FILE, *planned_at(api)) as (terminal, ended):
+        terminal.wait_for("[y/N]")
+        terminal.type("n\n")
+        assert ended() == 4
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    assert len(patches(api)) == 2
+    assert office.runs(NAME)[1]["state"] == "closed"
+
+
 def test_on_a_terminal_yes_sends_the_plan(office: Workspace, api: Sandbox) -> None:
     write_job(office, new_emails(1, 2))
     with at_a_terminal(office, "run", FILE, *planned_at(api)) as (terminal, ended):

@@ -237,5 +237,18 @@ def test_a_row_whose_old_value_nobody_knows_is_no_success_when_it_is_fed_back_as
     assert api.customer(id_of(1))["email"] == "new1@example.org"
 
 
+def test_failures_of_an_undo_are_read_by_a_job_that_renames_columns(office: Workspace, api: Sandbox) -> None:
+    write_job(
+        office, [{"customer_id": id_of(number), "Mail": f"new{number}@example.org", "Branch": "7"} for number in (1, 2)]
+    )
+    renames = ("--set", "input.rename.Mail=email", "--set", 'input.rename.Branch=""')
+    assert office.run("run", FILE, *aimed_at(api), *renames).code == 0
+    api.edit(id_of(2), email="joan@example.net")
+    assert office.run("undo", FILE, *aimed_at(api), *renames).code == 3
+    failures = office.job_folder(NAME) / office.runs(NAME)[-1]["id"] / "failures.csv"
+    assert office.run("run", FILE, *aimed_at(api), *renames, "--set", f"input.path={failures}").code == 0
+    assert api.customer(id_of(2))["email"] == "ann2@example.com"
+
+
 def _home_without_city() -> Row:
     return {f"legal_address.{part}": text for part, text in HOME.items() if part != "city"}
