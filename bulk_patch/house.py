@@ -144,9 +144,10 @@ class House:
             self.note(run, "continued", guard=run.stopped_by)
 
     def discard(self, run: Run) -> None:
-        """Drop a run that has sent nothing."""
+        """Drop a run that has sent nothing, or close it when somebody saw its values: that stays on record."""
         log.info("plan_replaced", run=run.id, reason="nothing of it was sent")
-        self.ledger.discard(run.id)
+        revealed = any(action == "revealed" for _, _, action, _ in self.ledger.notes(run.id))
+        (self.ledger.close_run if revealed else self.ledger.discard)(run.id)
 
     def close_run(self, run: Run) -> None:
         """Never send the rest of a run."""
@@ -391,9 +392,6 @@ class House:
         """Keep a fact of the run for the auditor."""
         why = {name: text for name, text in (("why", self.order.reason), ("ticket", self.order.ticket)) if text}
         self.ledger.note(run.id, who(self.order.operator), action, {**detail, **why}, now=time.time())
-
-
-# --- small things
 
 
 def _plain(counts: Counts) -> dict[str, int]:

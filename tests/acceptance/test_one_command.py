@@ -116,6 +116,17 @@ def test_new_on_a_plan_that_has_sent_nothing_plans_again(office: Workspace, api:
     assert len(office.runs(NAME)) == 1
 
 
+def test_a_plan_whose_values_somebody_saw_stays_on_record_when_it_is_replaced(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("plan", FILE, *planned_at(api)).code == 0
+    assert office.run("show", FILE, "--reveal", "--operator", "Robin").code == 0
+    assert office.run("plan", FILE, *planned_at(api)).code == 0
+    assert [run["state"] for run in office.runs(NAME)] == ["closed", "sealed"]
+    assert "revealed" in {note["action"] for note in office.notes(NAME)}
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    assert sent_ids(api) == [id_of(1), id_of(2)]
+
+
 # --- sent already
 
 
