@@ -16,6 +16,7 @@ SHORTEST_POINT_S = 1.0
 _WIDTH, _HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 350, 12, 176
 _LOG_FROM = 20.0  # latencies that span more than this are drawn on a logarithmic scale
+_LEAST_MS = 0.1  # latencies are told to a tenth, and a scale of powers has no 0
 
 #: Class of answer -> its words, in the order in which they are stacked, from below.
 _STACK = (
@@ -94,8 +95,8 @@ def _latency(points: Sequence[tuple[float, float, Slice]], restarts: Sequence[fl
     for begin, end, its in points:
         half, most = its.percentile_ms(0.5), its.percentile_ms(0.99)
         if half is not None and most is not None:
-            lines["p50"].append(((begin + end) / 2, half))
-            lines["p99"].append(((begin + end) / 2, most))
+            lines["p50"].append(((begin + end) / 2, max(half, _LEAST_MS)))
+            lines["p99"].append(((begin + end) / 2, max(most, _LEAST_MS)))
     values = [value for line in lines.values() for _, value in line]
     frame = _Frame(points[-1][1], max(values), least=min(values) if max(values) > _LOG_FROM * min(values) else None)
     drawn = [part for name, line in lines.items() for part in (frame.path(line, name), *frame.dots(line, name))]

@@ -87,3 +87,9 @@ def test_a_run_without_a_limit_has_no_line_for_it() -> None:
     series, sent_for_s = sent(*steady(5, 3))
     throughput = draw(series, sent_for_s=sent_for_s, limit_per_s=None)[0]
     assert [key.style for key in throughput.legend] == ["line"]
+
+
+@pytest.mark.parametrize("slowest_s", [0.00001, 0.5])
+def test_an_api_that_answers_in_no_time_is_drawn_too(slowest_s: float) -> None:
+    plots = plots_of(*[(0.05, 200, 0.00001)] * 20, *[(0.05, 200, slowest_s)] * 20)
+    assert len(plots) == 3

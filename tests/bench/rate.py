@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import aiohttp
 
-import bulk_patch.house
+import bulk_patch.connect
 from bulk_patch import load_job, plan_job, run_job
 from bulk_patch.order import Order
 from bulk_patch.wire import Wire
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=RATES_PER_S)
     asked = parser.parse_args()
     os.environ["BENCH_TOKEN"] = "x"
-    vars(bulk_patch.house)["Wire"] = NotingWire  # the one place that makes the wire
+    vars(bulk_patch.connect)["Wire"] = NotingWire  # the one place that makes the wire
     print(f"{asked.seconds:g} s at each rate; fullest windows, and what is allowed")
     print(f"  {'rate/s':>8} {'reached':>9}" + "".join(f"{f'{window_s:g} s':>18}" for window_s in WINDOWS_S))
     for rate_per_s in asked.rates:
