@@ -143,7 +143,9 @@ class Sender:
             times = story.seen.get(verdict.kind, 0)
             story.note(reply, verdict)
             session.tell_pace(verdict, patch.row, permitted_at)
-            stop = verdict.stop or session.streak(verdict, canary=patch.canary)
+            # A refusal that the API kept since an earlier session says nothing about the token or the address of today.
+            is_news = not (patch.ambiguous and verdict.cached)
+            stop = verdict.stop or (session.streak(verdict, canary=patch.canary) if is_news else None)
             if verdict.act in _ENDS:
                 if self._watch and isinstance(reply, Reply):
                     story.see(self._target.record(reply, patch.customer_id), self._watch)

@@ -1,57 +1,24 @@
-"""One request over aiohttp: exactly one, never followed, never repeated, every failure named."""
+"""One request of ours over HTTP: exactly one, never followed, never repeated, every failure named."""
 
-import asyncio
 import re
 import ssl
-from contextvars import ContextVar
+import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from bulk_patch.connections import Connections
 from bulk_patch.credential import Credential
 from bulk_patch.errors import CredentialError
 from bulk_patch.model import Lost, NoReply, Reply, Request
-from bulk_patch.pace import CONNECT_LATE_S, Pace
+from bulk_patch.pace import Pace
 
-BODY_CAP = 1 << 20  # bytes, decoded
 _CONNECT_TIMEOUT_S = 10.0
-_KEEPALIVE_S = 30.0  # shorter than what gateways keep, so that they do not close under a request
-_DEADLINE: ContextVar[asyncio.Timeout] = ContextVar("_DEADLINE")  # of the exchange under way
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
-
-
-class _PacedConnector(aiohttp.TCPConnector):
-    """Asks for another permit where connecting took so long that the first one is stale.
-
-    What counts is when the bytes leave: sixteen connections that come up together must not send together.
-    """
-
-    def __init__(self, pace: Pace, **options: Any) -> None:
-        super().__init__(**options)
-        self._pace = pace
-
-    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:
-        begun = self._loop.time()
-        connection = await super()._create_connection(req, traces, timeout)
-        if self._loop.time() - begun > CONNECT_LATE_S:
-            try:
-                await self._retake()
-            except BaseException:  # nobody else knows of it yet
-                connection.close()
-                raise
-        return connection
-
-    async def _retake(self) -> None:
-        """Wait for another turn, which may be a long pause: none of it is time that the server took."""
-        deadline = _DEADLINE.get()
-        left_s = (deadline.when() or 0.0) - self._loop.time()
-        deadline.reschedule(None)
-        await self._pace.retake()
-        deadline.reschedule(self._loop.time() + left_s)
+_HEADERS = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: bulk-patch\r\n"
 
 
 class Wire:
@@ -80,40 +47,24 @@ class Wire:
         ca_file: Path | None = None,
     ) -> None:
         self._base_url = str(URL(base_url)).rstrip("/")  # in the one form that paths are added to and compared in
-        self._base = URL(self._base_url, encoded=True)
-        self._base_path = self._base.raw_path.rstrip("/")
+        base = URL(self._base_url, encoded=True)
+        self._base_path = base.raw_path.rstrip("/")
         self._credential = credential
         self.pace = pace
         self._timeout_s = timeout_s
-        self._proxy = proxy
         try:
-            self._tls = ssl.create_default_context(cafile=ca_file)
+            tls = ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
             raise CredentialError(f"target.ca_file cannot be used: {type(error).__name__}", "name a PEM file") from None
+        connect_timeout_s = min(_CONNECT_TIMEOUT_S, timeout_s)
+        self._connections = Connections(base, tls=tls, proxy=proxy, pace=pace, connect_timeout_s=connect_timeout_s)
 
     async def __aenter__(self) -> Self:
-        connector = _PacedConnector(
-            self.pace,
-            limit=0,  # the workers bound it; queueing in the pool would count into timeouts
-            keepalive_timeout=_KEEPALIVE_S,
-            ttl_dns_cache=300,
-            ssl=self._tls,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
-            trust_env=False,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "bulk-patch"},
-        )
-        # aiohttp itself repeats a GET on a dropped keep-alive connection, past any limiter; a test counts requests.
-        self._session._retry_connection = False
+        await self._connections.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._session.close()
+    async def __aexit__(self, *error: object) -> None:
+        await self._connections.__aexit__(*error)
 
     async def send(self, request: Request) -> tuple[Reply | NoReply, int]:
         """Send one request now; its permit was given.
@@ -121,57 +72,30 @@ class Wire:
         Returns:
             The answer or how it was lost, and the version of the credential that was used.
         """
-        url = self._url(request.path)
-        headers = {"Authorization": self._credential.header()}
+        path = self._path(request.path)
         version = self._credential.version
+        headers = f"{_HEADERS}Authorization: {self._credential.header()}\r\n"
         if request.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers += "Content-Type: application/json\r\n"
         if request.key is not None:
-            headers["Idempotency-Key"] = request.key
-        clock = self._session._loop.time
-        begun = clock()
+            headers += f"Idempotency-Key: {request.key}\r\n"
+        exchange, timeout_s = self._connections.exchange, self._timeout_s
+        begun = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s) as deadline:
-                _DEADLINE.set(deadline)
-                async with self._session.request(
-                    request.method, url, data=request.body, headers=headers, allow_redirects=False, proxy=self._proxy
-                ) as answer:
-                    body, whole = await _read(answer)
-                    names = {name.lower(): value for name, value in answer.headers.items()}
-                    return Reply(answer.status, names, body, whole, clock() - begun), version
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            return NoReply(_lost(error), clock() - begun), version
+            return await exchange(request.method, path, headers, request.body, timeout_s=timeout_s), version
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            return NoReply(_lost(error), time.monotonic() - begun), version
 
-    def _url(self, path: str) -> URL:
-        """Build the address, and check that it is the expected one: percent-encoding does not stop `..`."""
+    def _path(self, path: str) -> str:
+        """Return the whole path, checked to be the expected one: percent-encoding does not stop `..`."""
         if _PLAIN_PATH.fullmatch(path):  # almost every one: there is nothing in it that could be read otherwise
-            return self._base.with_path(f"{self._base_path}{path}", encoded=True)  # half the cost of parsing
+            return f"{self._base_path}{path}"
         text = f"{self._base_url}{path}"
         if path.startswith("/") and path.isascii() and path.isprintable() and not {" ", "#"} & set(path):
             url, as_a_server_may_read_it = URL(text, encoded=True), URL(text)
             if str(url) == text and url.raw_path == as_a_server_may_read_it.raw_path:
-                return url
+                return url.raw_path_qs
         raise ValueError("the address of a request is not the expected one")
-
-
-async def _read(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """Read a body up to the cap; tell whether it is whole."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        while chunk := await answer.content.readany():
-            size += len(chunk)
-            chunks.append(chunk)
-            if size > BODY_CAP:
-                answer.close()
-                return b"".join(chunks)[:BODY_CAP], False
-    except TimeoutError:  # a dribble is as good as silence
-        answer.close()
-        raise
-    except (aiohttp.ClientPayloadError, OSError):  # the status is known, the evidence is not
-        answer.close()
-        return b"".join(chunks), False
-    return b"".join(chunks), True
 
 
 def _lost(error: Exception) -> Lost:
@@ -196,5 +120,6 @@ _LOST: tuple[tuple[type[BaseException], Lost], ...] = (  # the most specific fir
     (aiohttp.ClientOSError, Lost.RESET),
     (aiohttp.ClientPayloadError, Lost.RESET),
     (aiohttp.ClientResponseError, Lost.PROTOCOL),
+    (HttpProcessingError, Lost.PROTOCOL),
     (ValueError, Lost.PROTOCOL),
 )

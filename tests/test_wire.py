@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 import uvloop
 
+from bulk_patch.connections import BODY_CAP
 from bulk_patch.credential import Credential
 from bulk_patch.model import Lost, NoReply, Reply, Request
 from bulk_patch.pace import Pace
-from bulk_patch.wire import BODY_CAP, Wire
+from bulk_patch.wire import Wire
 from tests.patches import ANN, KEY
 from tests.raw_server import Heard, RawServer, Say, Then, http
 
@@ -198,6 +199,21 @@ def test_a_proxy_that_the_job_names_is_used(run: Run) -> None:
     run(scenario())
 
 
+def test_a_proxy_that_reads_along_is_given_its_own_credentials_with_every_request(run: Run) -> None:
+    async def scenario() -> None:
+        async with (
+            RawServer(lambda heard: http()) as proxy,
+            open_wire("http://127.0.0.1:9/v0", proxy=f"http://pat:secret@127.0.0.1:{proxy.port}") as wire,
+        ):
+            for _ in range(2):
+                await wire.send(PATCH)
+        said = [heard.headers["proxy-authorization"] for heard in proxy.requests]
+        assert said == [aiohttp.encode_basic_auth("pat", "secret")] * 2
+        assert {heard.headers["authorization"] for heard in proxy.requests} == {f"Bearer {TOKEN}"}
+
+    run(scenario())
+
+
 def test_cookies_are_not_sent_back(run: Run) -> None:
     async def scenario() -> None:
         said = http(200, b"{}", "Set-Cookie: session=1; Path=/", "Set-Cookie: other=2")
@@ -251,18 +267,38 @@ def test_a_kept_connection_that_is_dropped_under_a_request_costs_one_request_onl
     run(scenario())
 
 
-def test_aiohttp_would_repeat_that_read_by_itself(run: Run) -> None:
+def test_what_a_server_said_unasked_is_not_taken_for_the_next_answer(run: Run) -> None:
     async def scenario() -> None:
-        def answer(heard: Heard) -> Say:
-            return http() if len(server.requests) == 1 else Say(then="close")
+        asked = http(200, b'{"id":"asked"}')
+        unasked = http(408, b'{"code":"UNASKED"}')  # as gateways say it before they close what was idle
 
-        async with RawServer(answer) as server, aiohttp.ClientSession() as session:
-            async with session.get(server.base_url) as first:
-                await first.read()
-            with pytest.raises(aiohttp.ServerDisconnectedError):
-                await session.get(server.base_url)
-            assert len(server.requests) == 3
-            assert session._retry_connection is True  # the switch that `Wire` turns is still there
+        def answer(heard: Heard) -> Say:
+            return Say(asked.data + unasked.data) if len(server.requests) == 1 else asked
+
+        async with RawServer(answer) as server, open_wire(server.base_url) as wire:
+            for _ in range(2):
+                reply, _ = await wire.send(PATCH)
+                await asyncio.sleep(0.05)
+                assert came(reply).body == b'{"id":"asked"}'
+        assert [heard.connection for heard in server.requests] == [1, 2]
+
+    run(scenario())
+
+
+def test_what_a_server_says_unasked_later_is_not_taken_for_the_next_answer_either(run: Run) -> None:
+    async def scenario() -> None:
+        said = http(200, b'{"id":"asked"}')
+        late = Say(said.data + http(408).data, drip_s=0.001)  # the first answer is whole before the second begins
+
+        async with (
+            RawServer(lambda heard: late if len(server.requests) == 1 else said) as server,
+            open_wire(server.base_url) as wire,
+        ):
+            first, _ = await wire.send(PATCH)
+            await asyncio.sleep(0.3)
+            second, _ = await wire.send(PATCH)
+        assert came(first).body == came(second).body == b'{"id":"asked"}'
+        assert [heard.connection for heard in server.requests] == [1, 2]
 
     run(scenario())
 

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
+from yarl import URL
 
 from bulk_patch import drive
 from bulk_patch.engines.local import LocalEngine
@@ -165,10 +165,17 @@ def _() -> None:
 
 @planted("a redirect is followed", "faults/redirected: 307/once/middle/1")
 def _() -> None:
-    def make(request: Any) -> Any:
-        return lambda self, *args, **options: request(self, *args, **{**options, "allow_redirects": True})
+    def make(send: Any) -> Any:
+        async def changed(self: Wire, request: Request) -> Any:
+            reply, version = await send(self, request)
+            if isinstance(reply, Reply) and "location" in reply.headers:
+                path = URL(reply.headers["location"]).path.removeprefix(self._base_path)
+                return await send(self, replace(request, path=path))
+            return reply, version
 
-    around(aiohttp.ClientSession, "_request", make)
+        return changed
+
+    around(Wire, "send", make)
 
 
 @planted("a refused connection leaves doubt", "connections/refused connection/none/8/0")

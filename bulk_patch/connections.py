@@ -1,0 +1,145 @@
+"""HTTP exchanges over aiohttp's connections and parser, without its client session.
+
+For each request the session makes a request object, a response object and a task that writes: three times the work of
+all else on the way (`python -m tests.bench.send`). Of aiohttp is kept what is hard: pool, names, TLS, proxies, parser.
+`ResponseHandler` is not made for others, which is why pyproject.toml bounds aiohttp from above.
+"""
+
+import asyncio
+import ssl
+from typing import Self
+
+import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.hdrs import PROXY_AUTHORIZATION
+from aiohttp.http import HttpProcessingError
+from aiohttp.streams import StreamReader
+from yarl import URL
+
+from bulk_patch.model import Reply
+from bulk_patch.pace import CONNECT_LATE_S, Pace
+
+BODY_CAP = 1 << 20  # bytes, decoded
+_KEEPALIVE_S = 30.0  # shorter than what gateways keep, so that they do not close under a request
+_SWITCHED = 101
+
+
+class Connections:
+    """A pool of connections to one server.
+
+    Args:
+        base_url: Says where to connect to.
+        tls: For https.
+        proxy: Of this server, or None.
+        pace: Asked for another permit where connecting took so long that the first one is stale: what counts is when
+            the bytes leave, and sixteen connections that come up together must not send together.
+        connect_timeout_s: For one connection to come up.
+    """
+
+    def __init__(
+        self, base_url: URL, *, tls: ssl.SSLContext, proxy: str | None, pace: Pace, connect_timeout_s: float
+    ) -> None:
+        self._base_url = base_url
+        self._tls = tls
+        self._proxy = URL(proxy) if proxy else None
+        self._pace = pace
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._pool = aiohttp.TCPConnector(
+            limit=0,  # the workers bound it; queueing in the pool would count into timeouts
+            keepalive_timeout=_KEEPALIVE_S,
+            ttl_dns_cache=300,
+            ssl=self._tls,
+        )
+        # It tells the pool where to, and is never sent itself.
+        self._to = aiohttp.ClientRequest("GET", self._base_url, proxy=self._proxy, loop=self._loop)
+        self.host = self._to.headers["Host"]
+        origin = f"{self._base_url.scheme}://{self.host}"
+        self._is_relayed = self._proxy is not None and not self._to.is_ssl()  # by a proxy that reads along
+        self._origin = origin if self._is_relayed else ""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def exchange(self, method: str, path: str, headers: str, body: bytes | None, *, timeout_s: float) -> Reply:
+        """Send one request and read its answer, exactly once: nothing is repeated or followed.
+
+        Args:
+            method: The verb.
+            path: With query, percent-encoded.
+            headers: Whole lines, without Host and Content-Length.
+            body: The exact bytes.
+            timeout_s: For connecting, sending and reading together; waiting for a second permit is not counted.
+
+        Raises:
+            aiohttp.ClientError, HttpProcessingError, OSError: There was no answer, or none that could be read.
+            TimeoutError: It took too long.
+            Closed: The run stopped before a byte had left.
+        """
+        begun = self._loop.time()
+        async with asyncio.timeout(timeout_s) as deadline:
+            connection = await self._connect()
+            try:
+                if self._loop.time() - begun > CONNECT_LATE_S:
+                    await self._retake(deadline)
+                protocol, transport = connection.protocol, connection.transport
+                if protocol is None or transport is None or transport.is_closing():
+                    raise aiohttp.ClientConnectionResetError("closed before the request")
+                protocol.set_response_params(read_until_eof=True)
+                transport.write(self._head(method, path, headers, body) + (body or b""))
+                message, content = await protocol.read()
+                while message.code < 200 and message.code != _SWITCHED:
+                    message, content = await protocol.read()
+                answer, is_whole = await _read(content)
+            except BaseException:
+                connection.close()
+                raise
+            if is_whole and message.code != _SWITCHED:
+                connection.release()
+            else:
+                connection.close()
+        names = {name.lower(): value for name, value in message.headers.items()}
+        return Reply(message.code, names, answer, is_whole, self._loop.time() - begun)
+
+    async def _connect(self) -> Connection:
+        """Take a connection that is silent: what a server said unasked must not be taken for the next answer."""
+        while True:
+            try:
+                connection = await self._pool.connect(self._to, traces=[], timeout=self._timeout)
+            except TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError("no connection in time") from error
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+    async def _retake(self, deadline: asyncio.Timeout) -> None:
+        """Wait for another turn, which may be a long pause: none of it is time that the server took."""
+        left_s = (deadline.when() or 0.0) - self._loop.time()
+        deadline.reschedule(None)
+        await self._pace.retake()
+        deadline.reschedule(self._loop.time() + left_s)
+
+    def _head(self, method: str, path: str, headers: str, body: bytes | None) -> bytes:
+        if body is not None:
+            headers = f"{headers}Content-Length: {len(body)}\r\n"
+        if self._is_relayed and (credentials := self._to.headers.get(PROXY_AUTHORIZATION)):
+            headers = f"{headers}{PROXY_AUTHORIZATION}: {credentials}\r\n"
+        return f"{method} {self._origin}{path} HTTP/1.1\r\nHost: {self.host}\r\n{headers}\r\n".encode("ascii")
+
+
+async def _read(content: StreamReader) -> tuple[bytes, bool]:
+    """Read a body up to the cap; tell whether it is whole."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while not content.at_eof():
+            chunks.append(await content.readany())
+            size += len(chunks[-1])
+            if size > BODY_CAP:
+                return b"".join(chunks)[:BODY_CAP], False
+    except (aiohttp.ClientPayloadError, HttpProcessingError, OSError):  # the status is known, the evidence is not
+        return b"".join(chunks), False
+    return b"".join(chunks), True
