@@ -24,6 +24,10 @@ _KEEPALIVE_S = 30.0  # shorter than what gateways keep, so that they do not clos
 _SWITCHED = 101
 
 
+class NeverLeft(aiohttp.ClientError):
+    """Not a byte of the request has left."""
+
+
 class Connections:
     """A pool of connections to one server.
 
@@ -75,42 +79,47 @@ class Connections:
             timeout_s: For connecting, sending and reading together; waiting for a second permit is not counted.
 
         Raises:
+            NeverLeft: There was no connection in time.
             aiohttp.ClientError, HttpProcessingError, OSError: There was no answer, or none that could be read.
-            TimeoutError: It took too long.
+            TimeoutError: The answer took too long.
             Closed: The run stopped before a byte had left.
         """
         begun = self._loop.time()
-        async with asyncio.timeout(timeout_s) as deadline:
-            connection = await self._connect()
-            try:
-                if self._loop.time() - begun > CONNECT_LATE_S:
-                    await self._retake(deadline)
-                protocol, transport = connection.protocol, connection.transport
-                if protocol is None or transport is None or transport.is_closing():
-                    raise aiohttp.ClientConnectionResetError("closed before the request")
-                protocol.set_response_params(read_until_eof=True)
-                transport.write(self._head(method, path, headers, body) + (body or b""))
-                message, content = await protocol.read()
-                while message.code < 200 and message.code != _SWITCHED:
+        has_left = False
+        try:
+            async with asyncio.timeout(timeout_s) as deadline:
+                connection = await self._connect()
+                try:
+                    if self._loop.time() - begun > CONNECT_LATE_S:
+                        await self._retake(deadline)
+                    protocol, transport = connection.protocol, connection.transport
+                    if protocol is None or transport is None or transport.is_closing():
+                        raise NeverLeft("closed before the request")
+                    protocol.set_response_params(read_until_eof=True)
+                    has_left = True
+                    transport.write(self._head(method, path, headers, body) + (body or b""))
                     message, content = await protocol.read()
-                answer, is_whole = await _read(content)
-            except BaseException:
-                connection.close()
+                    while message.code < 200 and message.code != _SWITCHED:
+                        message, content = await protocol.read()
+                    answer, is_whole = await _read(content)
+                except BaseException:
+                    connection.close()
+                    raise
+        except TimeoutError as error:
+            if has_left:
                 raise
-            if is_whole and message.code != _SWITCHED:
-                connection.release()
-            else:
-                connection.close()
+            raise NeverLeft("no connection in time") from error
+        if is_whole and message.code != _SWITCHED:
+            connection.release()
+        else:
+            connection.close()
         names = {name.lower(): value for name, value in message.headers.items()}
         return Reply(message.code, names, answer, is_whole, self._loop.time() - begun)
 
     async def _connect(self) -> Connection:
         """Take a connection that is silent: what a server said unasked must not be taken for the next answer."""
         while True:
-            try:
-                connection = await self._pool.connect(self._to, traces=[], timeout=self._timeout)
-            except TimeoutError as error:
-                raise aiohttp.ConnectionTimeoutError("no connection in time") from error
+            connection = await self._pool.connect(self._to, traces=[], timeout=self._timeout)
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
             connection.close()

@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from bulk_patch.connections import Connections
+from bulk_patch.connections import Connections, NeverLeft
 from bulk_patch.credential import Credential
 from bulk_patch.errors import CredentialError
 from bulk_patch.model import Lost, NoReply, Reply, Request
@@ -111,7 +111,7 @@ _LOST: tuple[tuple[type[BaseException], Lost], ...] = (  # the most specific fir
     (aiohttp.ClientConnectorSSLError, Lost.TLS),
     (aiohttp.ServerFingerprintMismatch, Lost.CERTIFICATE),
     (aiohttp.ClientConnectorDNSError, Lost.DNS),
-    (aiohttp.ConnectionTimeoutError, Lost.CONNECT),
+    (NeverLeft, Lost.CONNECT),
     (aiohttp.ClientProxyConnectionError, Lost.CONNECT),
     (aiohttp.ClientConnectorError, Lost.REFUSED),
     (aiohttp.ClientHttpProxyError, Lost.CONNECT),

@@ -477,6 +477,22 @@ def test_a_connection_is_not_used_again_after_a_body_that_was_not_read_to_its_en
 # --- what does not come back
 
 
+def test_a_name_that_takes_too_long_to_resolve_leaves_no_doubt_since_nothing_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.sleep(3600)
+
+    async def scenario() -> None:
+        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url, timeout_s=0.2) as wire:
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+            reply, _ = await wire.send(PATCH)
+        assert lost(reply) is Lost.CONNECT
+        assert server.connections == 0
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -12,14 +12,12 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import aiohttp
-
-import bulk_patch.connect
+import bulk_patch.wire
 from bulk_patch import load_job, plan_job, run_job
+from bulk_patch.connections import Connections
 from bulk_patch.order import Order
-from bulk_patch.wire import Wire
 from tests.bench.send import JOB, fast_server
 
 RATES_PER_S = (10, 100, 1_000, 3_000)
@@ -27,21 +25,14 @@ WINDOWS_S = (0.1, 1.0, 10.0)
 CONCURRENCY = 64
 
 
-class NotingWire(Wire):
-    """A wire that notes when each request leaves, monotonic seconds."""
+class NotingConnections(Connections):
+    """Connections that note when each request leaves, monotonic seconds."""
 
-    sent_at: list[float] = []  # noqa: RUF012 - one for all: the job makes its wire itself
+    sent_at: list[float] = []  # noqa: RUF012 - one for all: the job makes its connections itself
 
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        noting = aiohttp.TraceConfig()
-        noting.on_request_headers_sent.append(self._note)
-        noting.freeze()
-        self._session._trace_configs.append(noting)
-        return self
-
-    async def _note(self, *_: Any) -> None:
-        self.sent_at.append(time.monotonic())
+    def _head(self, *request: Any) -> bytes:
+        self.sent_at.append(time.monotonic())  # it is written in the same breath
+        return super()._head(*request)
 
 
 def fullest(sent_at: Sequence[float], window_s: float) -> int:
@@ -68,9 +59,9 @@ def send_at(rate_per_s: int, seconds: float, url: str, folder: Path) -> list[flo
     (folder / "job.toml").write_text(text)
     job, order = load_job(folder / "job.toml"), Order(output=folder / f"output-{rate_per_s}")
     plan_job(job, order)
-    NotingWire.sent_at.clear()
+    NotingConnections.sent_at.clear()
     assert run_job(job, order).exit_code == 0
-    return sorted(NotingWire.sent_at)
+    return sorted(NotingConnections.sent_at)
 
 
 def main() -> None:
@@ -80,7 +71,7 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=RATES_PER_S)
     asked = parser.parse_args()
     os.environ["BENCH_TOKEN"] = "x"
-    vars(bulk_patch.connect)["Wire"] = NotingWire  # the one place that makes the wire
+    vars(bulk_patch.wire)["Connections"] = NotingConnections  # the one place that makes them
     print(f"{asked.seconds:g} s at each rate; fullest windows, and what is allowed")
     print(f"  {'rate/s':>8} {'reached':>9}" + "".join(f"{f'{window_s:g} s':>18}" for window_s in WINDOWS_S))
     for rate_per_s in asked.rates:

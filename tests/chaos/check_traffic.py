@@ -152,12 +152,16 @@ def check_rate(evidence: Evidence) -> Iterator[Violation]:
 
 
 def check_concurrency(evidence: Evidence) -> Iterator[Violation]:
-    """Never are more requests under way than the job allows: each is worked on for some time at least."""
+    """Never are more requests under way than the job allows: each is worked on for some time at least.
+
+    Two of one row are one: its client had given the first one up, when a busy API met both late.
+    """
     hold_s, most = evidence.story.hold_s, evidence.story.concurrency
     for span in evidence.spans if hold_s else ():
-        times = sorted(line.t for line in _lines_of(evidence, span) if line.fault is None and line.status == 200)
-        for place, t in enumerate(times):
-            under_way = sum(1 for other in times[place:] if other < t + hold_s)
+        lines = [line for line in _lines_of(evidence, span) if line.fault is None and line.status == 200]
+        times = sorted((line.t, line.key or line.path) for line in lines)
+        for place, (t, _) in enumerate(times):
+            under_way = len({what for other, what in times[place:] if other < t + hold_s})
             if under_way > most:
                 yield Violation("concurrency", f"{under_way} requests under way at once, {most} are allowed")
                 break

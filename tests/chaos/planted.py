@@ -188,8 +188,8 @@ def _() -> None:
     def make(init: Any) -> Any:
         def changed(self: Wire, *args: Any, **options: Any) -> None:
             init(self, *args, **options)
-            self._tls.check_hostname = False
-            self._tls.verify_mode = ssl.CERT_NONE
+            self._connections._tls.check_hostname = False
+            self._connections._tls.verify_mode = ssl.CERT_NONE
 
         return changed
 

@@ -34,7 +34,7 @@ def preload() -> None:
     import bulk_patch.sandbox.server
     import bulk_patch.screens
     import bulk_patch.targets.synctera
-    import bulk_patch.terminal  # noqa: F401
+    import bulk_patch.terminal  # noqa: F401 - imported for what it loads
 
 
 class Mischief:
