@@ -4,23 +4,31 @@ An approval is a note in the ledger. Without a signature it is a record of who s
 and not a proof: whoever may write the ledger may write such a note. A signature by an allowed key is a proof.
 """
 
+import asyncio
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.errors import Exit, RefusedError, UsageError
+from bulk_patch.errors import Exit, LedgerError, RefusedError, UsageError
 from bulk_patch.job import Guards, Job
 from bulk_patch.ledgers import Actor, Ledger, Run
 from bulk_patch.model import State, Stop, encode_json
 from bulk_patch.signatures import find_fault, sign
 
 APPROVED = "approved"  # the note's action
+EXPIRED = "approval expired"  # the action of the note that somebody's yes has come to its end
 UNAPPROVED = "not approved"  # how the reason of a run begins that waits for another person
+
+_CLOCKS_DIFFER_S = 300.0  # how far apart the clocks of one team may be
+_LOOK_S = 0.5  # how soon a clock that jumped ahead, or a machine that slept, is noticed
 
 Note = tuple[float, Actor, str, Mapping[str, Any]]
 
@@ -38,6 +46,7 @@ class Approval:
     signed_by: str  # a principal of the allowed signers, "" when it is not signed
     signature: str
     statement_sha256: str
+    ledger_time: float = 0.0  # the latest time in the ledger just before
 
     def as_json(self) -> dict[str, Any]:
         """Return who approved, when and until when, as summary.json tells it."""
@@ -49,6 +58,15 @@ class Approval:
             "expires_at": _utc(self.expires_at),
             "signed_by": self.signed_by,
         }
+
+
+@dataclass(slots=True)
+class Validity:
+    """Until when rows may be sent for the first time, or under a new key."""
+
+    until: float = math.inf  # Unix seconds; infinity: no approval is needed
+    left_s: float = math.inf
+    is_over: bool = False  # it expired while rows were sent
 
 
 # --- rules, pure
@@ -67,13 +85,45 @@ def state_terms(run: Run, operator: str, expires_at: int) -> bytes:
 
 
 def approvals_of(notes: Iterable[Note]) -> list[Approval]:
-    """Return the approvals among the notes of a run, in order."""
-    return [Approval(at, actor, **detail) for at, actor, action, detail in notes if action == APPROVED]
+    """Return the approvals among the notes of a run, in order.
+
+    Raises:
+        LedgerError: A note is not as it was written.
+    """
+    try:
+        return [Approval(at, actor, **detail) for at, actor, action, detail in notes if action == APPROVED]
+    except TypeError as error:
+        raise LedgerError(
+            "the ledger is damaged: the record of an approval is not as it was written",
+            "Do not edit it: move it away and restore it from a backup.",
+        ) from error
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Tell whether two operators are one: spelling apart."""
-    return one.strip().casefold() == other.strip().casefold()
+    """Tell whether two operators are one: apart from case, blanks, and what looks the same or cannot be seen."""
+    return _plain_name(one) == _plain_name(other)
+
+
+def _plain_name(operator: str) -> str:
+    compatible = unicodedata.normalize("NFKC", operator)
+    visible = "".join(mark for mark in compatible if unicodedata.category(mark) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
+
+
+def find_time(approval: Approval, later: Iterable[Note], *, last_time: float) -> float:
+    """Return the latest time on record that came after an approval: it cannot be earlier by now, whatever a clock says.
+
+    What the ledger had before is no such time: a clock that was ahead once would end every approval to come.
+
+    Args:
+        approval: From `approvals_of`.
+        later: The run's notes that follow it.
+        last_time: The latest time in the ledger, Unix seconds.
+    """
+    times = [approval.at, *(at for at, *_ in later)]
+    if last_time > max(approval.at, approval.ledger_time):
+        times.append(last_time)
+    return max(times)
 
 
 def find_objection(approval: Approval, run: Run, *, now: float, fault: Callable[[bytes, Approval], str]) -> str:
@@ -113,8 +163,8 @@ def waits_for_approval(run: Run) -> bool:
 def find_lack(job: Job, run: Run, ledger: Ledger) -> list[Stop]:
     """Return what keeps a run from being sent; nothing when somebody's yes counts, or none is needed.
 
-    Where only rows are left whose outcome is unknown, none is: those were sent under one. It is asked for at every
-    start of sending, so what is left when a yes expires waits for another.
+    Where only rows are left whose outcome is unknown, none is: those were sent under one, and are settled with the key
+    that they have (`find_validity`).
 
     Args:
         job: Asks for an approval, or not.
@@ -122,17 +172,108 @@ def find_lack(job: Job, run: Run, ledger: Ledger) -> list[Stop]:
         ledger: Holds its notes.
     """
     counts = ledger.counts(run.id)
-    wanted = job.guards.approval or run.details.get("approval", False)
-    if not wanted or not (counts[State.PENDING] or counts[State.REJECTED]):
+    if not _is_wanted(job, run) or not (counts[State.PENDING] or counts[State.REJECTED]):
         return []
-    now = max(time.time(), ledger.last_time())  # a clock that went back makes nothing valid again
-    reason = f"{UNAPPROVED}: a person other than {run.actor.operator} has to say yes"
-    for approval in approvals_of(ledger.notes(run.id)):
-        objection = find_objection(approval, run, now=now, fault=partial(_fault, job.guards))
-        if not objection:
-            return []
-        reason = f"{UNAPPROVED}: {objection}"
-    return [Stop(Exit.REFUSED, reason, f"somebody else than {run.actor.operator}: bulk-patch approve {run.id}")]
+    validity, reason = _weigh(job, run, ledger)
+    return [missing_yes(run, reason)] if validity is None else []
+
+
+def find_validity(job: Job, run: Run, ledger: Ledger) -> Validity | None:
+    """Return until when rows may be sent for the first time, or under a new key; None where nobody's yes counts.
+
+    Args:
+        job: Asks for an approval, or not.
+        run: The run.
+        ledger: Holds its notes.
+    """
+    return _weigh(job, run, ledger)[0] if _is_wanted(job, run) else Validity()
+
+
+@contextmanager
+def ending(validity: Validity | None, on_expiry: Callable[[], None]) -> Iterator[None]:
+    """Say while rows are sent when the approval expires, to the millisecond.
+
+    The time that is left is measured by a clock that nobody sets. The other one is looked at too: it goes on while the
+    machine sleeps.
+
+    Args:
+        validity: None: only rows are sent that need no approval.
+        on_expiry: Called once.
+    """
+    if validity is None or math.isinf(validity.until):
+        yield
+        return
+    loop, until = asyncio.get_running_loop(), validity.until
+    ends_at = loop.time() + validity.left_s
+    timer: asyncio.Handle
+
+    def look() -> None:
+        nonlocal timer
+        if loop.time() >= ends_at or time.time() >= until:
+            validity.is_over = True
+            on_expiry()
+        else:
+            timer = loop.call_at(min(ends_at, loop.time() + _LOOK_S), look)
+
+    timer = loop.call_soon(look)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def record_expiry(ledger: Ledger, run: Run, actor: Actor, *, at: float = 0.0) -> None:
+    """Keep, once, that an approval has expired: then no clock that goes back makes it valid again.
+
+    Args:
+        ledger: Holds the notes of the run.
+        run: The run.
+        actor: Who met it.
+        at: Unix seconds: it is at least so late, even if the clock says otherwise.
+    """
+    now = max(time.time(), at)
+    for approval, known in _timed(ledger, run):
+        if known < approval.expires_at <= now:
+            ledger.note(run.id, actor, EXPIRED, {"of": approval.actor.operator}, now=now)
+            return
+
+
+def missing_yes(run: Run, reason: str) -> Stop:
+    """Return the stop of a run that waits for another person."""
+    hint = f"somebody else than {run.actor.operator}: bulk-patch approve {run.id}"
+    return Stop(Exit.REFUSED, f"{UNAPPROVED}: {reason}", hint)
+
+
+def _is_wanted(job: Job, run: Run) -> bool:
+    return bool(job.guards.approval or run.details.get("approval", False))
+
+
+def _weigh(job: Job, run: Run, ledger: Ledger) -> tuple[Validity | None, str]:
+    """Return the validity of the approval that counts for longest; None and why where none does."""
+    clock = time.time()
+    validity: Validity | None = None
+    reason = f"a person other than {run.actor.operator} has to say yes"
+    for approval, known in _timed(ledger, run):
+        now = max(clock, known)
+        if approval.at > clock + _CLOCKS_DIFFER_S:
+            who = approval.actor.operator
+            objection = f"the approval of {who} is of {_utc(approval.at)}, still to come: a clock was wrong, or is"
+        else:
+            objection = find_objection(approval, run, now=now, fault=partial(_fault, job.guards))
+        if objection:
+            reason = objection
+        elif validity is None or approval.expires_at - now > validity.left_s:
+            validity = Validity(approval.expires_at, approval.expires_at - now)
+    return validity, reason
+
+
+def _timed(ledger: Ledger, run: Run) -> Iterator[tuple[Approval, float]]:
+    """Yield the approvals of a run, each with the latest time on record that came after it."""
+    notes: Sequence[Note] = ledger.notes(run.id)
+    last_time = ledger.last_time()
+    for place, note in enumerate(notes):
+        for approval in approvals_of([note]):
+            yield approval, find_time(approval, notes[place + 1 :], last_time=last_time)
 
 
 def _fault(guards: Guards, statement: bytes, approval: Approval) -> str:
@@ -195,7 +336,7 @@ def record_approval(ledger: Ledger, run: Run, actor: Actor, detail: Mapping[str,
     run = ledger.run(run.id)
     if not ledger.to_do(run.id):  # of a closed run: only what a retry asked for
         raise RefusedError(f"nothing of run {run.id} is left to be sent", f"see: bulk-patch status {run.id}")
-    ledger.note(run.id, actor, APPROVED, detail, now=time.time())
+    ledger.note(run.id, actor, APPROVED, {**detail, "ledger_time": ledger.last_time()}, now=time.time())
     if waits_for_approval(run):
         ledger.update(run.id, exit_code=None, stop_reason="", stop_hint="")
 

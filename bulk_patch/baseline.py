@@ -16,6 +16,7 @@ from bulk_patch.ledgers import Ledger
 from bulk_patch.live_pages import LivePages
 from bulk_patch.lookup import SPILL, Lookup
 from bulk_patch.model import Act, Stop
+from bulk_patch.pace import Closed
 from bulk_patch.read import NOT_THE_API, Halt, Session, Unreadable
 from bulk_patch.source import Source
 from bulk_patch.targets import Record, Target
@@ -172,7 +173,7 @@ async def read_live(session: Session, ids: Sequence[str]) -> list[Record]:
 
     Raises:
         InputError: The address answers 404 or a page that is not the API's.
-        IncompleteError: The API cannot be read now.
+        IncompleteError: The API cannot be read now, or the session has stopped.
         CredentialError, StoppedError: It refuses, or something is wrong on the way.
     """
     try:
@@ -190,6 +191,8 @@ async def read_live(session: Session, ids: Sequence[str]) -> list[Record]:
         raise IncompleteError(f"the live baseline could not be read: {verdict.reason}", hint) from None
     except Halt as halt:
         raise as_error(halt.stop) from None
+    except Closed:
+        raise IncompleteError("this command ends: it reads no more customers", "run the same command again") from None
 
 
 def as_error(stop: Stop) -> BulkPatchError:

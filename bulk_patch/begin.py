@@ -1,16 +1,47 @@
 """What a run begins with: its id, the secret of its keys, who asked for it, and what it is planned from."""
 
+import asyncio
 import datetime as dt
 import secrets
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
-from bulk_patch import source
+from bulk_patch import registry, source
 from bulk_patch.actor import who
+from bulk_patch.ahead import in_thread
+from bulk_patch.approve import approvals_of
+from bulk_patch.baseline import Baseline
+from bulk_patch.decide import Facts
 from bulk_patch.job import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.order import Order
+from bulk_patch.plan import scan_input
+from bulk_patch.read import Session
+from bulk_patch.source import Source
+from bulk_patch.targets import Target
+
+
+def gather_facts(job: Job, order: Order, ledger: Ledger) -> Facts:
+    """Return what decides whether to resume, replace or plan."""
+    open_run = ledger.open_run(job.target_name)
+    last = next((run for run in sealed_runs(job, ledger) if run.kind == "run"), None)
+    in_question = open_run or last
+    return Facts(
+        open_run=open_run,
+        last_run=last,
+        sent=open_run is not None and ledger.has_sent(open_run.id),
+        changed=in_question is not None and is_changed(job, in_question, ledger),
+        new=order.new,
+        approved=open_run is not None and bool(approvals_of(ledger.notes(open_run.id))),
+        go_on=order.go_on,
+    )
+
+
+def sealed_runs(job: Job, ledger: Ledger) -> Iterator[Run]:
+    """Yield the sealed runs of a job at its target, the newest first."""
+    return (run for run in ledger.runs(job.target_name) if run.state == "sealed")
 
 
 def new_run(job: Job, order: Order, **facts: Any) -> Run:
@@ -39,6 +70,32 @@ def new_run(job: Job, order: Order, **facts: Any) -> Run:
         details=details,
         **facts,
     )
+
+
+async def scan_both(job: Job, target: Target, session: Session | None) -> tuple[Source, Baseline]:
+    """Read the input once, and what there is of its baseline, side by side.
+
+    Raises:
+        InputError, JobError: One of them is refused; the input, when both are.
+    """
+    making = asyncio.ensure_future(in_thread(registry.find("baseline", job.baseline.kind), job, target, session))
+    try:
+        found = await in_thread(scan_input, job, target)
+    except BaseException:
+        await asyncio.gather(making, return_exceptions=True)
+        raise
+    return found, await making
+
+
+def input_facts(found: Source) -> dict[str, Any]:
+    """Return the facts of a run that say which input it is planned from."""
+    return {
+        "input_path": str(found.path),
+        "input_sha256": found.sha256,
+        "input_size": found.size,
+        "input_mtime_ns": found.mtime_ns,
+        "columns": found.columns,
+    }
 
 
 def is_changed(job: Job, run: Run, ledger: Ledger) -> bool:

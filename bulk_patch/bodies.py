@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -204,14 +205,20 @@ def _typed(field: Field, text: str) -> Any:
 
 def _put(made: dict[str, Any], whole: Whole, field: Field, text: str) -> None:
     """Set one part of an object, or take it out where it is cleared; single keys of an open one hold dots."""
-    inner = field.name.removeprefix(whole.name + ".")
-    path = [inner] if whole.open else inner.split(".")
-    for step in path[:-1]:
+    steps, last = _path(field.name, whole.name, is_open=whole.open)
+    for step in steps:
         made = made.setdefault(step, {})
     if text:
-        made[path[-1]] = _typed(field, text)
+        made[last] = _typed(field, text)
     else:
-        made.pop(path[-1], None)
+        made.pop(last, None)
+
+
+@lru_cache(maxsize=4096)  # a dozen times a row, and the names are few
+def _path(name: str, whole_name: str, *, is_open: bool) -> tuple[tuple[str, ...], str]:
+    inner = name.removeprefix(whole_name + ".")
+    *steps, last = [inner] if is_open else inner.split(".")
+    return tuple(steps), last
 
 
 def is_unsent_note(change: Change, target: Target) -> bool:

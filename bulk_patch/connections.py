@@ -10,9 +10,10 @@ import ssl
 from typing import Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.hdrs import PROXY_AUTHORIZATION
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
@@ -92,32 +93,31 @@ class Connections:
                 try:
                     if self._loop.time() - begun > CONNECT_LATE_S:
                         await self._retake(deadline)
-                    protocol, transport = connection.protocol, connection.transport
-                    if protocol is None or transport is None or transport.is_closing():
-                        raise NeverLeft("closed before the request")
+                    protocol, transport = _open_and_silent(connection)
                     protocol.set_response_params(read_until_eof=True)
                     has_left = True
                     transport.write(self._head(method, path, headers, body) + (body or b""))
                     message, content = await protocol.read()
-                    while message.code < 200 and message.code != _SWITCHED:
+                    while 100 <= message.code < 200 and message.code != _SWITCHED:
                         message, content = await protocol.read()
                     answer, is_whole = await _read(content)
                 except BaseException:
-                    connection.close()
+                    _abort(connection)
                     raise
-        except TimeoutError as error:
+        except aiohttp.ClientConnectorError:  # these say for themselves that nothing has left, and why
+            raise
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             if has_left:
                 raise
-            raise NeverLeft("no connection in time") from error
-        if is_whole and message.code != _SWITCHED:
+            raise NeverLeft(f"no connection: {type(error).__name__}") from error
+        if is_whole and message.code != _SWITCHED and not transport.get_write_buffer_size():
             connection.release()
         else:
-            connection.close()
-        names = {name.lower(): value for name, value in message.headers.items()}
-        return Reply(message.code, names, answer, is_whole, self._loop.time() - begun)
+            _abort(connection)
+        return Reply(message.code, _lower(message), answer, is_whole, self._loop.time() - begun)
 
     async def _connect(self) -> Connection:
-        """Take a connection that is silent: what a server said unasked must not be taken for the next answer."""
+        """Take a connection on which nobody has spoken since its last answer."""
         while True:
             connection = await self._pool.connect(self._to, traces=[], timeout=self._timeout)
             if connection.protocol is None or not connection.protocol.should_close:
@@ -137,6 +137,30 @@ class Connections:
         if self._is_relayed and (credentials := self._to.headers.get(PROXY_AUTHORIZATION)):
             headers = f"{headers}{PROXY_AUTHORIZATION}: {credentials}\r\n"
         return f"{method} {self._origin}{path} HTTP/1.1\r\nHost: {self.host}\r\n{headers}\r\n".encode("ascii")
+
+
+def _open_and_silent(connection: Connection) -> tuple[ResponseHandler, asyncio.Transport]:
+    """Return what to write to and to read from; what a server said unasked must not be taken for the next answer."""
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
+        raise NeverLeft("closed, or spoken to, before the request")
+    return protocol, transport
+
+
+def _abort(connection: Connection) -> None:
+    """Close a connection at once; to close it politely is to send first what still waits to be sent."""
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()
+
+
+def _lower(message: RawResponseMessage) -> dict[str, str]:
+    """Return headers by their names in lower case, those that are repeated with a line for each."""
+    headers = message.headers
+    lower = {name.lower(): value for name, value in headers.items()}
+    if len(lower) < len(headers):
+        lower = {name: "\n".join(headers.getall(name)) for name in lower}
+    return lower
 
 
 async def _read(content: StreamReader) -> tuple[bytes, bool]:

@@ -30,6 +30,7 @@ class Facts:
             open one, else the last.
         new: `--new` was given.
         approved: Somebody approved the open run; whether that still counts is not asked here.
+        go_on: `--continue` was given.
     """
 
     open_run: Run | None
@@ -38,14 +39,24 @@ class Facts:
     changed: bool
     new: bool
     approved: bool = False
+    go_on: bool = False
 
 
 def decide_run(facts: Facts) -> Way:
     """Choose the way of `run`.
 
     Raises:
-        RefusedError: Nothing may be sent without `--new`.
+        RefusedError: Nothing may be sent without `--new`, or with a `--continue` that has no stop to waive.
     """
+    way = _decide_run(facts)
+    run = facts.open_run or facts.last_run
+    if facts.go_on and way is not Way.RESUME and not (run is not None and run.stopped_by):
+        hint = "to plan and send the input as it is: run, without --continue"
+        raise RefusedError("--continue goes on after a stop, and no run that could go on is stopped", hint)
+    return way
+
+
+def _decide_run(facts: Facts) -> Way:
     run = facts.open_run
     if run is None:
         _refuse_twice(facts)

@@ -82,6 +82,16 @@ def first_step(patch: Patch, *, now: float, stale: bool, clock_went_back: bool) 
     return First.READ if stale else First.SEND
 
 
+def most_out(rate_per_s: float, concurrency: int) -> int:
+    """Return how many rows may be handed out and not yet recorded; the rate may be infinite."""
+    return concurrency + (UNLIMITED_CLAIM if rate_per_s > UNLIMITED_CLAIM else int(rate_per_s))
+
+
+def fewest_claimed(rate_per_s: float, concurrency: int) -> int:
+    """Return how many rows have to be free before more are claimed, and read again together where they have to be."""
+    return max(1, most_out(rate_per_s, concurrency) // 4)
+
+
 class Driver:
     """Drives one session of one run.
 
@@ -253,10 +263,8 @@ class Driver:
 
     def _room(self) -> int:
         """Return how many rows to claim now; 0 until a quarter of what may be out is free again."""
-        rate = self.pace.limit_per_s
-        at_most = self._job.limits.concurrency + (UNLIMITED_CLAIM if rate > UNLIMITED_CLAIM else int(rate))
-        free = at_most - self._out
-        return free if free >= max(1, at_most // 4) else 0
+        free = most_out(self.pace.limit_per_s, self._job.limits.concurrency) - self._out
+        return free if free >= fewest_claimed(self.pace.limit_per_s, self._job.limits.concurrency) else 0
 
     async def _claim(self, n: int, *, canary: bool) -> list[Patch]:
         """Claim rows, those that drifted left out, and say for each what has to happen first."""

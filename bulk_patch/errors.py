@@ -8,6 +8,7 @@
     ├── StoppedError        5  a guard or an integrity fault: a person must look
     ├── CredentialError     6  token, permission or TLS
     ├── LedgerError         7  ledger or disk
+    │   └── OutdatedLedgerError 7  an older version wrote it
     ├── LockedError         8  another process holds the job
     └── RefusedError        9  the plan cannot run as things are
 
@@ -133,6 +134,10 @@ class LedgerError(BulkPatchError):
     """The ledger or the disk failed; nothing is sent without a durable intent."""
 
     exit_code = Exit.LEDGER
+
+
+class OutdatedLedgerError(LedgerError):
+    """An older version wrote the ledger; what only reads cannot bring it up to date."""
 
 
 class LockedError(BulkPatchError):

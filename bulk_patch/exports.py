@@ -21,7 +21,7 @@ def export(ledger: Ledger, run: Run, to: Path, *, target: Target, reveal: bool) 
         run: The run.
         to: A file ending in .csv, .parquet or .jsonl; one that is there is replaced.
         target: Knows the fields and their masks.
-        reveal: Write whole values.
+        reveal: Write whole values, in a file for its owner alone.
 
     Returns:
         How many rows were written.
@@ -48,5 +48,5 @@ def export(ledger: Ledger, run: Run, to: Path, *, target: Target, reveal: bool) 
                 line += ("?" if before is None and after is not None else before, after)
             yield line
 
-    with replacing(to) as file:
+    with replacing(to, for_team=not reveal) as file:
         return write(file, columns, lines())

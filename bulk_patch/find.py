@@ -1,21 +1,27 @@
 """From what a user names, an id, a prefix of one, or a job file, to a run in a ledger."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 
 from bulk_patch import registry
 from bulk_patch.actor import who
-from bulk_patch.errors import LedgerError, RefusedError, UsageError
+from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.job import Job, load_job, output_root
 from bulk_patch.ledgers import Holder, Ledger, Run
 from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.observe import get_logger
 from bulk_patch.private_files import is_shared
 from bulk_patch.targets import Target
 
 LEDGER_FILE = "ledger.db"
 RECORD_WAIT_S = 10.0
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,14 @@ class Found:
         return SqliteLedger.holder(self.folder / LEDGER_FILE)
 
     def target(self) -> Target:
-        """Return the target of the run, for its fields and their masks."""
-        kind, _, resource = self.run.target.split(" ")
+        """Return the target of the run, for its fields and their masks.
+
+        Raises:
+            LedgerError: The run's target is not as it was written.
+        """
+        kind, _, resource = [*self.run.target.split(" "), "", ""][:3]
+        if not resource:
+            raise LedgerError(f"{self.run.job}: run {self.run.id} is damaged: its target is {self.run.target!r}")
         target: Target = registry.find("target", kind)(resource, today=datetime.now(tz=UTC).date())
         return target
 
@@ -68,6 +80,7 @@ def find_run(name: str, *, output: Path | None) -> Found:
 
     Raises:
         UsageError: There is none, or more than one.
+        LedgerError: There is none in the ledgers that can be read, and one cannot; else that one is passed over.
     """
     if name.endswith(".toml") or Path(name).is_file():
         job = load_job(name)
@@ -77,12 +90,17 @@ def find_run(name: str, *, output: Path | None) -> Found:
             raise UsageError(f"no run of {job.name} in {folder}", f"begin one: bulk-patch plan {name}")
         return Found(runs[0], folder)
     root = output_root(None, given=output)
-    found = [Found(run, folder) for folder in job_folders(root) for run in _runs_in(folder) if run.id.startswith(name)]
+    every, unread = _runs_below(root)
+    found = [its for its in every if its.run.id.startswith(name)]
     exact = [its for its in found if its.run.id == name]
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
         raise UsageError(f"{len(found)} runs begin with {name}", "give more of the id; bulk-patch status lists them")
+    if not any(root.glob(f"*/{escape(name)}*/")):  # nothing is wrong with an outdated one: it has no such run
+        unread = [its for its in unread if not isinstance(its, OutdatedLedgerError)]
+    if unread:
+        raise type(unread[0])(f"no run {name} in the ledgers that can be read: {unread[0].message}", unread[0].hint)
     raise UsageError(f"no run {name} in {root}", "bulk-patch status lists the runs; --output names another folder")
 
 
@@ -111,9 +129,14 @@ def run_to_undo(found: Found) -> str:
 
 
 def list_runs(output: Path | None) -> list[Found]:
-    """Return all runs of all jobs of an output folder, newest first."""
-    root = output_root(None, given=output)
-    found = [Found(run, folder) for folder in job_folders(root) for run in _runs_in(folder)]
+    """Return all runs of all jobs of an output folder, newest first.
+
+    Raises:
+        LedgerError: None can be listed, for a ledger cannot be read; else that one is passed over.
+    """
+    found, unread = _runs_below(output_root(None, given=output))
+    if unread and not found:
+        raise unread[0]
     return sorted(found, key=lambda its: its.run.created_at, reverse=True)
 
 
@@ -137,6 +160,33 @@ def job_folders(root: Path) -> list[Path]:
     return sorted(path.parent for path in root.glob(f"*/{LEDGER_FILE}")) if root.is_dir() else []
 
 
+@contextmanager
+def passing_over(folder: Path, unread: list[LedgerError]) -> Iterator[None]:
+    """Say which ledger cannot be read, and go on: what is wrong with one job stops no question about another.
+
+    Args:
+        folder: Of the job.
+        unread: Gets what was wrong.
+    """
+    try:
+        yield
+    except LedgerError as met:
+        known = met.message.startswith(f"{folder.name}: ")
+        error = met if known else LedgerError(f"{folder.name}: {met.message}", met.hint)
+        log.warning("ledger_passed_over", reason=error.message, hint=error.hint)
+        unread.append(error)
+
+
+def _runs_below(root: Path) -> tuple[list[Found], list[LedgerError]]:
+    """Return the runs of all jobs of an output folder, and what was wrong with ledgers that cannot be read."""
+    found: list[Found] = []
+    unread: list[LedgerError] = []
+    for folder in job_folders(root):
+        with passing_over(folder, unread):
+            found += [Found(run, folder) for run in _runs_in(folder)]
+    return found, unread
+
+
 def _runs_in(folder: Path) -> list[Run]:
     if not (folder / LEDGER_FILE).exists():
         return []
@@ -149,4 +199,4 @@ def read_ledger(folder: Path) -> Ledger:
     try:
         return SqliteLedger.read(folder / LEDGER_FILE, job=folder.name)
     except LedgerError as error:
-        raise LedgerError(f"{folder.name}: {error.message}", error.hint) from None
+        raise type(error)(f"{folder.name}: {error.message}", error.hint) from None

@@ -50,10 +50,7 @@ def common(command: Command) -> Command:
             help="The output/ folder. Default: beside the jobs/ folder of the job file; without one ./output.",
         ),
     ]
-    result: Any = wrapped
-    for option in options:
-        result = option(result)
-    return cast(Command, result)
+    return cast(Command, _with_options(wrapped, options))
 
 
 operator_flag = click.option(
@@ -62,12 +59,31 @@ operator_flag = click.option(
 sandbox_flag = click.option(
     "--sandbox", is_flag=True, help="Start the local API for this command and send there; its world is kept."
 )
-yes_flag = click.option("--yes", is_flag=True, help="Do not ask before sending. Never skips a guard.")
-reason_flag = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the ledger.")
-ticket_flag = click.option("--ticket", default="", metavar="TEXT", help="Which ticket; kept in the ledger.")
 new_flag = click.option("--new", is_flag=True, help="Close the open run, once what is ambiguous is settled; plan anew.")
 invalid_flag = click.option(
     "--skip-invalid/--no-skip-invalid", default=True, help="Set invalid rows aside, or refuse the whole input."
 )
+continue_flag = click.option(
+    "--continue", "go_on", is_flag=True, help="Go on after a guard stopped the run: waives that one stop."
+)
 job_argument = click.argument("job_file", metavar="JOB", type=click.Path(path_type=str))
 run_argument = click.argument("run_name", metavar="RUN")
+
+
+def sending_flags(command: Command) -> Command:
+    """Add the flags of what sends: `run`, `retry`, `undo`."""
+    options = [
+        operator_flag,
+        sandbox_flag,
+        click.option("--ticket", default="", metavar="TEXT", help="Which ticket; kept in the ledger."),
+        click.option("--reason", default="", metavar="TEXT", help="Why; kept in the ledger."),
+        click.option("--yes", is_flag=True, help="Do not ask before sending. Never skips a guard."),
+    ]
+    return cast(Command, _with_options(command, options))
+
+
+def _with_options(command: Any, options: list[Callable[[Any], Any]]) -> Any:
+    """Add options; in a command's help the last one comes first."""
+    for option in options:
+        command = option(command)
+    return command

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulk_patch.approve import approvals_of
-from bulk_patch.find import Found, job_folders, read_ledger
+from bulk_patch.errors import LedgerError
+from bulk_patch.find import Found, job_folders, list_runs, passing_over, read_ledger
 from bulk_patch.job import output_root
-from bulk_patch.ledgers import LedgerRow, Run
+from bulk_patch.ledgers import Drift, Ledger, LedgerRow, Run
+from bulk_patch.model import State
+from bulk_patch.page_events import why_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,10 @@ class Entry:
     row: LedgerRow
     approvers: tuple[str, ...]  # operators
     senders: tuple[str, ...]  # operators
+    reason: str
+    ticket: str
+    drift: Drift | None  # what the last `verify` found of this customer
+    checked_at: float | None  # when that began, Unix seconds; None: it has not looked at this row
 
     @property
     def run(self) -> Run:
@@ -30,16 +37,47 @@ class Entry:
         return self.row.done_at or self.row.first_intent_at or self.run.created_at
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """Where a customer was looked for."""
+
+    root: Path  # the `output/` folder
+    jobs: int
+    runs: int
+    is_id: bool  # what was looked for looks like a customer's id of a target there
+
+
+def look_where(customer_id: str, *, output: Path | None) -> Searched:
+    """Return where `find_history` looks, for those who found nothing."""
+    found = list_runs(output)
+    wanted = customer_id.strip().lower()
+    targets = {its.run.target: its for its in found}
+    is_id = False
+    for one in targets.values():
+        with passing_over(one.folder, []):
+            is_id = is_id or one.target().id_pattern.fullmatch(wanted) is not None
+    root = output_root(None, given=output)
+    return Searched(root, len(job_folders(root)), len(found), is_id)
+
+
 def find_history(customer_id: str, *, output: Path | None) -> list[Entry]:
     """Return all rows about a customer, the oldest first; rows that changed nothing are only counted, so not there.
 
     Args:
         customer_id: As in the input; ids are compared in lower case.
         output: The `output/` folder; None: `./output`.
+
+    Raises:
+        LedgerError: There are none, and a ledger cannot be read; else that one is passed over.
     """
     wanted = customer_id.strip().lower()
-    folders = job_folders(output_root(None, given=output))
-    entries = [entry for folder in folders for entry in _entries(folder, wanted)]
+    entries: list[Entry] = []
+    unread: list[LedgerError] = []
+    for folder in job_folders(output_root(None, given=output)):
+        with passing_over(folder, unread):
+            entries += list(_entries(folder, wanted))
+    if unread and not entries:
+        raise unread[0]
     return sorted(entries, key=lambda entry: entry.at)
 
 
@@ -48,4 +86,22 @@ def _entries(job_folder: Path, customer_id: str) -> Iterator[Entry]:
         for run_id, row in ledger.history(customer_id):
             approvers = dict.fromkeys(its.actor.operator for its in approvals_of(ledger.notes(run_id)))
             senders = dict.fromkeys(its.actor.operator for its in ledger.sessions(run_id))
-            yield Entry(Found(ledger.run(run_id), job_folder), row, tuple(approvers), tuple(senders))
+            run = ledger.run(run_id)
+            reason, ticket = why_words(run, ledger.notes(run_id))
+            yield Entry(
+                Found(run, job_folder),
+                row,
+                tuple(approvers),
+                tuple(senders),
+                reason,
+                ticket,
+                *_last_look(ledger, row, run),
+            )
+
+
+def _last_look(ledger: Ledger, row: LedgerRow, run: Run) -> tuple[Drift | None, float | None]:
+    """Return what the last reading-back found of a row, and when that began."""
+    check = next(iter(ledger.checks(run.id)), None)
+    if check is None or row.state is not State.APPLIED or check.upto < row.row:
+        return None, None
+    return next((its for its in ledger.drifts(check.number) if its.row == row.row), None), check.started_at

@@ -6,18 +6,19 @@ One thread owns the ledger while rows are sent; signals drain what is out.
 import asyncio
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bulk_patch import registry
 from bulk_patch.actor import who
-from bulk_patch.approve import approvals_of, find_lack
+from bulk_patch.approve import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
 from bulk_patch.baseline import SPILL, Baseline
-from bulk_patch.begin import is_changed, new_run
+from bulk_patch.begin import gather_facts, input_facts, new_run, scan_both, sealed_runs
 from bulk_patch.connect import connected
 from bulk_patch.decide import Facts
 from bulk_patch.drive import Driver, Ended
@@ -28,9 +29,9 @@ from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.order import Order
-from bulk_patch.page import write_files
+from bulk_patch.page import retell, write_files
 from bulk_patch.page_events import REASON_GIVEN
-from bulk_patch.plan import FRAME_ROWS, scan_input, write_plan
+from bulk_patch.plan import FRAME_ROWS, write_plan
 from bulk_patch.private_files import emptied, file_mode, make_private_folder
 from bulk_patch.read import Session
 from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
@@ -79,37 +80,35 @@ class House:
     ledger: Ledger
     session: Session | None
     thread: ThreadPoolExecutor
-    driver: Driver | None = None
+    driver: Driver | None = None  # while rows are sent, until all of their session is recorded
     task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
+    signal: Exit | None = None
+    handed_out: int = 0  # rows, in all sessions of this command
 
     def on_signal(self, code: Exit) -> None:
         """Drain what is out, or cancel what has not begun."""
+        self.signal = code
         if self.driver is not None:
             log.warning("draining", reason="no new rows; what is out is finished and recorded")
             self.driver.signalled(code)
         elif self.task is not None:
             self.task.cancel()
 
+    @property
+    def left(self) -> int | None:
+        """Return how many more rows `--limit` lets this command hand out; None: all."""
+        return None if self.order.limit is None else self.order.limit - self.handed_out
+
+    @property
+    def must_end(self) -> bool:
+        """Tell whether this command may send nothing more: a signal, a stop, or `--limit`."""
+        return self.left == 0 or (self.session is not None and self.session.stopping.is_set())
+
     # --- before sending
 
     def facts(self) -> Facts:
         """Gather what decides whether to resume, replace or plan."""
-        target = self.job.target_name
-        open_run = self.ledger.open_run(target)
-        last = next((run for run in self._sealed_runs() if run.kind == "run"), None)
-        in_question = open_run or last
-        return Facts(
-            open_run=open_run,
-            last_run=last,
-            sent=open_run is not None and self.ledger.has_sent(open_run.id),
-            changed=in_question is not None and is_changed(self.job, in_question, self.ledger),
-            new=self.order.new,
-            approved=open_run is not None and bool(approvals_of(self.ledger.notes(open_run.id))),
-        )
-
-    def _sealed_runs(self) -> Iterator[Run]:
-        """Yield the sealed runs of this job and target, the newest first."""
-        return (run for run in self.ledger.runs(self.job.target_name) if run.state == "sealed")
+        return gather_facts(self.job, self.order, self.ledger)
 
     def run_here(self, run_id: str) -> Run:
         """Return a run of this job and target.
@@ -149,12 +148,12 @@ class House:
         revealed = any(action == "revealed" for _, _, action, _ in self.ledger.notes(run.id))
         (self.ledger.close_run if revealed else self.ledger.discard)(run.id)
 
-    def close_run(self, run: Run) -> None:
+    def close_run(self, run: Run) -> RunSummary:
         """Never send the rest of a run."""
         self.ledger.close_run(run.id)
         log.info("closed", run=run.id, reason="--new: its pending rows are never sent")
         self.note(run, "closed", rows=self.ledger.counts(run.id).get(State.PENDING, 0))
-        self.report(run, self.exit_code(run))
+        return self.report(run, self.exit_code(run))
 
     def ambiguous_rows(self, run: Run) -> list[int]:
         """Return the rows whose outcome is not known and can still be settled."""
@@ -164,26 +163,14 @@ class House:
     async def plan(self) -> Run:
         """Plan the input as a new run, and let the watcher see it."""
         job = self.job
-        self.task = asyncio.current_task()  # a signal cancels a plan; it drains what is being sent
-        found = scan_input(job, self.target)
-        baseline: Baseline = registry.find("baseline", job.baseline.kind)(job, self.target, self.session)
+        found, baseline = await scan_both(job, self.target, self.session)
         with emptied(self.folder / SPILL):
             await baseline.expect(found, rows=FRAME_ROWS, folder=self.folder, ledger=self.ledger)
             return await self._plan(found, baseline)
 
     async def _plan(self, found: Source, baseline: Baseline) -> Run:
         job, order = self.job, self.order
-        run = new_run(
-            job,
-            order,
-            baseline=job.baseline.kind,
-            input_path=str(found.path),
-            input_sha256=found.sha256,
-            input_size=found.size,
-            input_mtime_ns=found.mtime_ns,
-            baseline_sha256=baseline.sha256,
-            columns=found.columns,
-        )
+        run = new_run(job, order, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **input_facts(found))
         self._begin(run, rows=found.rows, reads=baseline.reads(found.rows))
         run = await write_plan(job, run, found=found, target=self.target, baseline=baseline, ledger=self.ledger)
         return self._planned(run)
@@ -192,7 +179,7 @@ class House:
         """Plan the reverse of a run as a new run, and let the watcher see it."""
         job, ledger, session = self.job, self.ledger, self.session
         assert session is not None  # to undo is to send
-        self.task = asyncio.current_task()
+        ledger.check_seal(undone.id)
         columns = columns_of(ledger, undone, job)
         origin = {UNDOES: undone.id}
         run = new_run(job, self.order, kind="undo", baseline="live", columns=columns, details=origin)
@@ -240,8 +227,9 @@ class House:
         rows = self.ambiguous_rows(run)
         if not rows:
             return None
-        ended = await self._drive(run, only_rows=rows)
-        return None if ended.by_itself and not ended.stops else self._finish(run, ended)
+        ended = await self._drive(run, rows)
+        is_done = not (ended.limited and self.ambiguous_rows(run))
+        return None if is_done and ended.by_itself and not ended.stops else self._finish(run, ended)
 
     async def send(self, run: Run, *, only_requested: bool = False) -> RunSummary:
         """Send what is left of a run, or what `retry` asked for, and report."""
@@ -255,6 +243,7 @@ class House:
             return self._stopped(run, *guarded)
         if lack := find_lack(self.job, run, ledger):
             log.error("not_approved", run=run.id)
+            record_expiry(ledger, run, who(order.operator))
             return self.report(run, Exit.REFUSED, lack)
         if not order.watcher.agrees(run, counts):
             log.info("declined", run=run.id)
@@ -263,7 +252,13 @@ class House:
             return self.report(run, Exit.INCOMPLETE)
         if (order.reason, order.ticket) not in (("", ""), (run.reason, run.ticket)) and not only_requested:
             self.note(run, REASON_GIVEN)  # the plan was made before
-        return self._finish(run, await self._drive(run, only_requested=only_requested))
+        yes = find_validity(self.job, run, ledger)
+        rows = None if yes else self.ambiguous_rows(run)  # without a yes each is settled once, and gets no new key
+        ended = await self._drive(run, rows, only_requested=only_requested, yes=yes)
+        record_expiry(ledger, run, who(order.operator), at=yes.until if yes is not None and yes.is_over else 0.0)
+        lack = find_lack(self.job, run, ledger) if ledger.to_do(run.id) else []
+        ended.stops = [*lack, *(stop for stop in ended.stops if stop.exit_code is not Exit.REFUSED)]
+        return self._finish(run, ended)
 
     def refuse_invalid(self, run: Run) -> None:
         """Refuse the whole input for its invalid rows, when asked to.
@@ -277,9 +272,10 @@ class House:
             hint = "failures.csv names each row and how to mend it; without --no-skip-invalid they are set aside"
             raise InputError(f"{invalid:,} rows are invalid, and --no-skip-invalid refuses the input for them", hint)
 
-    async def _drive(self, run: Run, *, only_requested: bool = False, only_rows: Sequence[int] | None = None) -> Ended:
+    async def _drive(
+        self, run: Run, only_rows: Sequence[int] | None, *, only_requested: bool = False, yes: Validity | None = None
+    ) -> Ended:
         ledger, job, session = self.ledger, self.job, self.session
-        self.task = None
         assert session is not None  # whoever sends opened one
         self.log_to(run.id)
         now = time.time()
@@ -304,7 +300,7 @@ class House:
             session=session,
             stats=stats,
             canary=canary,
-            limit=self.order.limit,
+            limit=self.left,
             only_requested=only_requested,
             only_rows=only_rows,
             clock_went_back=clock_went_back,
@@ -314,18 +310,20 @@ class House:
         self.order.watcher.sending(run, to_do)
         ticks = asyncio.create_task(self._tick(self.driver), name="ticks")
         try:
-            ended = await self.driver.drive()
+            with ending(yes, partial(self.driver.stop, missing_yes(run, "the approval expired"))):
+                ended = await self.driver.drive()
         finally:
             ticks.cancel()
             self.order.watcher.sent()
-            self.driver = None
         await self._in_thread(ledger.end_session, run.id, now=time.time(), by_itself=ended.by_itself)
         remember = registry.find("baseline", job.baseline.kind).remember
         await self._in_thread(remember, run.target, self.target, folder=self.folder, ledger=ledger)
+        self.handed_out += self.driver.tally.handed_out
+        self.driver = None  # only now: a signal has to find it as long as there is something to record
         return ended
 
     async def _tick(self, driver: Driver) -> None:
-        """Let the watcher look also while nothing moves: during a pause, an outage."""
+        """Let the watcher look also while nothing moves."""
         while True:
             await asyncio.sleep(_TICK_S)
             self.order.watcher.progress(driver)
@@ -371,12 +369,14 @@ class House:
         command = self.order.watcher.next_command(run, counts, to_do)
         folder = self.folder / run.id
         summary = write_files(self.ledger, run, folder, target=self.target, next_command=command)
+        if run.kind == "undo":
+            retell(self.ledger, self.ledger.run(run.details[UNDOES]), self.folder, target=self.target)
         log.info("reported", run=run.id, state=summary.state, counts=_plain(counts), exit_code=int(code))
         return summary
 
     def catch_up(self) -> None:
         """Write the files of a run whose last process was killed when all was recorded, but not yet reported."""
-        run = next(self._sealed_runs(), None)
+        run = next(sealed_runs(self.job, self.ledger), None)
         if run is not None:
             self.as_reported(run)
 

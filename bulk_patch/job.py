@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bulk_patch import registry
 from bulk_patch.errors import JobError
-from bulk_patch.overrides import apply_override, make_absolute
+from bulk_patch.overrides import apply_override, last_of_each, make_absolute
 
 SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
 
@@ -277,7 +277,7 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     job = _validate(settings, file)
     if overrides:
         applied = tuple(apply_override(settings, override) for override in overrides)
-        overridden = _validate(settings, file).model_copy(update={"overrides": applied})
+        overridden = _validate(settings, file).model_copy(update={"overrides": last_of_each(applied)})
         _keep_approval(job.guards, overridden.guards)
         return overridden
     return job

@@ -1,7 +1,7 @@
 """A file of customers, looked up by the rows of the input: whole in memory, or cut up when it is large."""
 
-import asyncio
 from collections.abc import Collection
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bulk_patch import source
+from bulk_patch.ahead import in_thread, read_ahead
 from bulk_patch.partitions import Partitions
 from bulk_patch.source import TEXT, Source
 
@@ -57,13 +58,16 @@ class Lookup:
         kept = tuple(name for name in self._found.columns if name == id_column or name in columns)
         self._found = replace(self._found, columns=kept)
         try:
-            for frame in source.frames(self._found, rows=_CUT_ROWS):
-                await asyncio.sleep(0)  # a Ctrl-C has to be let in
-                table = self._named(frame)
-                parts.add(table, [text or "" for text in table.column(_ID).to_pylist()])
+            async with aclosing(read_ahead(source.frames(self._found, rows=_CUT_ROWS))) as frames:
+                async for frame in frames:
+                    await in_thread(self._cut_up, frame, parts)
         finally:
             parts.finish()
         self._parts = parts
+
+    def _cut_up(self, frame: pd.DataFrame, parts: Partitions) -> None:
+        table = self._named(frame)
+        parts.add(table, [text or "" for text in table.column(_ID).to_pylist()])
 
     def look(self) -> pd.DataFrame:
         """Return a frame, indexed by id, that has every row that the next portion asks for, and others."""

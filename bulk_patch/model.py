@@ -104,6 +104,7 @@ class Patch:
     first: First = First.SEND
     ambiguous: bool = False  # an earlier attempt may have executed
     intent_at: float = 0.0  # first intent that may have left under this key, Unix seconds
+    left_at: float = 0.0  # when an earlier attempt can have left for the last time, Unix seconds
     read_back: bool = False  # confirm by a GET even after a good answer: something is cleared, or the canary
     canary: bool = False  # one of the first rows, sent one by one
 
@@ -123,7 +124,7 @@ class Reply:
     """One HTTP answer, whole or not."""
 
     status: int
-    headers: Mapping[str, str]  # names in lower case
+    headers: Mapping[str, str]  # names in lower case; of a repeated one a line each
     body: bytes
     whole: bool = True  # False: cut short, or longer than the cap
     elapsed_s: float = 0.0

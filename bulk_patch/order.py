@@ -38,6 +38,10 @@ class Watcher(Protocol):
         """Return the command that goes on from here, "" when there is none."""
         ...
 
+    def run_command(self) -> str:
+        """Return the command that plans and sends the input as it is, "" when none is known."""
+        ...
+
 
 class Silent:
     """A watcher that shows nothing and agrees to everything: the default of library calls."""
@@ -65,6 +69,10 @@ class Silent:
         """Show nothing."""
 
     def next_command(self, run: Run, counts: Counts, to_do: int) -> str:
+        """Know of no command."""
+        return ""
+
+    def run_command(self) -> str:
         """Know of no command."""
         return ""
 

@@ -1,7 +1,9 @@
 """`--set KEY=VALUE`: one setting of a job file by its dotted name, and paths that mean the same from anywhere."""
 
+import json
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,27 @@ _PATHS = (
     ("sandbox", "customers"),
 )
 
+_TOKEN, _FILE = ("target", "token"), "file:"
+
 
 def make_absolute(settings: dict[str, Any], folder: Path) -> None:
     """Make the paths among settings absolute; relative ones are relative to `folder`."""
-    for section, key in _PATHS:
+    for section, key in (*_PATHS, _TOKEN):
         table = settings.get(section)
-        if isinstance(table, dict) and isinstance(table.get(key), str):
-            table[key] = os.path.normpath(folder / Path(table[key]).expanduser())
+        if not isinstance(table, dict) or not isinstance(table.get(key), str):
+            continue
+        text: str = table[key]
+        scheme = _FILE if (section, key) == _TOKEN else ""
+        if text.startswith(scheme) and text != _FILE:
+            table[key] = scheme + os.path.normpath(folder / os.path.expanduser(text.removeprefix(scheme)))
+
+
+def last_of_each(overrides: Iterable[str]) -> tuple[str, ...]:
+    """Return the overrides without those that a later one of the same name replaces, in their order."""
+    listed = list(overrides)
+    names = [override.partition("=")[0].strip() for override in listed]
+    # At the place of the last, not of the first: what came between may be a part of what it replaces.
+    return tuple(override for at, override in enumerate(listed) if names[at] not in names[at + 1 :])
 
 
 def apply_override(settings: dict[str, Any], override: str) -> str:
@@ -41,9 +57,24 @@ def apply_override(settings: dict[str, Any], override: str) -> str:
                 f"--set {name}: {key} is a setting, not a table", "dotted names follow the job file's tables"
             )
     table[keys[-1]] = value
-    if isinstance(value, str) and tuple(keys) in _PATHS:
-        table[keys[-1]] = os.path.abspath(os.path.expanduser(value))
-        return f"{name}={table[keys[-1]]}"
-    if isinstance(value, dict):
+    if isinstance(value, str) and len(keys) == 2:
+        make_absolute({keys[0]: table}, Path.cwd())
+        return override if table[keys[1]] == value else f"{name}={table[keys[1]]}"
+    if isinstance(value, dict) and len(keys) == 1:
+        before = to_toml(value)
         make_absolute({keys[0]: value}, Path.cwd())
+        return override if to_toml(value) == before else f"{name}={to_toml(value)}"
     return override
+
+
+def to_toml(value: Any) -> str:
+    """Return a value of a TOML file as TOML text on one line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{to_toml(key)} = {to_toml(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(to_toml, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)  # numbers, dates and times are written as Python writes them

@@ -20,14 +20,25 @@ from typing import Any
 from bulk_patch.approve import Approval, approvals_of, find_objection, waits_for_approval
 from bulk_patch.errors import Exit
 from bulk_patch.layout import amount, duration_words, time_words
-from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run
+from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SendingSession
 from bulk_patch.model import State
-from bulk_patch.page_events import REASON_GIVEN, Note, list_events, verified_words, who_words
-from bulk_patch.page_rows import FEWEST_PRINTED, MOST_PRINTED, MOST_ROWS, View, data, gather, visible
+from bulk_patch.page_events import Note, list_events, verified_words, who_words, why_words
+from bulk_patch.page_rows import (
+    FEWEST_PRINTED,
+    MOST_PRINTED,
+    MOST_ROWS,
+    Drifted,
+    View,
+    data,
+    gather,
+    gather_drifted,
+    visible,
+)
 from bulk_patch.plots import draw
-from bulk_patch.private_files import replacing
-from bulk_patch.report import PAGE, RunSummary, write_reports
+from bulk_patch.private_files import REVEALED_PAGE, explaining, remove_drafts, replacing
+from bulk_patch.report import PAGE, VERIFIED, RunSummary, is_reported, summarise, write_reports, write_summary
 from bulk_patch.stats import Stats
+from bulk_patch.taken_back import TakenBack
 from bulk_patch.targets import Target
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -46,6 +57,15 @@ _MEANINGS: Mapping[State, str] = {
     State.DRIFTED: "someone changed the customer since the plan; not sent",
     State.INVALID: "the row breaks a rule; not sent",
     State.KEPT: "someone changed the customer since; not undone",
+}
+_MEANINGS_OF_UNDO: Mapping[State, str] = {
+    State.APPLIED: "taken back: the API held the values of before",
+    State.UNCHANGED: "nothing to take back: the customer is as before already",
+    State.DRIFTED: "someone changed the customer since the plan of the undo; not taken back",
+    State.INVALID: (
+        "cannot be undone: the old value is masked or not known, or the field was absent and input.may_clear does not "
+        "name it; nothing was sent"
+    ),
 }
 _ALWAYS_TOLD = frozenset({State.APPLIED, State.UNCHANGED})
 
@@ -79,8 +99,10 @@ def write_page(
     target: Target,
     revealed_by: str = "",
     most_rows: int = MOST_ROWS,
-) -> None:
-    """Write report.html.
+) -> Path:
+    """Write report.html, which is always masked; with whole values report-revealed.html, for its owner alone.
+
+    A report-revealed.html is of one moment: whoever writes report.html anew removes it.
 
     Args:
         ledger: Holds the run.
@@ -91,13 +113,41 @@ def write_page(
         revealed_by: Who asked for whole values, and is noted in the ledger for it; "": they are masked.
         most_rows: Rows in its table at most.
 
+    Returns:
+        The file.
+
     Raises:
         LedgerError: When the disk fails.
     """
     view = View(ledger, ledger.run(run.id), target, reveal=bool(revealed_by))
-    with replacing(folder / PAGE) as file:
+    path = folder / (REVEALED_PAGE if view.reveal else PAGE)
+    with replacing(path, for_team=not view.reveal) as file:
         for piece in _render(view, summary, revealed_by=revealed_by, most_rows=most_rows):
             file.write(piece.encode())
+    if not view.reveal:
+        with explaining(folder / REVEALED_PAGE):
+            (folder / REVEALED_PAGE).unlink(missing_ok=True)
+            remove_drafts(folder / REVEALED_PAGE)
+    return path
+
+
+def retell(ledger: Ledger, undone: Run, job_folder: Path, *, target: Target) -> None:
+    """Let the page of an undone run, and its summary.json, say so; its failures.csv may be being mended, and stays.
+
+    Args:
+        ledger: Holds the run.
+        undone: The run.
+        job_folder: Holds the folder of the run.
+        target: Knows the fields and their masks.
+
+    Raises:
+        LedgerError: When the disk fails.
+    """
+    folder = job_folder / undone.id
+    summary = summarise(ledger, undone)
+    if summary.undone_by and is_reported(ledger, undone, folder):  # else its files have to be written anyhow
+        write_page(ledger, undone, folder, summary, target=target)
+        write_summary(summary, folder)
 
 
 def _render(view: View, summary: RunSummary, *, revealed_by: str, most_rows: int) -> Iterator[str]:
@@ -130,11 +180,13 @@ def _render(view: View, summary: RunSummary, *, revealed_by: str, most_rows: int
         "heading": _heading(run),
         "lead": _lead(run, summary),
         "revealed_by": revealed_by,
+        "undone": [TakenBack(**its).words for its in summary.undone_by],
         "stop": (_stop_words(run), run.stop_hint) if run.stop_reason else None,
         "warnings": run.details.get("warnings", []),
-        "facts": list(_facts(run, summary, notes)),
+        "facts": list(_facts(run, summary, notes, view.ledger.sessions(run.id))),
         "approvals": [_approval(one, run) for one in approvals_of(notes)],
-        "balance": _balance(summary),
+        "no_approval": _no_approval(run),
+        "balance": _balance(run, summary),
         "balance_bar": _balance_bar(summary),
         "fields": _fields(run),
         "plots": [
@@ -151,8 +203,10 @@ def _render(view: View, summary: RunSummary, *, revealed_by: str, most_rows: int
         "verified": [
             f"{time_words(at)}, {who_words(actor)}: {verified_words(detail)}"
             for at, actor, action, detail in notes
-            if action == "verified"
+            if action == VERIFIED
         ],
+        "drifted": gather_drifted(view),
+        "drifted_words": _drifted_words,
         "written_at": time_words(time.time()),
         "data": map(Markup, data(view, most=most_rows)),
     }  # fmt: skip
@@ -194,10 +248,10 @@ def _stop_words(run: Run) -> str:
     return f"Stopped by {run.stopped_by}: {run.stop_reason}" if run.stopped_by else f"It ended early: {run.stop_reason}"
 
 
-def _facts(run: Run, summary: RunSummary, notes: Sequence[Note]) -> Iterator[tuple[str, str]]:
-    given: dict[str, Any] = {}  # when it was sent, of a plan that was made before
-    for _, _, action, detail in notes:
-        given |= detail if action == REASON_GIVEN else {}
+def _facts(
+    run: Run, summary: RunSummary, notes: Sequence[Note], sessions: Sequence[SendingSession]
+) -> Iterator[tuple[str, str]]:
+    reason, ticket = why_words(run, notes)
     yield "Job", run.job
     yield "Target", run.target
     if run.kind == "undo":
@@ -206,10 +260,11 @@ def _facts(run: Run, summary: RunSummary, notes: Sequence[Note]) -> Iterator[tup
         yield "Input", f"{Path(run.input_path).name}, {amount(run.input_rows, 'row')}"
     yield "Compared with", _BASELINES.get(run.baseline, run.baseline)
     yield "Planned", f"{time_words(run.created_at)}, {who_words(run.actor)}"
-    yield "Reason", given.get("why", run.reason) or "none was given"
-    yield "Ticket", given.get("ticket", run.ticket) or "none was given"
+    yield "Reason", reason or "none was given"
+    yield "Ticket", ticket or "none was given"
     if run.started_at is not None:
         yield "First sent", time_words(run.started_at)
+        yield "Sent by", "; ".join(dict.fromkeys(who_words(its.actor) for its in sessions))
     if run.finished_at is not None and summary.state != "planned":
         yield "Last ended", time_words(run.finished_at)
 
@@ -237,20 +292,28 @@ def _approval(approval: Approval, run: Run) -> dict[str, str]:
     }
 
 
+def _no_approval(run: Run) -> str:
+    if run.details.get("approval") or waits_for_approval(run):
+        return f"The job asks for one, and nobody but the operator, {run.actor.operator}, has said yes to this plan."
+    return "The job asks for none, and nobody gave one."
+
+
 # --- numbers
 
 
-def _balance(summary: RunSummary) -> list[tuple[str, int, str]]:
+def _balance(run: Run, summary: RunSummary) -> list[tuple[str, int, str]]:
+    meanings = {**_MEANINGS, **(_MEANINGS_OF_UNDO if run.kind == "undo" else {})}
     return [
         (str(state), summary.counts[state], meaning)
-        for state, meaning in _MEANINGS.items()
+        for state, meaning in meanings.items()
         if summary.counts[state] or state in _ALWAYS_TOLD
     ]
 
 
 def _balance_bar(summary: RunSummary) -> list[dict[str, str]]:
     """Return the shares of the rows, percent, each at least wide enough to be seen."""
-    shares = [(status, max(rows / summary.input_rows, 0.006)) for status, rows, _ in _balance(summary) if rows]
+    counted = [(str(state), summary.counts[state]) for state in _MEANINGS]
+    shares = [(status, max(rows / summary.input_rows, 0.006)) for status, rows in counted if rows]
     scale, x, bars = 100 / sum(share for _, share in shares) if shares else 1.0, 0.0, []
     for status, share in shares:
         bars.append({"status": status, "x": f"{x:.2f}", "width": f"{share * scale:.2f}"})
@@ -267,7 +330,8 @@ def _fields(run: Run) -> list[tuple[str, int, int, Sequence[Any]]]:
 
 def _pace_words(summary: RunSummary) -> str:
     timings, rate = summary.timings, summary.rate
-    words = f"{amount(timings['requests'] or 0, 'request')} in {duration_words(timings['send_s'] or 0)} of sending"
+    words = "At least " if summary.killed else ""
+    words += f"{amount(timings['requests'] or 0, 'request')} in {duration_words(timings['send_s'] or 0)} of sending"
     if rate["achieved_per_s"] is not None:
         words += f", {rate['achieved_per_s']:.1f} a second"
     words += f" of at most {rate['limit_per_s']:g}" if rate["limit_per_s"] is not None else ", without a limit"
@@ -291,6 +355,14 @@ def _about_rows(view: View, summary: RunSummary, listed: int, most_rows: int) ->
             "Values are masked as each field's rule says; report --reveal shows them, and the ledger keeps who asked."
         )
     )
+
+
+def _drifted_words(drifted: Drifted) -> str:
+    check = drifted.check
+    so_far = "" if check.ended_at is not None else ", and it did not come to its end"
+    words = f"Read back {time_words(check.started_at)} by {who_words(check.actor)}: {amount(check.drifted, 'row')}"
+    more = f" The first {len(drifted.listed):,} of them are listed; verify names all." if drifted.more else ""
+    return f"{words} of {check.rows:,} had changed{so_far}.{more} Values are masked: they are kept so."
 
 
 def _printed_words(listed: int, printed: int) -> str:

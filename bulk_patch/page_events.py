@@ -6,9 +6,13 @@ from typing import Any
 
 from bulk_patch.layout import amount, duration_words, time_words
 from bulk_patch.ledgers import Actor, Ledger, Run
+from bulk_patch.report import VERIFIED
 from bulk_patch.series import Pause
 
 REASON_GIVEN = "reason given"  # the action of a note: why a plan that was made before is sent
+
+#: Of fields that answers mask, or never show: that they are as they were sent is more than a read can tell.
+IN_PART = "seen only in part, in how many rows"
 
 Note = tuple[float, Actor, str, Mapping[str, Any]]
 
@@ -79,8 +83,13 @@ def _tell_approval(detail: Mapping[str, Any], action: str) -> tuple[str, str, st
 def verified_words(detail: Mapping[str, Any]) -> str:
     """Say what a verify found."""
     drifted, fields = detail.get("drifted", 0), detail.get("fields", {})
-    found = f"{amount(drifted, 'row')} drifted ({_detail(fields)})" if drifted else "nothing drifted"
-    return f"{amount(detail.get('rows', 0), 'row')} read back, {found}"
+    found = f"{amount(drifted, 'row')} drifted ({_counted(fields)})" if drifted else "nothing drifted"
+    in_part = f"; {IN_PART}: {_counted(detail['in_part'])}" if detail.get("in_part") else ""
+    return f"{amount(detail.get('rows', 0), 'row')} read back, {found}{in_part}"
+
+
+def _counted(fields: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {rows:,}" for name, rows in fields.items())
 
 
 def _tell_verified(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
@@ -90,13 +99,21 @@ def _tell_verified(detail: Mapping[str, Any], action: str) -> tuple[str, str, st
 #: Action of a note -> what was done, more about it, style.
 _TOLD: Mapping[str, _Tell] = {
     "approved": _tell_approval,
-    "verified": _tell_verified,
+    VERIFIED: _tell_verified,
     "stopped": _tell_stop,
     "continued": lambda detail, _: (f"the stop by guard {detail.get('guard', '')} was waived", _why(detail), "guard"),
     "closed": lambda detail, _: ("closed by --new", f"{amount(detail.get('rows', 0), 'row')} never to be sent", ""),
     "retry": lambda detail, _: ("retry asked for", f"{amount(detail.get('rows', 0), 'row')}{_why(detail, '; ')}", ""),
     "revealed": lambda detail, _: (f"values shown whole by `{detail.get('command', '?')}`", "", "guard"),
 }
+
+
+def why_words(run: Run, notes: Sequence[Note]) -> tuple[str, str]:
+    """Return reason and ticket of a run, as they were given last: with its plan, or when it was sent."""
+    given: dict[str, Any] = {}
+    for _, _, action, detail in notes:
+        given |= detail if action == REASON_GIVEN else {}
+    return given.get("why", run.reason), given.get("ticket", run.ticket)
 
 
 def _why(detail: Mapping[str, Any], lead: str = "") -> str:

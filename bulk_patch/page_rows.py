@@ -8,8 +8,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
-from bulk_patch.ledgers import Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Check, Drift, Ledger, LedgerRow, Run
 from bulk_patch.model import REACHED, State
 from bulk_patch.report import changes_of, hint_on, merge_rows, status_of
 from bulk_patch.targets import Target
@@ -128,6 +129,28 @@ def gather(view: View) -> Gathered:
     gathered.causes = [Cause(*cause, rows, tuple(examples[cause])) for cause, rows in counted.most_common(_MOST_CAUSES)]
     gathered.more_causes = len(counted) - len(gathered.causes)
     return gathered
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """Rows that the newest reading-back found changed, those that later runs explain left out."""
+
+    check: Check
+    listed: list[Drift]
+
+    @property
+    def more(self) -> int:
+        """Return how many are not listed."""
+        return self.check.drifted - len(self.listed)
+
+
+def gather_drifted(view: View, *, most: int = MOST_PRINTED) -> Drifted | None:
+    """Return the rows that drifted, the first of them; None where nothing is known to have drifted."""
+    check = next(iter(view.ledger.checks(view.run.id)), None)
+    if check is None or not check.drifted:
+        return None
+    drifts = (drift for drift in view.ledger.drifts(check.number) if drift.counts)
+    return Drifted(check, list(islice(drifts, most)))
 
 
 def answer_words(row: LedgerRow) -> str:

@@ -101,7 +101,8 @@ class ParquetParts:
 
 def _open(file: BinaryIO, part: Path) -> pq.ParquetFile:
     """Read the footer, and refuse what would not fit into memory before it is unpacked."""
-    opened = pq.ParquetFile(file, buffer_size=1 << 20, page_checksum_verification=True)
+    # Without `pre_buffer`: it keeps all that it has read until the file is closed.
+    opened = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True)
     # Not their columns' metadata: pyarrow aborts the whole process when those are damaged.
     groups = [opened.metadata.row_group(at) for at in range(opened.metadata.num_row_groups)]
     if opened.metadata.num_rows != sum(group.num_rows for group in groups):

@@ -1,34 +1,46 @@
 """From an input file to a sealed plan: read, compare, build, count. Only a live baseline sends anything: reads."""
 
-import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from bulk_patch import source
+from bulk_patch.ahead import ahead, in_thread, read_ahead
 from bulk_patch.baseline import Baseline
 from bulk_patch.bodies import Change, build, frame_cells, is_unsent_note
-from bulk_patch.diff import Picture, Problem, Problems, Repeat, Wanted, compare, prepare, settle_repeats, texts_of
+from bulk_patch.diff import (
+    Compared,
+    Picture,
+    Problem,
+    Problems,
+    Repeat,
+    Wanted,
+    compare,
+    find_settled,
+    lower_ids,
+    prepare,
+    settle_repeats,
+    texts_of,
+)
 from bulk_patch.errors import InputError, JobError
 from bulk_patch.job import Job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.source import Source
+from bulk_patch.taken_back import warn_of_input
 from bulk_patch.targets import Target
 
-FRAME_ROWS = 50_000
+FRAME_ROWS = 100_000
 SAMPLES = 3
 TRANSITIONS = 5
 USUAL_TIMES = 10
 _MOST_KEPT = 20_000
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -145,10 +157,13 @@ async def write_plan(
     begun = time.monotonic()
     writing = _Writing(job, run, target, ledger, stale=job.baseline.kind != "live" and baseline.taken_at > 0)
     tally = writing.tally
-    async with aclosing(_ahead(_portions(job, found, target, baseline, frame_rows=frame_rows))) as portions:
-        async for portion in portions:
-            await _in_thread(writing.add, portion)
-    tally.warnings += _unusual(found.rows, run, ledger)
+    async with (
+        aclosing(ahead(_portions(job, found, target, baseline, frame_rows=frame_rows))) as portions,
+        aclosing(ahead(_compared(portions, target))) as compared,
+    ):
+        async for portion, changes in compared:
+            await in_thread(writing.add, portion, changes)
+    tally.warnings += [*warn_of_input(ledger, run), *_unusual(found.rows, run, ledger)]
     if tally.cleared:
         total = sum(tally.cleared.values())
         tally.warnings.append(
@@ -176,7 +191,8 @@ class _Portion:
 
     frame: pd.DataFrame  # cells as read
     ids: pd.Series
-    wanted: Wanted  # without the duplicates
+    settled: int  # rows that ask for nothing but what the customer has
+    wanted: Wanted  # without them, and without the duplicates
     repeats: dict[int, Repeat]  # of the whole input
     duplicates: dict[int, Repeat]
     picture: Picture | None = None
@@ -186,41 +202,30 @@ async def _portions(
     job: Job, found: Source, target: Target, baseline: Baseline, *, frame_rows: int
 ) -> AsyncIterator[_Portion]:
     """Yield the input in portions, each with what the baseline knows of its customers."""
-    repeats = await _in_thread(_find_repeats, found, job, target, frame_rows)
-    frames = source.frames(found, rows=frame_rows)
+    repeats = await in_thread(_find_repeats, found, job, target, frame_rows)
 
-    def prepare_next() -> _Portion | None:
-        frame = next(frames, None)
-        if frame is None:
-            return None
-        wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
+    def prepare_portion(frame: pd.DataFrame, ids: pd.Series, picture: Picture | None) -> _Portion:
+        settled = find_settled(
+            frame, ids, picture, fields=found.fields, settings=job.input, target=target
+        ) & ~frame.index.isin(list(repeats))
+        wanted = prepare(
+            frame[~settled], id_column=found.id_column, fields=found.fields, settings=job.input, target=target
+        )
         duplicates = _take_duplicates(wanted, repeats)
-        return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates)
+        return _Portion(
+            frame, ids, int(settled.sum()), _without(wanted, duplicates), repeats, duplicates, picture=picture
+        )
 
-    while (portion := await _in_thread(prepare_next)) is not None:
-        yield replace(portion, picture=await baseline.picture(texts_of(portion.wanted.ids)))
-
-
-async def _ahead(items: AsyncIterator[T]) -> AsyncGenerator[T]:
-    """Yield items, each while the next one is being made: reads go on while pandas compares."""
-    making = asyncio.ensure_future(anext(items, None))
-    try:
-        while (item := await making) is not None:
-            making = asyncio.ensure_future(anext(items, None))
-            yield item
-    finally:
-        making.cancel()
-        await asyncio.gather(making, return_exceptions=True)
+    async with aclosing(read_ahead(source.frames(found, rows=frame_rows))) as frames:
+        async for frame in frames:
+            ids = lower_ids(frame[found.id_column])
+            yield await in_thread(prepare_portion, frame, ids, await baseline.picture(texts_of(ids)))
 
 
-async def _in_thread(call: Callable[..., T], *args: Any) -> T:
-    """Call in a thread, so that reads go on and a Ctrl-C is heard; it is waited for, whatever happens."""
-    working = asyncio.ensure_future(asyncio.to_thread(call, *args))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.gather(working, return_exceptions=True)
-        raise
+async def _compared(portions: AsyncIterator[_Portion], target: Target) -> AsyncIterator[tuple[_Portion, Compared]]:
+    """Yield each portion with what would change in it."""
+    async for portion in portions:
+        yield portion, await in_thread(compare, portion.wanted, portion.picture, target)
 
 
 class _Writing:
@@ -236,12 +241,11 @@ class _Writing:
         self.tally = Tally()
         self.recheck = 0
 
-    def add(self, portion: _Portion) -> None:
-        """Compare one portion and write it."""
+    def add(self, portion: _Portion, compared: Compared) -> None:
+        """Decide one portion and write it."""
         wanted, picture, duplicates = portion.wanted, portion.picture, portion.duplicates
         tally = self.tally
-        compared = compare(wanted, picture, self._target)
-        tally.unchanged += compared.unchanged
+        tally.unchanged += portion.settled + compared.unchanged
         problems: Problems = dict(compared.problems)
         changes: dict[int, Change] = {}
         for built in build(compared, wanted, picture, self._target, watch=self._job.guards.watch):

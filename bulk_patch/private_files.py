@@ -4,8 +4,10 @@ Where a folder was opened to a team (`team_folder.py`), what is made in it is fo
 """
 
 import csv
+import fcntl
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -19,6 +21,8 @@ from bulk_patch.errors import LedgerError
 
 Cell = str | int | None
 
+REVEALED_PAGE = "report-revealed.html"  # whole values: for who asked for it, whoever shares the folder
+
 TEAM_FOLDER = 0o2770  # the set-group-id bit hands the group down
 TEAM_FILE = 0o660
 
@@ -28,26 +32,49 @@ _INTO_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, for_team: bool = True) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path`, durably, once the block has ended well.
+
+    Args:
+        path: The file.
+        for_team: Where the folder was opened to a team, so is the file; else it is for its owner alone.
 
     Raises:
         LedgerError: When the disk fails; what was there before is still there then.
     """
     with explaining(path):
+        remove_drafts(path)
         handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with open(handle, "wb") as file:
-                os.fchmod(handle, file_mode(path.parent))  # the umask may have taken even the owner's rights
+                with suppress(OSError):  # some file systems have no locks: there a draft is never taken for left over
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                os.fchmod(
+                    handle, file_mode(path.parent) if for_team else 0o600
+                )  # the umask may have taken even the owner's rights
                 yield file
                 file.flush()
                 os.fsync(handle)
-            os.replace(draft, path)
+                os.replace(draft, path)
             _sync_folder(path.parent)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(draft)
             raise
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what kills left of a file on its way to its place; what is being written stays."""
+    is_draft = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}").fullmatch  # as `tempfile` names them
+    for draft in [its for its in path.parent.iterdir() if is_draft(its.name)]:
+        with suppress(OSError):  # somebody writes it, or it is another's
+            handle = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if os.fstat(handle).st_size:  # an empty one may be about to be locked, and tells nobody anything
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    draft.unlink()
+            finally:
+                os.close(handle)
 
 
 def make_private_folder(folder: Path) -> None:

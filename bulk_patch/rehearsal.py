@@ -9,6 +9,7 @@ from bulk_patch.errors import UsageError
 from bulk_patch.job import Job
 from bulk_patch.private_files import make_private_folder
 from bulk_patch.sandbox import SandboxError, SandboxSettings, child
+from bulk_patch.sandbox.world import TAKEN
 
 
 @contextmanager
@@ -30,13 +31,14 @@ def at_sandbox(job: Job, output: Path) -> Iterator[Job]:
         hint = "name a CSV or Parquet file of customers under [sandbox], the input's ids among them"
         raise UsageError("--sandbox has no customers to begin with", hint)
     make_private_folder(world)
+    reset = f"delete {world} to reset it"
     token = secrets.token_hex(16)
     settings = SandboxSettings(customers=job.sandbox.customers, log=world / "requests.jsonl", token=token, state=world)
     with ExitStack() as stack:
         try:
             base_url = stack.enter_context(child(settings))
         except SandboxError as error:
-            raise UsageError(
-                f"the sandbox: {error}", f"check [sandbox] customers; delete {world} to reset it"
-            ) from None
+            taken = TAKEN in str(error)
+            hint = "stop the other one, then type the same again" if taken else f"check [sandbox] customers; {reset}"
+            raise UsageError(f"the sandbox: {error}", hint) from None
         yield job.at_sandbox(base_url, token)

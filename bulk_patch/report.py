@@ -8,17 +8,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.approve import approvals_of
+from bulk_patch.approve import Note, approvals_of
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.ledgers import Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Ledger, LedgerRow, Run, SendingSession
 from bulk_patch.model import REACHED, REPORTED, Counts, State
 from bulk_patch.private_files import Cell, csv_line_writer, escape, make_private_folder, replacing
 from bulk_patch.stats import Stats
+from bulk_patch.taken_back import undos_of
 from bulk_patch.targets import Target
 
 Change = tuple[str, str | None, str]  # field, before (None: not known), after; "" is absent
@@ -27,6 +28,7 @@ RESULTS = "results.csv"
 FAILURES = "failures.csv"
 SUMMARY = "summary.json"
 PAGE = "report.html"
+VERIFIED = "verified"  # action of the note of a `verify` that came to its end
 
 #: Columns of results.csv; exports begin with them.
 COLUMNS = (
@@ -50,6 +52,7 @@ ADVICE: Mapping[State, str] = {
 _MOST_CAUSES = 20_000
 _OTHER_ROWS = re.compile(r"\brow \d+(, \d+)*( and \d+ more)?")
 _FROM_ROWS = frozenset({Exit.OK, Exit.NEEDS_PERSON, Exit.INCOMPLETE})
+_ANSWERED = (State.APPLIED, State.REJECTED, State.MISMATCH)  # each of them by a PATCH at least
 
 # --- the summary
 
@@ -75,6 +78,10 @@ class RunSummary:
         next: What to type next, "" when nothing is left to do.
         approvals: Who approved the plan: `operator`, `login`, `host`, `at`, `expires_at`, and `signed_by` ("" when it
             is not signed: a record, not a proof).
+        verified: What the last `verify` that came to its end found: `operator`, `at`, `rows`, `drifted`, `fields`
+            (drifted fields, how often) and `in_part` (fields that the API masks or never shows, in how many rows).
+        undone_by: Undos that have taken rows of it back: `run`, `rows` so far, and `of` how many applied rows.
+        killed: Sessions that were killed; they kept no count of their last second, so `requests` is "at least".
     """
 
     run: str
@@ -92,11 +99,14 @@ class RunSummary:
     finished_at: str | None
     next: str = ""
     approvals: Sequence[Mapping[str, Any]] = ()
+    verified: Mapping[str, Any] = field(default_factory=dict)
+    undone_by: Sequence[Mapping[str, Any]] = ()
+    killed: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the summary as JSON values; `approvals` is there when somebody approved."""
-        values = asdict(self)
-        return values if self.approvals else {name: value for name, value in values.items() if name != "approvals"}
+        """Return the summary as JSON values; those after `next` are there when there is something to tell."""
+        told = {"approvals", "verified", "undone_by", "killed"}
+        return {name: value for name, value in asdict(self).items() if value or name not in told}
 
 
 def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: str = "") -> RunSummary:
@@ -118,6 +128,9 @@ def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: 
         raise _unbalanced(run, sum(counts.values()))
     state = _state_of(run, to_do=to_do, running=running)
     stats = Stats.from_json(run.stats)
+    notes = ledger.notes(run.id)
+    killed = count_killed(ledger.sessions(run.id), running=running)
+    undos = undos_of(ledger, run)
     return RunSummary(
         run=run.id,
         job=run.job,
@@ -129,7 +142,7 @@ def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: 
         timings={
             "plan_s": round(run.plan_s, 3),
             "send_s": round(stats.send_s, 3),
-            "requests": stats.requests,
+            "requests": max(stats.requests, sum(counts[state] for state in _ANSWERED)) if killed else stats.requests,
             "requests_per_s": stats.requests_per_s,
             "p50_ms": stats.percentile_ms(0.5),
             "p99_ms": stats.percentile_ms(0.99),
@@ -143,9 +156,26 @@ def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: 
         input_sha256=run.input_sha256,
         started_at=utc_text(run.started_at),
         finished_at=None if running else utc_text(run.finished_at),
-        next=next_command,
-        approvals=[approval.as_json() for approval in approvals_of(ledger.notes(run.id))],
+        next="" if undos and not to_do else next_command,  # its failures.csv asks for what was taken back
+        approvals=[approval.as_json() for approval in approvals_of(notes)],
+        verified=_last_check(notes),
+        undone_by=[asdict(its) for its in undos],
+        killed=killed,
     )
+
+
+def count_killed(sessions: Sequence[SendingSession], *, running: bool) -> int:
+    """Return how many sessions recorded no end; when a process sends now, the last one goes on."""
+    return sum(its.ended_at is None for its in (sessions[:-1] if running else sessions))
+
+
+def _last_check(notes: Sequence[Note]) -> dict[str, Any]:
+    """Return what the last `verify` that came to its end found; nothing where none did."""
+    for at, actor, action, detail in reversed(notes):
+        if action == VERIFIED:
+            found = {name: detail[name] for name in ("rows", "drifted", "fields", "in_part") if name in detail}
+            return {"operator": actor.operator, "at": utc_text(at), **found}
+    return {}
 
 
 def exit_code_of(counts: Counts, *, to_do: int) -> Exit:
@@ -272,13 +302,13 @@ def is_reported(ledger: Ledger, run: Run, folder: Path) -> bool:
     return isinstance(told, dict) and told.get("counts") == counts
 
 
-def find_causes(ledger: Ledger, run: Run, *, most: int = 10) -> list[tuple[str, int]]:
+def find_causes(ledger: Ledger, run: Run, *, most: int | None = None) -> list[tuple[str, int]]:
     """Group the rows that need a person by what happened to them; rows still to be sent are left out.
 
     Args:
         ledger: Holds the run.
         run: The run.
-        most: How many groups to return.
+        most: How many groups to return; None: all.
 
     Returns:
         Status with reason and hint, and how many rows, the most frequent first.

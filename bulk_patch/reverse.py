@@ -15,6 +15,11 @@ from bulk_patch.targets.fields import Field, Seen, Whole
 Image = dict[str, Any]
 
 
+#: The one obstacle that a person lifts with a setting.
+NOT_NAMED = "was absent before, and input.may_clear does not name it"
+_BY_HAND = "write the old value into failures.csv by hand, and run that file"
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A row that is not taken back: somebody changed these fields since."""
@@ -68,6 +73,13 @@ def reverse(
     )
 
 
+def unnamed(decided: Reversal) -> set[str]:
+    """Return the fields that `may_clear` would have to name for the row to be taken back; none when that is not all."""
+    if not isinstance(decided, list) or any(problem.reason != NOT_NAMED for problem in decided):
+        return set()
+    return {problem.field for problem in decided}
+
+
 def copies_left(row: LedgerRow, record: Record, target: Target) -> set[str]:
     """Return objects that the API may have set by itself to a copy of one that the row changed."""
     assert row.body is not None  # it was sent
@@ -95,11 +107,11 @@ def _obstacles(sent: Image, before: Image, target: Target, may_clear: Collection
     for name in sent:
         seen = _seen(target.field(name))
         if seen is Seen.NEVER:
-            yield Problem(name, "is never shown by the API, its old value is not known", "write the old value by hand")
+            yield Problem(name, "is never shown by the API, its old value is not known", _BY_HAND)
         elif seen is Seen.MASKED and before.get(name, True):
-            yield Problem(name, "has a masked before-image", "only its last characters are known: write it by hand")
+            yield Problem(name, "has a masked before-image", f"only its last characters are known: {_BY_HAND}")
         elif name not in before:
-            yield Problem(name, "has no before-image", "the run had no baseline that knew it: write it by hand")
+            yield Problem(name, "has no before-image", f"the run had no baseline that knew it: {_BY_HAND}")
         elif before[name] is None and target.whole(name) is not None:
             yield Problem(name, "was absent before, and the API takes it only as a whole", "it cannot be cleared")
     for name in _added(sent, before, target):
@@ -107,7 +119,7 @@ def _obstacles(sent: Image, before: Image, target: Target, may_clear: Collection
         if field is not None and (not field.clearable or field.required):
             yield Problem(name, "was absent before, and the API requires a value", "it cannot be cleared")
         elif name not in may_clear:
-            yield Problem(name, "was absent before, and input.may_clear does not name it", "name it there, undo again")
+            yield Problem(name, NOT_NAMED, f"may it be cleared? name {name} in input.may_clear, and undo again")
 
 
 def _added(sent: Image, before: Image, target: Target) -> Iterator[str]:

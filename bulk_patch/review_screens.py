@@ -1,12 +1,15 @@
 """What a reviewer reads: an approval, what reading back has shown, the history of one customer. Pure, as `screens`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bulk_patch.layout import amount, join, numbered, safe, section, time_words, wrap
 from bulk_patch.ledgers import Actor, Drift, FieldDrift, LedgerRow, Run
+from bulk_patch.model import State
+from bulk_patch.page_events import IN_PART
 from bulk_patch.report import Change
-from bulk_patch.screens import heading, show_screen
+from bulk_patch.screens import heading, kind_words, show_screen
 
 
 def approval_screen(run: Run, actor: Actor, detail: Mapping[str, Any], *, asked_for: bool) -> str:
@@ -48,7 +51,14 @@ def _drift_line(its: FieldDrift) -> str:
 
 
 def verification_screen(
-    run: Run, *, rows: int, left: int, drifted: int, superseded: int, fields: Mapping[str, int]
+    run: Run,
+    *,
+    rows: int,
+    left: int,
+    drifted: int,
+    superseded: int,
+    fields: Mapping[str, int],
+    in_part: Mapping[str, int],
 ) -> str:
     """Return what reading back the applied rows of a run has shown.
 
@@ -59,17 +69,28 @@ def verification_screen(
         drifted: Rows that are not as they were left.
         superseded: Rows that later runs of the job changed.
         fields: Drifted fields, how often.
+        in_part: Fields that answers mask or never show: in how many rows.
     """
     lines = [*heading(f"run {run.id}: read back", run), ""]
     found = [("as they were sent", rows - drifted - superseded), ("changed by later runs of this job", superseded)]
     found += [("drifted", drifted), ("not read yet", left)]
     lines += [*numbered(found[:1] + [its for its in found[1:] if its[1]]), ""]
     lines += section("what drifted, in how many rows", numbered(fields.items()))
+    lines += section(f"{IN_PART}, for the API masks it or never shows it", numbered(in_part.items()))
     return join(lines)
 
 
 def history_screen(
-    run: Run, row: LedgerRow, changes: Sequence[Change], *, approvers: Sequence[str], senders: Sequence[str]
+    run: Run,
+    row: LedgerRow,
+    changes: Sequence[Change],
+    *,
+    approvers: Sequence[str],
+    senders: Sequence[str],
+    reason: str = "",
+    ticket: str = "",
+    drift: Drift | None = None,
+    checked_at: float | None = None,
 ) -> str:
     """Return what one run did, or was to do, to one customer.
 
@@ -79,12 +100,51 @@ def history_screen(
         changes: Before and after, masked or not.
         approvers: Operators who approved the run.
         senders: Operators who sent it.
+        reason: Why, if that was said.
+        ticket: Of the run, if one was named.
+        drift: What the last reading-back found of this customer; None: nothing.
+        checked_at: When that began; None: it has not looked at this row.
     """
     at = row.done_at or row.first_intent_at or run.created_at
-    lines = [f"{time_words(at)}  {safe(run.job)}  run {run.id}  {safe(run.target)}"]
+    what = f"run {run.id}" + ("" if run.kind == "run" else f"  {safe(kind_words(run))}")
+    lines = [f"{time_words(at)}  {safe(run.job)}  {what}  {safe(run.target)}"]
     people = [f"planned by {run.actor.operator}"]
-    people += [f"approved by {', '.join(approvers)}"] if approvers else []
-    people += [f"sent by {', '.join(senders)}"] if row.key else ["not sent"]
+    if row.state is State.INVALID:
+        people.append("refused by a rule, so nothing of it was approved or sent")
+    else:
+        people += [f"approved by {', '.join(approvers)}"] if approvers else []
+        people += [f"sent by {', '.join(senders)}"] if row.key else ["not sent"]
     lines += wrap("; ".join(people), "  ")
+    why = (("reason", reason), ("ticket", ticket))
+    lines += [line for name, words in why if words for line in wrap(f"{name}: {words}", "  ")]
     (text,) = show_screen([(row, changes)])
-    return join([*lines, *(f"  {line}" for line in text.splitlines())])
+    lines += [f"  {line}" for line in text.splitlines()]
+    if checked_at is not None:
+        lines += wrap(f"verified {time_words(checked_at)}: {_found_words(drift)}", "    ")
+    lines += [f"  {_drift_line(its)}" for its in drift.fields] if drift is not None else []
+    return join(lines)
+
+
+def _found_words(drift: Drift | None) -> str:
+    if drift is None:
+        return "as it was sent"
+    return drift.reason or ("drifted" if drift.counts else "changed by later runs of this job")
+
+
+def nowhere_screen(root: Path, *, jobs: int, runs: int, is_id: bool) -> str:
+    """Return where a customer was looked for, and in vain.
+
+    Args:
+        root: The `output/` folder.
+        jobs: Jobs that have a ledger there.
+        runs: Their runs.
+        is_id: What was looked for could be a customer's id.
+    """
+    lines = [f"looked in {safe(root)}: {amount(jobs, 'job')}, {amount(runs, 'run')}"]
+    if not runs:
+        lines += wrap("no run was ever made there; --output names another folder")
+        return join(lines)
+    lines += wrap("no run of any job there has a row about this customer; rows that are unchanged are only counted")
+    if not is_id:
+        lines += wrap("what was typed does not look like a customer's id of these jobs' targets: lookup goes by the id")
+    return join(lines)

@@ -15,11 +15,12 @@ from typing import Any
 from bulk_patch.approve import find_lack
 from bulk_patch.decide import Way, decide_plan, decide_run, decide_undo
 from bulk_patch.errors import Exit, RefusedError, gravest
-from bulk_patch.house import open_house
+from bulk_patch.house import House, open_house
 from bulk_patch.job import Job
 from bulk_patch.observe import get_logger
 from bulk_patch.order import Order
 from bulk_patch.report import RunSummary
+from bulk_patch.signals import SignalledError
 
 log = get_logger()
 
@@ -121,15 +122,38 @@ async def _run(job: Job, order: Order) -> RunSummary:
             unsettled = await house.settle(facts.open_run)
             if unsettled is not None:
                 return unsettled
-            house.close_run(facts.open_run)
-            return await house.send(await house.plan())
+            return await _send_new(house, house.close_run(facts.open_run))
         house.refuse_stopped(facts.open_run)
         log.info("going_on", run=facts.open_run.id, rows=house.ledger.to_do(facts.open_run.id))
         first = await house.send(facts.open_run)
-        if way is Way.RESUME or first.exit_code not in (Exit.OK, Exit.NEEDS_PERSON):
+        if way is Way.RESUME or first.state != "complete":
             return first
-        second = await house.send(await house.plan())
-        return replace(second, exit_code=gravest(first.exit_code, second.exit_code or Exit.OK))
+        second = await _send_new(house, first)
+        return replace(second, exit_code=gravest(first.exit_code or Exit.OK, second.exit_code or Exit.OK))
+
+
+async def _send_new(house: House, before: RunSummary) -> RunSummary:
+    """Plan the input as it is, and send it, after this command has brought another run to its end.
+
+    Args:
+        house: Whose job it is.
+        before: How the other run ended. Where the command has to end before the plan is made, this is what it tells:
+            it may have sent much.
+    """
+    code = house.signal or Exit.INCOMPLETE
+    if not house.must_end:
+        try:
+            return await house.send(await house.plan())
+        except asyncio.CancelledError:
+            if house.signal is None:
+                raise
+            code = house.signal
+        except SignalledError as signalled:  # at the question
+            code = signalled.exit_code
+    house.order.watcher.sent()  # a read that was cut off leaves its bar
+    log.warning("not_begun", reason="this command ends here; the input as it is now is for the next one")
+    next_command = house.order.watcher.run_command()
+    return replace(before, exit_code=gravest(before.exit_code or Exit.OK, code), next=next_command)
 
 
 async def _plan(job: Job, order: Order) -> RunSummary:

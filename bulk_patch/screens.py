@@ -3,18 +3,16 @@
 Everything here was masked before it came, and what a cell or an API may have put into it cannot steer a terminal.
 """
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.approve import waits_for_approval
 from bulk_patch.errors import Exit
 from bulk_patch.layout import amount, digits, duration_words, join, numbered, safe, section, table, time_words, wrap
 from bulk_patch.ledgers import Holder, LedgerRow, Run
 from bulk_patch.model import Counts, State
 from bulk_patch.report import FAILURES, PAGE, RESULTS, SUMMARY, Change, RunSummary, fold_counts, merge_rows
+from bulk_patch.taken_back import TakenBack
 
 #: In the order in which a person wants to know them.
 _ORDER = (
@@ -25,79 +23,9 @@ _ALWAYS = frozenset({State.APPLIED, State.UNCHANGED})
 _SENT_NEVER = frozenset({State.UNCHANGED, State.DUPLICATE, State.INVALID, State.KEPT})
 _FOR_A_PERSON = frozenset({State.REJECTED, State.MISMATCH, State.DRIFTED, State.INVALID, State.KEPT})
 _UNSETTLED = frozenset({State.PENDING, State.SENDING, State.UNKNOWN})
-_FIRST_MEND = {
-    Exit.CREDENTIAL: "mend the credential or the permission",
-    Exit.LEDGER: "make room or mend the disk",
-}
 _REASONS_SHOWN = 8
+_CAUSES_SHOWN = 10
 _TRANSITIONS_SHOWN = 3
-_TARGETING = frozenset({"plan", "run", "retry", "verify", "undo"})  # commands that know --sandbox and --set
-
-# --- what to type next
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """How the command was called, as far as the next one has to repeat it."""
-
-    job: str  # the job file as it was typed
-    sandbox: bool = False
-    output: str | None = None
-    sets: tuple[str, ...] = ()  # KEY=VALUE
-
-    def command(self, verb: str, *extra: str, run: str | None = None) -> str:
-        """Return a command, quoted for a shell.
-
-        Args:
-            verb: The subcommand.
-            extra: Its flags.
-            run: The run's id, for commands that take one in place of the job file.
-        """
-        words = ["bulk-patch", verb, run or self.job, *extra]
-        if verb in _TARGETING:
-            words += ["--sandbox"] if self.sandbox else []
-            words += [word for setting in self.sets for word in ("--set", setting)]
-        if self.output is not None:
-            words += ["--output", self.output]
-        return shlex.join(words)
-
-    def with_input(self, path: str | Path) -> "Invocation":
-        """Return the same with another input file."""
-        others = tuple(setting for setting in self.sets if setting.partition("=")[0].strip() != "input.path")
-        return replace(self, sets=(*others, f"input.path={path}"))
-
-
-def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, failures: str | Path) -> str:
-    """Return what to type next, after what has to be done first; "" when nothing is left to do.
-
-    Args:
-        run: The run as the ledger has it after its session.
-        counts: Rows per state.
-        to_do: Rows still to be tried.
-        prefix: How the command was called.
-        failures: Where failures.csv is, as seen from the current directory.
-    """
-    if run.stopped_by:
-        return f"look at {failures}, then: {prefix.command('run', '--continue')}"
-    if waits_for_approval(run):
-        return f"somebody else than {run.actor.operator}: {prefix.command('approve', run=run.id)}"
-    if run.state == "closed" and to_do:
-        return prefix.command("retry", run=run.id)
-    if to_do or run.state == "planning":
-        if run.exit_code == Exit.USAGE:  # invalid rows, and --no-skip-invalid
-            return f"correct {failures}, then: {prefix.with_input(failures).command('run')}"
-        first = _FIRST_MEND.get(Exit(run.exit_code)) if run.exit_code is not None else None
-        return f"{first}, then: {prefix.command('run')}" if first else prefix.command("run")
-    if counts.get(State.REJECTED) or counts.get(State.UNKNOWN):
-        return f"mend the cause, see {failures}, then: {prefix.command('retry', run=run.id)}"
-    if counts.get(State.KEPT):  # before failures.csv is offered: fed back, it would overwrite what was kept
-        return prefix.command("show", "--status", str(State.KEPT), run=run.id)
-    if counts.get(State.INVALID) or counts.get(State.DRIFTED):
-        return f"correct {failures}, then: {prefix.with_input(failures).command('run')}"
-    if counts.get(State.MISMATCH):
-        return prefix.command("show", "--status", str(State.MISMATCH), run=run.id)
-    return ""
-
 
 # --- the plan
 
@@ -110,7 +38,7 @@ def plan_screen(run: Run, counts: Counts, *, rate_per_s: float | None, canary: i
         counts: Rows per state.
         rate_per_s: Requests a second at most; None: unlimited.
         canary: How many of the first rows are read back.
-        ids_per_read: Customers that one read can show.
+        ids_per_read: Customers that are read again together before they are sent.
     """
     details = run.details
     lines = [*heading(f"plan {run.id}", run), f"  plan    {run.plan_sha256[:12]}"]
@@ -149,7 +77,9 @@ def _sample_lines(sample: Mapping[str, Any]) -> list[str]:
 def _cost(run: Run, counts: Counts, rate_per_s: float | None, canary: int, ids_per_read: int) -> str:
     sends = counts.get(State.PENDING, 0)
     details = run.details
-    rechecks = -(-details.get("recheck", 0) // ids_per_read)
+    recheck = details.get("recheck", 0)
+    alone = min(canary, recheck)  # the canary goes out row by row
+    rechecks = alone - (-(recheck - alone) // ids_per_read)
     reads = rechecks + min(canary, sends) + min(sum(details.get("cleared", {}).values()), sends)
     text = f"{amount(sends, 'change')} to send"
     if reads:
@@ -174,12 +104,12 @@ def end_screen(summary: RunSummary, run: Run, *, folder: Path, causes: Sequence[
         summary: What summary.json says.
         run: The run as the ledger has it after its session.
         folder: Where its files are, as seen from the current directory.
-        causes: From `report.find_causes`.
+        causes: All of them, from `report.find_causes`.
     """
     counts = {State(status): rows for status, rows in summary.counts.items()}
-    lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary), ""]
+    lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary), *_undo_lines(summary), ""]
     lines += [*_count_lines(counts, {}, shown=_ALWAYS), ""]
-    lines += section("what needs a person", numbered(causes))
+    lines += section("what needs a person", _cause_lines(causes))
     if summary.timings["requests"]:
         lines += wrap(_throughput(summary))
     names = ", ".join((PAGE, RESULTS, FAILURES, SUMMARY))
@@ -187,6 +117,14 @@ def end_screen(summary: RunSummary, run: Run, *, folder: Path, causes: Sequence[
     if summary.exit_code not in (None, Exit.OK, Exit.NEEDS_PERSON):
         lines += _stop_lines(run)
     return join([*lines, ""])
+
+
+def _cause_lines(causes: Sequence[tuple[str, int]]) -> list[str]:
+    lines = numbered(causes[:_CAUSES_SHOWN])
+    if rarer := causes[_CAUSES_SHOWN:]:
+        rows = sum(count for _, count in rarer)
+        lines += wrap(f"and {amount(rows, 'more row')} of {amount(len(rarer), 'rarer cause')}: see {FAILURES}", "  ")
+    return lines
 
 
 def last_lines(summary: RunSummary) -> str:
@@ -207,7 +145,8 @@ def _one_line(counts: Counts, input_rows: int) -> str:
 
 def _throughput(summary: RunSummary) -> str:
     timings, rate = summary.timings, summary.rate
-    text = f"{amount(timings['requests'] or 0, 'request')} in {duration_words(timings['send_s'] or 0)}"
+    least = "at least " if summary.killed else ""
+    text = f"{least}{amount(timings['requests'] or 0, 'request')} in {duration_words(timings['send_s'] or 0)}"
     text += _rate_words(summary)
     if timings["p50_ms"] is not None and timings["p99_ms"] is not None:
         text += f"; half of the changes within {timings['p50_ms']:.0f} ms, 99 % within {timings['p99_ms']:.0f} ms"
@@ -235,7 +174,7 @@ def status_screen(summary: RunSummary, run: Run, counts: Counts, *, to_do: int, 
         holder: The process that holds the ledger, if any.
     """
     running = summary.state == "running"
-    lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary)]
+    lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary), *_undo_lines(summary)]
     if holder is not None:
         who = f"process {holder.pid} on {holder.host}" if holder.pid else "a process"
         since = f" since {time_words(holder.started_at)}" if holder.pid else ""
@@ -260,6 +199,10 @@ def status_screen(summary: RunSummary, run: Run, counts: Counts, *, to_do: int, 
     if summary.next:
         lines.append(f"next: {safe(summary.next)}")
     return join(lines)
+
+
+def _undo_lines(summary: RunSummary) -> list[str]:
+    return [line for its in summary.undone_by for line in wrap(TakenBack(**its).words, "  ")]
 
 
 def _approval_lines(summary: RunSummary) -> list[str]:
@@ -287,7 +230,7 @@ def runs_screen(runs: Sequence[tuple[Run, Counts]]) -> str:
     """Return a table of runs, in the order given: how many rows, and what became of them."""
     if not runs:
         return "no runs yet\n"
-    lines = [("run", "job", "rows", "applied", "no change", "unsettled", "for a person", "state", "target")]
+    lines = [("run", "job", "rows", "applied", "no change", "unsettled", "for a person", "state", "target", "kind")]
     for run, counts in runs:
         unchanged = counts.get(State.UNCHANGED, 0) + counts.get(State.DUPLICATE, 0)
         unsettled = sum(counts.get(state, 0) for state in _UNSETTLED)
@@ -295,10 +238,15 @@ def runs_screen(runs: Sequence[tuple[Run, Counts]]) -> str:
         lines.append(
             (
                 *(run.id, run.job, f"{run.input_rows:,}", f"{counts.get(State.APPLIED, 0):,}", f"{unchanged:,}"),
-                *(f"{unsettled:,}", f"{failed:,}", _short_state(run, counts), run.target),
+                *(f"{unsettled:,}", f"{failed:,}", _short_state(run, counts), run.target, kind_words(run)),
             )
         )
     return join(table(lines, right=range(2, 7)))
+
+
+def kind_words(run: Run) -> str:
+    """Say what a run is: of an input, or the undo of which run."""
+    return f"undo of {run.details.get('undoes', '?')}" if run.kind == "undo" else "run"
 
 
 def _short_state(run: Run, counts: Counts) -> str:

@@ -5,6 +5,7 @@ them. Each attempt passes the limiter, then the wire: retry(pace(http)).
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +28,7 @@ from bulk_patch.pace import Closed
 from bulk_patch.read import Halt, Session, Unreadable
 from bulk_patch.targets import Record
 
+QUIET_S = 300.0  # after which no earlier attempt can still be under way, to the API or in it
 _ENDS = {Act.APPLIED: State.APPLIED, Act.REJECTED: State.REJECTED, Act.MISMATCH: State.MISMATCH}
 
 
@@ -230,6 +232,10 @@ class Sender:
             return None
         if found.act is Act.APPLIED:
             return story.ends(State.APPLIED, found.reason)
+        if found.act is Act.NEW_KEY and time.time() - patch.left_at < QUIET_S:
+            # It may show the old values of what is carried out a moment later: then two keys would have executed.
+            reason = f"row {patch.row} needs a new key, and its last attempt may still be under way"
+            return story.stays_open(reason, Stop(Exit.INCOMPLETE, reason, "run the same command again in five minutes"))
         if found.act is Act.NEW_KEY:
             return story.ends(State.PENDING, found.reason, new_generation=True)
         if expired:

@@ -39,6 +39,8 @@ def draining(on_signal: Callable[[Exit], None]) -> Iterator[None]:
         try:
             loop.add_signal_handler(number, receive, code)
         except (ValueError, RuntimeError, NotImplementedError):
+            # Outside the main thread uvloop raises the first and asyncio the second; a loop that knows no signals, as
+            # on Windows, the third.
             break
         installed.append(number)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if installed else None

@@ -2,15 +2,34 @@
 
 import grp
 import os
+import re
 import stat
 from pathlib import Path
 
 from bulk_patch.errors import UsageError
-from bulk_patch.private_files import TEAM_FILE, TEAM_FOLDER, explaining, is_shared, make_private_folder
+from bulk_patch.private_files import (
+    REVEALED_PAGE,
+    TEAM_FILE,
+    TEAM_FOLDER,
+    explaining,
+    is_shared,
+    make_private_folder,
+    remove_drafts,
+)
+
+_RUN = r"\d{8}-\d{6}-[0-9a-f]{4}"
+#: What is opened, by its path in the job's folder. Anything else, an export of whole values for one, stays its owner's.
+_FOLDERS = re.compile(rf"{_RUN}|sandbox|live-[0-9a-f]{{12}}|spill(-last-run-[0-9a-f]{{8}})?(/.+)?")
+_FILES = re.compile(
+    r"ledger\.(db|db-wal|db-shm|lock)"
+    rf"|{_RUN}/(results\.csv|failures\.csv|summary\.json|report\.html|run\.log)"
+    r"|sandbox/(state\.db|state\.db-wal|state\.db-shm|requests\.jsonl)"
+    r"|last-run-[0-9a-f]{8}\.parquet|live-[0-9a-f]{12}/\d+\.parquet"
+)
 
 
 def share_folder(folder: Path, group: str | None) -> bool:
-    """Open the folder of a job to a group with all that is in it, or close it again; return whether it is open.
+    """Open the folder of a job to a group with what the team needs, or close it again; return whether it is open.
 
     What other people made in it keeps its owner; everything that is made from now on belongs to the group.
 
@@ -43,7 +62,12 @@ def share_folder(folder: Path, group: str | None) -> bool:
             folder.mkdir()
         if not is_shared(folder) or folder.stat().st_gid != group_id:
             for path in sorted(folder.rglob("*")):
-                _open(path, group_id, TEAM_FOLDER if path.is_dir() else TEAM_FILE)
+                name = path.relative_to(folder).as_posix()
+                if path.is_dir() and _FOLDERS.fullmatch(name):
+                    _open(path, group_id, TEAM_FOLDER)
+                    remove_drafts(path / REVEALED_PAGE)
+                elif path.is_file() and _FILES.fullmatch(name):
+                    _open(path, group_id, TEAM_FILE)
             _open(folder, group_id, TEAM_FOLDER)  # last: a kill before it is made good by the next command
     return True
 

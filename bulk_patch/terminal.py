@@ -1,20 +1,22 @@
 """What a person at a terminal, or cron's mail, sees of a run: screens on stdout, question and bar on stderr."""
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from bulk_patch.drive import Driver
+from bulk_patch.drive import Driver, fewest_claimed
 from bulk_patch.find import LEDGER_FILE
 from bulk_patch.job import Job, output_root
 from bulk_patch.layout import amount, duration_words
 from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite import SqliteLedger
 from bulk_patch.model import Counts, State
+from bulk_patch.next_command import Invocation, next_command
 from bulk_patch.observe import Progress, silence
 from bulk_patch.report import FAILURES, RunSummary, find_causes
-from bulk_patch.screens import Invocation, end_screen, last_lines, next_command, plan_screen
+from bulk_patch.screens import end_screen, last_lines, plan_screen
 from bulk_patch.signals import interruptible
 
 
@@ -71,7 +73,9 @@ class Terminal:
         """Show the plan."""
         self.sent()
         if not self._quiet:
-            say(plan_screen(run, counts, rate_per_s=self._rate, canary=self._job.guards.canary))
+            together = fewest_claimed(self._rate or math.inf, self._job.limits.concurrency)
+            canary = self._job.guards.canary
+            say(plan_screen(run, counts, rate_per_s=self._rate, canary=canary, ids_per_read=min(100, together)))
 
     def agrees(self, run: Run, counts: Counts) -> bool:
         """Ask on stderr, read the answer from stdin; only a plain yes is one."""
@@ -121,12 +125,48 @@ class Terminal:
             self._progress = None
 
     def next_command(self, run: Run, counts: Counts, to_do: int) -> str:
-        """Return the exact command that goes on from here, also when it names the run and not the job file."""
-        prefix = self._invocation
-        if prefix.output is None and self._folder.parent != output_root(None):
-            prefix = replace(prefix, output=str(from_here(self._folder.parent)))
-        failures = from_here(self._folder / run.id / FAILURES)
-        return next_command(run, counts, to_do, prefix=prefix, failures=failures)
+        """Return the exact command that goes on from here."""
+        return go_on(run, counts, to_do, invocation=self._invocation, folder=self._folder)
+
+    def run_command(self) -> str:
+        """Return the exact command that plans and sends the input as it is."""
+        return _with_output(self._invocation, self._folder).command("run")
+
+
+def go_on(run: Run, counts: Counts, to_do: int, *, invocation: Invocation, folder: Path) -> str:
+    """Return the exact command that goes on from here, also when it names the run and not the job file.
+
+    Its paths are as seen from the current directory, unless the job file was named by a whole path: a cron line that
+    names it so runs in some other directory than the one where its mail is read and the command is typed. One that
+    names a relative path changes the directory first, and says so in the mail's subject.
+
+    Args:
+        run: The run.
+        counts: Rows per state.
+        to_do: Rows still to be tried.
+        invocation: How the command was called.
+        folder: Of the job: output/<job>.
+    """
+    failures = folder / run.id / FAILURES
+    failures = failures if _is_for_anywhere(invocation) else from_here(failures)
+    return next_command(run, counts, to_do, prefix=_with_output(invocation, folder), failures=failures)
+
+
+def look_at(customer_id: str, *, invocation: Invocation, folder: Path) -> str:
+    """Return the exact command that shows everything about one customer; the folder is the job's."""
+    return _with_output(invocation, folder).command("lookup", run=customer_id)
+
+
+def _with_output(invocation: Invocation, folder: Path) -> Invocation:
+    """Name the output folder, where a command that names a run would not find it by itself."""
+    anywhere = _is_for_anywhere(invocation)
+    if invocation.output is None and (anywhere or folder.parent != output_root(None)):
+        return replace(invocation, output=str(folder.parent if anywhere else from_here(folder.parent)))
+    return invocation
+
+
+def _is_for_anywhere(invocation: Invocation) -> bool:
+    return Path(invocation.job).is_absolute()
 
 
 def from_here(path: Path) -> Path:

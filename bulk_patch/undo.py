@@ -16,12 +16,13 @@ from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.plan import Tally, invalid_row, pending_row
 from bulk_patch.read import Session
-from bulk_patch.reverse import Kept, Reversal, copies_left, is_comparable, old_texts, reverse
+from bulk_patch.reverse import Kept, Reversal, copies_left, is_comparable, old_texts, reverse, unnamed
 from bulk_patch.targets import Record, Target
 
 #: The cell of an old value that nobody knows. No field takes its last character: unless mended, the row is invalid.
 NOT_KNOWN = "<OLD VALUE NOT KNOWN>\u200b"
 UNDOES = "undoes"  # in Run.details: the id of the run that is undone
+MAY_CLEAR = "may_clear"  # in Run.details: what input.may_clear has to name to take more rows back, if that would do
 
 
 def columns_of(ledger: Ledger, undone: Run, job: Job) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ async def write_undo(
         BulkPatchError: The customers cannot be read.
     """
     begun = time.monotonic()
-    tally, copies = Tally(), Counter[str]()
+    tally, copies, absent = Tally(), Counter[str](), set[str]()
     rows = reads = 0
     async for page in _pages(ledger, undone, target, session, page_rows):
         lines = []
@@ -60,14 +61,16 @@ async def write_undo(
             decided = reverse(row, record, target, may_clear=job.input.may_clear, watch=job.guards.watch)
             if isinstance(decided, Change) and record is not None:
                 copies.update(copies_left(row, record, target))
+            absent |= unnamed(decided)
             if (line := _decide(tally, row, decided, _cells(row, record, run, job, target))) is not None:
                 lines.append(line)
         ledger.add(run.id, lines)
         rows += len(page)
         reads += -(-len(page) // target.ids_per_read)
-    tally.warnings.append(
-        f"the input of run {undone.id} still asks for what is taken back: change it before the job runs again"
-    )
+    if undone.kind == "run":  # an undo has no input
+        tally.warnings.append(
+            f"the input of run {undone.id} still asks for what is taken back: change it before the job runs again"
+        )
     counts = ledger.counts(undone.id)
     tally.warnings += [
         f"run {undone.id} has {counts[state]} rows that are {state}: they are not taken back, look at them"
@@ -80,13 +83,14 @@ async def write_undo(
         f"{name} is the same in {count} rows: where the API made it, as a copy of what is taken back, it stays"
         for name, count in copies.items()
     ]
+    more = {MAY_CLEAR: sorted({*job.input.may_clear, *absent})} if absent else {}
     ledger.seal(
         run.id,
         input_rows=rows,
         unchanged=tally.unchanged,
         plan_s=time.monotonic() - begun,
         now=time.time(),
-        details={**run.details, **tally.details(reads=reads, recheck=0)},
+        details={**run.details, **tally.details(reads=reads, recheck=tally.changes), **more},
     )
     return ledger.run(run.id)
 
@@ -113,7 +117,7 @@ def _decide(tally: Tally, row: LedgerRow, decided: Reversal, cells: bytes) -> Pl
         return None
     if isinstance(decided, Change):
         tally.add(decided)
-        return pending_row(decided, cells)
+        return pending_row(decided, cells, recheck=True)  # objects go back whole: over no edit made since this read
     if not isinstance(decided, Kept):
         tally.refuse(decided)
         return invalid_row(row.row, row.customer_id, cells, decided)

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, takewhile
 
 from bulk_patch.actor import who
 from bulk_patch.errors import Exit, RefusedError, gravest
@@ -22,8 +22,9 @@ from bulk_patch.observe import get_logger
 from bulk_patch.order import Order
 from bulk_patch.pace import Closed
 from bulk_patch.read import Halt, Unreadable
+from bulk_patch.report import VERIFIED
 from bulk_patch.targets import Record, Target
-from bulk_patch.targets.fields import hidden
+from bulk_patch.targets.fields import Seen, hidden
 
 GONE = "the API does not know this customer any more"
 _SENT = frozenset({State.APPLIED, State.MISMATCH, State.UNKNOWN, State.SENDING})
@@ -42,6 +43,7 @@ class Verification:
     drifted: int
     superseded: int  # rows that later runs of the job changed
     fields: Mapping[str, int]  # drifted fields, how often
+    in_part: Mapping[str, int]  # fields that answers mask or never show: in how many rows that were read back
     exit_code: Exit
     stop: Stop | None = None
 
@@ -51,6 +53,12 @@ class _Totals:
     drifted: int = 0
     superseded: int = 0
     fields: Counter[str] = field(default_factory=Counter)
+    in_part: Counter[str] = field(default_factory=Counter)
+
+    def look(self, row: LedgerRow, target: Target) -> None:
+        """Count the fields of a row that nobody can compare whole."""
+        shown = ((name, target.field(name)) for name in row.fields)
+        self.in_part.update(name for name, its in shown if its is not None and its.seen is not Seen.WHOLE)
 
     def add(self, drift: Drift) -> None:
         self.drifted += drift.counts
@@ -81,11 +89,15 @@ async def _verify(job: Job, run_id: str, order: Order) -> Verification:
         if run.state == "planning":
             raise RefusedError(f"the plan of run {run.id} was never finished: nothing of it was sent", "plan anew: run")
         ledger = house.ledger
+        ledger.check_seal(run.id)
         house.log_to(run.id)
         check = ledger.start_check(run.id, who(order.operator), now=time.time())
         totals = _Totals()
         for drift in ledger.drifts(check.number):
             totals.add(drift)
+        rows = ledger.rows(run.id, states=(State.APPLIED,))
+        for row in takewhile(lambda its: its.row <= check.upto, rows):  # of a check that goes on
+            totals.look(row, house.target)
         applied = ledger.counts(run.id)[State.APPLIED]
         left = max(0, applied - check.rows)
         log.info("verifying", run=run.id, rows=left)
@@ -95,7 +107,8 @@ async def _verify(job: Job, run_id: str, order: Order) -> Verification:
         codes += [Exit.INCOMPLETE] if done.rows < applied else []
         if stop is None:
             ledger.end_check(run.id, check.number, now=time.time())
-            house.note(run, "verified", rows=done.rows, drifted=totals.drifted, fields=dict(totals.fields))
+            found = {"drifted": totals.drifted, "fields": dict(totals.fields), "in_part": dict(totals.in_part)}
+            house.note(run, VERIFIED, rows=done.rows, **found)
         else:
             codes.append(stop.exit_code)
             log.error("stopped", run=run.id, reason=stop.reason, hint=stop.hint)
@@ -108,6 +121,7 @@ async def _verify(job: Job, run_id: str, order: Order) -> Verification:
             drifted=totals.drifted,
             superseded=totals.superseded,
             fields=dict(totals.fields.most_common()),
+            in_part=dict(totals.in_part.most_common()),
             exit_code=code,
             stop=stop,
         )
@@ -119,6 +133,7 @@ async def _read_back(house: House, run: Run, check: Check, totals: _Totals, left
     assert session is not None  # whoever reads opened one
     size = house.target.ids_per_read
     at_once = min(_BATCHES_AT_ONCE, house.job.limits.concurrency) * size
+    trusted: set[str] = set()  # later runs whose rows may explain what is found
     watcher.reading(left, -(-left // size))
     session.on_read = watcher.read
     try:
@@ -130,6 +145,11 @@ async def _read_back(house: House, run: Run, check: Check, totals: _Totals, left
                 for row in rows
                 if (drift := find_drift(run, row, by_id.get(row.customer_id), house.target, house.ledger))
             ]
+            for later in {its.superseded_by for drift in drifts for its in drift.fields} - {"", *trusted}:
+                house.ledger.check_seal(later)
+                trusted.add(later)
+            for row in rows:
+                totals.look(row, house.target)
             house.ledger.record_check(run.id, check.number, drifts, upto=rows[-1].row, rows=len(rows))
             for drift in drifts:
                 totals.add(drift)

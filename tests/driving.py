@@ -13,6 +13,7 @@ from typing import Any
 from bulk_patch.drive import Driver
 from bulk_patch.engines import Engine
 from bulk_patch.engines.local import LocalEngine
+from bulk_patch.errors import Exit
 from bulk_patch.job import Job
 from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.sqlite import SqliteLedger
@@ -108,6 +109,24 @@ class Rig:
         on_start(driver)
         ended = await driver.drive()
         ledger.end_session(self.run_id, now=time.time(), by_itself=ended.by_itself)
+        return driver
+
+    async def drive_and_press_twice(self, code: Exit) -> Driver:
+        """Drive a session that gets two signals, the first once a request is out; it has to end soon."""
+        driving: list[Driver] = []
+
+        async def press_twice() -> None:
+            while not self.bench.sandbox.requests:
+                await asyncio.sleep(0.05)
+            for _ in range(2):
+                driving[0].signalled(code)
+                await asyncio.sleep(0.2)
+
+        begun = time.monotonic()
+        pressing = asyncio.create_task(press_twice())
+        driver = await self.drive(on_start=driving.append)
+        await pressing
+        assert time.monotonic() - begun < 8
         return driver
 
     def _in_thread(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":

@@ -4,7 +4,7 @@ import csv
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,13 @@ def moved(row: int, *, last_name: str = "Null") -> PlanRow:
 
 
 def plan(
-    ledger: SqliteLedger, rows: Iterable[PlanRow], *, unchanged: int = 0, columns: Sequence[str] = ("id", "last_name")
+    ledger: SqliteLedger,
+    rows: Iterable[PlanRow],
+    *,
+    unchanged: int = 0,
+    columns: Sequence[str] = ("id", "last_name"),
+    kind: str = "run",
+    details: Mapping[str, Any] | None = None,
 ) -> Run:
     """Seal a plan of these rows; return its run."""
     planned = list(rows)
@@ -71,11 +77,12 @@ def plan(
         baseline="live",
         input_sha256="ab" * 32,
         columns=tuple(columns),
+        kind=kind,
     )
     ledger.begin(run)
     ledger.add(run.id, planned)
     total = len(planned) + unchanged
-    ledger.seal(run.id, input_rows=total, unchanged=unchanged, plan_s=1.5, details={}, now=NOON)
+    ledger.seal(run.id, input_rows=total, unchanged=unchanged, plan_s=1.5, details=details or {}, now=NOON)
     return ledger.run(run.id)
 
 

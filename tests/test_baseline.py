@@ -324,6 +324,17 @@ def test_a_port_that_nobody_listens_on_is_incomplete_and_may_be_tried_again(tmp_
     assert "nothing was sent" in caught.value.hint
 
 
+def test_a_session_that_has_stopped_reads_nobody_and_says_so(tmp_path: Path) -> None:
+    async def read() -> None:
+        async with open_bench() as bench:
+            bench.session.stop()
+            await make_baseline(live_job(tmp_path), bench.session).picture([make_id(1)])
+
+    with pytest.raises(IncompleteError, match="reads no more customers") as caught:
+        asyncio.run(read())
+    assert caught.value.hint
+
+
 def test_a_wrong_token_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     with pytest.raises(CredentialError, match="refuses the token"):
         reading(tmp_path, [make_id(1)], token="cmd:echo wrong")

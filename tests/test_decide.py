@@ -100,6 +100,35 @@ def test_what_was_sent_already_is_refused_only_where_no_baseline_would_notice(
     assert decided(decide, facts) is (REFUSED if would_send_twice else Way.PLAN)
 
 
+# --- --continue
+
+
+@pytest.mark.parametrize("stopped_by", ["", "canary"])
+@pytest.mark.parametrize(
+    ("is_open", "sent", "changed", "way"),
+    [(False, False, True, Way.PLAN), (True, False, True, Way.REPLACE), (True, True, True, Way.FINISH)],
+)
+def test_to_go_on_after_a_stop_plans_nothing_where_there_was_none(
+    is_open: bool, sent: bool, changed: bool, way: Way, stopped_by: str
+) -> None:
+    run = run_of("live", stopped_by=stopped_by, started_at=START)
+    facts = Facts(open_run=run if is_open else None, last_run=run, sent=sent, changed=changed, new=False, go_on=True)
+    assert decided(decide_run, facts) is (way if stopped_by else REFUSED)
+
+
+def test_to_go_on_after_a_stop_that_was_lifted_by_a_command_that_was_killed_resumes() -> None:
+    run = run_of("live", started_at=START)
+    facts = Facts(open_run=run, last_run=run, sent=True, changed=False, new=False, go_on=True)
+    assert decided(decide_run, facts) is Way.RESUME
+
+
+def test_the_first_command_of_a_job_has_nothing_to_go_on_after() -> None:
+    facts = Facts(open_run=None, last_run=None, sent=False, changed=False, new=False, go_on=True)
+    with pytest.raises(RefusedError, match="--continue goes on after a stop") as caught:
+        decide_run(facts)
+    assert "without --continue" in caught.value.hint
+
+
 # --- what a refusal says
 
 

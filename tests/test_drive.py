@@ -1,6 +1,5 @@
 """Rows handed out, recorded, guarded and stopped; drift checks are in `test_drive_drift.py`."""
 
-import asyncio
 import json
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from bulk_patch.drive import SAFE_KEY_AGE_S, Driver, first_step
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.model import First, Outcome, Patch, State
 from bulk_patch.sandbox import Fault, Seen
+from bulk_patch.send import QUIET_S
 from tests.driving import Patient, Rig, on_rig, plan_row
 from tests.ledger_plans import ACTOR, find_row
 from tests.patches import make_patch
@@ -269,20 +269,7 @@ def test_a_signal_finishes_what_is_out_and_hands_out_no_more(tmp_path: Path) -> 
 
 def test_a_second_signal_does_not_wait_for_what_hangs(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driving: list[Driver] = []
-
-        async def press_twice() -> None:
-            while not rig.bench.sandbox.requests:
-                await asyncio.sleep(0.05)
-            for _ in range(2):
-                driving[0].signalled(Exit.TERMINATED)
-                await asyncio.sleep(0.2)
-
-        begun = time.monotonic()
-        pressing = asyncio.create_task(press_twice())
-        driver = await rig.drive(on_start=driving.append)
-        await pressing
-        assert time.monotonic() - begun < 8
+        driver = await rig.drive_and_press_twice(Exit.TERMINATED)
         assert driver.ended.signal is Exit.TERMINATED
         assert State.SENDING not in rig.counts
         assert rig.counts[State.UNKNOWN] >= 1
@@ -368,6 +355,50 @@ def test_when_the_clock_went_back_what_executed_is_found_by_reading(tmp_path: Pa
         assert rig.bench.count() == (0, 1, 0)
 
     on_rig(scenario, tmp_path, 1)
+
+
+def test_no_new_key_is_given_while_the_last_attempt_may_still_be_under_way(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        left_in_flight(rig, 1, days_ago=6.5)
+        timed_out = Outcome(1, State.UNKNOWN, "timeout", attempts=1)
+        rig.ledger.record(rig.run_id, [timed_out], now=time.time() - QUIET_S + 60)
+        driver = await rig.drive()
+        assert [(stop.exit_code, stop.hint) for stop in driver.ended.stops] == [
+            (Exit.INCOMPLETE, "run the same command again in five minutes")
+        ]
+        row = find_row(rig.ledger, rig.run_id)
+        assert (row.state, row.generation, row.final) == (State.UNKNOWN, 0, False)
+        assert rig.bench.count() == (0, 1, 0)  # it was read, and nothing was sent
+
+    on_rig(scenario, tmp_path, 1, age_h=7 * 24, details={"picture_at": time.time()})
+
+
+def test_what_was_not_sent_again_does_not_make_its_last_attempt_any_later(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        left_in_flight(rig, 1, days_ago=6.5)
+        timed_out = Outcome(1, State.UNKNOWN, "timeout", attempts=1)
+        rig.ledger.record(rig.run_id, [timed_out], now=time.time() - QUIET_S - 60)
+        rig.ledger.claim(rig.run_id, 1, now=time.time())
+        rig.ledger.record(rig.run_id, [Outcome(1, State.UNKNOWN, "not sent")], now=time.time())
+        await rig.drive()
+        assert rig.counts == {State.APPLIED: 1}
+        assert rig.bench.count() == (1, 1, 1)
+
+    on_rig(scenario, tmp_path, 1, age_h=7 * 24, details={"picture_at": time.time()})
+
+
+def test_a_look_that_sends_nothing_does_not_forget_when_the_last_attempt_was(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        left_in_flight(rig, 1, days_ago=6.5)
+        rig.ledger.record(rig.run_id, [Outcome(1, State.UNKNOWN, "timeout", attempts=1)], now=time.time() - 30)
+        rig.ledger.claim(rig.run_id, 1, now=time.time())
+        rig.ledger.record(rig.run_id, [Outcome(1, State.UNKNOWN, "not found", final=True)], now=time.time())
+        assert rig.ledger.request_retry(rig.run_id, now=time.time()) == 1
+        driver = await rig.drive()
+        assert [stop.exit_code for stop in driver.ended.stops] == [Exit.INCOMPLETE]
+        assert rig.bench.count() == (0, 1, 0)
+
+    on_rig(scenario, tmp_path, 1, age_h=7 * 24, details={"picture_at": time.time()})
 
 
 def test_an_intent_of_a_wrong_clock_proves_nothing_to_be_older_than_it(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
 """Before a row is sent from an old picture it is read again: what somebody changed meanwhile is never overwritten."""
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulk_patch.drive import Driver
 from bulk_patch.errors import Exit
 from bulk_patch.model import State
 from bulk_patch.sandbox import Fault, Seen
@@ -258,20 +256,7 @@ def test_a_redirect_on_a_read_stops_the_run(tmp_path: Path) -> None:
 
 def test_a_second_signal_does_not_wait_for_a_read_that_hangs(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driving: list[Driver] = []
-
-        async def press_twice() -> None:
-            while not rig.bench.sandbox.requests:
-                await asyncio.sleep(0.05)
-            for _ in range(2):
-                driving[0].signalled(Exit.INTERRUPTED)
-                await asyncio.sleep(0.2)
-
-        begun = time.monotonic()
-        pressing = asyncio.create_task(press_twice())
-        await rig.drive(on_start=driving.append)
-        await pressing
-        assert time.monotonic() - begun < 8
+        await rig.drive_and_press_twice(Exit.INTERRUPTED)
         assert rig.counts == {State.PENDING: 3}
 
     hang = faults(reads=[Fault(wire="hang")])

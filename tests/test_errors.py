@@ -18,6 +18,7 @@ KINDS = {
     errors.StoppedError: 5,
     errors.CredentialError: 6,
     errors.LedgerError: 7,
+    errors.OutdatedLedgerError: 7,
     errors.LockedError: 8,
     errors.RefusedError: 9,
 }

@@ -1,16 +1,23 @@
 """From what a user names to a run: an id, a prefix of one, a job file."""
 
 import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from bulk_patch.errors import Exit, LedgerError, LockedError, UsageError
+from bulk_patch.errors import Exit, LedgerError, LockedError, OutdatedLedgerError, UsageError
 from bulk_patch.find import find_run, job_of, list_runs
+from bulk_patch.history import find_history, look_where
 from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.observe import start_logging
 from tests.job_files import JOB, make_job
-from tests.ledger_plans import START, make_run, seal_plan
+from tests.ledger_plans import START, make_customer, make_run, seal_plan
 
 FIRST, SECOND, THIRD = "20261122-151203-4f2a", "20261122-151204-4f2b", "20261123-020000-9c01"
 
@@ -133,17 +140,57 @@ def test_a_folder_that_is_not_there_holds_no_runs(tmp_path: Path) -> None:
 # --- ledgers
 
 
-def test_a_ledger_that_is_damaged_is_named_by_its_job(output: Path) -> None:
-    (output / "nightly" / "ledger.db").write_bytes(b"no database, and not an empty file either" * 100)
-    with pytest.raises(LedgerError, match=r"^nightly: "):
-        find_run(FIRST, output=output)
+def damage(ledger: Path) -> None:
+    ledger.write_bytes(b"no database, and not an empty file either" * 100)
 
 
-def test_a_ledger_of_another_job_is_refused(output: Path) -> None:
+def make_newer(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as database, database:
+        database.execute("INSERT INTO migrations (version, name, applied_at) VALUES (99, 'of tomorrow', 0)")
+
+
+@pytest.mark.parametrize("spoil", [damage, make_newer])
+def test_a_ledger_that_cannot_be_read_stops_no_question_about_another_job(
+    output: Path, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(output / "nightly" / "ledger.db")
+    with start_logging(console="console", quiet=True, verbose=False):
+        assert find_run(FIRST, output=output).run.id == FIRST
+        assert [found.run.id for found in list_runs(output)] == [THIRD, FIRST]
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 2
+    assert all(re.search(r"warning ledger_passed_over .*nightly: ", line) for line in warnings)
+
+
+@pytest.mark.parametrize("name", [SECOND, "2025"])
+def test_a_run_that_was_not_found_may_be_in_the_ledger_that_could_not_be_read(output: Path, name: str) -> None:
+    damage(output / "nightly" / "ledger.db")
+    with pytest.raises(LedgerError, match=rf"no run {name} in the ledgers that can be read: nightly: ") as caught:
+        find_run(name, output=output)
+    assert caught.value.exit_code is Exit.LEDGER
+
+
+def test_a_ledger_of_another_job_is_refused_when_nothing_else_is_there(output: Path) -> None:
     os.rename(output / "moves", output / "removals")
+    assert [found.run.job for found in list_runs(output)] == ["nightly"]
+    shutil.rmtree(output / "nightly")
     with pytest.raises(LedgerError, match=r"^removals: ") as caught:
         list_runs(output)
     assert caught.value.exit_code is Exit.LEDGER
+
+
+def test_a_damaged_ledger_of_the_job_that_was_named_is_refused(output: Path) -> None:
+    damage(output / "moves" / "ledger.db")
+    with pytest.raises(LedgerError, match=r"^moves: "):
+        find_run(str(make_job(output.parent).file), output=output)
+
+
+def test_a_history_leaves_out_a_ledger_that_cannot_be_read(output: Path) -> None:
+    assert len(find_history(make_customer(1), output=output)) == 3
+    damage(output / "nightly" / "ledger.db")
+    assert [its.run.id for its in find_history(make_customer(1), output=output)] == [FIRST, THIRD]
+    with pytest.raises(LedgerError, match=r"^nightly: "):
+        find_history(make_customer(2), output=output)
 
 
 def test_a_run_can_be_read_while_another_process_writes(output: Path) -> None:
@@ -212,3 +259,62 @@ def test_a_job_file_that_is_another_job_by_now_is_refused(tmp_path: Path) -> Non
     run = planned(tmp_path / "output", job_file=str(file))
     with pytest.raises(UsageError, match="is the job others now, the run was of moves"):
         job_of(find_run(run.id, output=tmp_path / "output"), ())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "details = '{'",
+        "details = '[]'",
+        "actor = '{}'",
+        "actor = '{\"operator\": 5}'",
+        "columns = '[1]'",
+        "waived = '\"'",
+        "stats = ''",
+        "created_at = 'soon'",
+        "input_rows = 'many'",
+    ],
+)
+def test_one_damaged_fact_of_a_run_stops_no_question_about_another_job(output: Path, damage: str) -> None:
+    with closing(sqlite3.connect(output / "nightly" / "ledger.db")) as database:
+        database.execute(f"UPDATE runs SET {damage}")
+        database.commit()
+    assert find_run(THIRD, output=output).run.id == THIRD
+    assert len(list_runs(output)) == 2
+    assert len(find_history(make_customer(1), output=output)) == 2
+    with pytest.raises(LedgerError, match="nightly: the ledger is damaged: run"):
+        find_run(SECOND, output=output)
+
+
+def test_a_pipe_in_the_place_of_a_ledger_keeps_nobody_waiting(output: Path) -> None:
+    (output / "pipe").mkdir()
+    os.mkfifo(output / "pipe" / "ledger.db")
+    os.mkfifo(output / "pipe" / "ledger.lock")
+    assert len(list_runs(output)) == 3
+    assert SqliteLedger.holder(output / "pipe" / "ledger.db") is None
+    for open_it in (SqliteLedger.read, SqliteLedger.open):
+        with pytest.raises(LedgerError):
+            open_it(output / "pipe" / "ledger.db", job="pipe")
+
+
+def test_a_damaged_target_of_one_run_hides_no_other(output: Path) -> None:
+    with closing(sqlite3.connect(output / "nightly" / "ledger.db")) as database:
+        database.execute("UPDATE runs SET target = 'zz'")
+        database.commit()
+    assert look_where(make_customer(1), output=output).is_id
+    with pytest.raises(LedgerError, match="its target is 'zz'"):
+        find_run(SECOND, output=output).target()
+
+
+def make_older(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM migrations WHERE version = (SELECT max(version) FROM migrations)")
+
+
+def test_a_run_that_nobody_knows_is_a_wrong_name_also_beside_an_outdated_ledger(output: Path) -> None:
+    make_older(output / "nightly" / "ledger.db")
+    with pytest.raises(UsageError, match="no run 2025"):
+        find_run("2025", output=output)
+    (output / "nightly" / SECOND).mkdir(exist_ok=True)
+    with pytest.raises(OutdatedLedgerError, match=f"no run {SECOND} in the ledgers"):
+        find_run(SECOND, output=output)

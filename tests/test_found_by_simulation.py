@@ -16,6 +16,7 @@ from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.synctera_fields import WHOLES
 from tests.chaos.evidence import Record
+from tests.chaos.kills import COFFEE_S
 from tests.chaos.scene import Settings, draw
 from tests.chaos.simulated import TARGET, Simulation
 from tests.chaos.simulation import judge
@@ -51,7 +52,7 @@ def finish(simulation: Simulation, code: int | None) -> int | None:
     for _ in range(4):
         if code in (Exit.OK, Exit.NEEDS_PERSON):
             break
-        simulation.universe.pass_time(1.0)
+        simulation.universe.pass_time(COFFEE_S if code == Exit.INCOMPLETE else 1.0)
         code = simulation.live("continue" if code == Exit.STOPPED else "run")
     simulation.universe.settle()
     return code

@@ -163,12 +163,12 @@ def test_paths_are_relative_to_the_job_file_whatever_the_current_directory_is(
         + '[baseline]\nkind = "file"\npath = "/all.parquet"\n[sandbox]\ncustomers = "~/world.csv"\n'
     )
     monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.setenv("HOME", "/home/pat")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     job = load_job("../jobs/moves.toml")
     assert job.input.path == tmp_path / "in" / "moves.csv"
     assert job.target.ca_file == tmp_path / "jobs" / "ca.pem"
     assert job.baseline.path == Path("/all.parquet")
-    assert job.sandbox.customers == Path("/home/pat/world.csv")
+    assert job.sandbox.customers == tmp_path / "home" / "world.csv"
 
 
 @pytest.mark.parametrize(

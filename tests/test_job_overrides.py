@@ -37,6 +37,14 @@ def test_a_setting_is_overridden_by_its_dotted_name(tmp_path: Path, override: st
 def test_the_last_of_two_overrides_holds(tmp_path: Path) -> None:
     job = make_job(tmp_path, "limits.rate_per_s=5", "limits.rate_per_s=7")
     assert job.limits.rate_per_s == 7
+    assert job.overrides == ("limits.rate_per_s=7",)
+
+
+def test_an_override_that_is_replaced_leaves_the_others_their_meaning(tmp_path: Path) -> None:
+    rename = ("input.rename={}", "input.rename.ZIP=email", "input.rename={}", "name=other")
+    job = make_job(tmp_path, *rename)
+    assert job.overrides == rename[1:]
+    assert load_job(job.file, job.overrides).input == job.input
 
 
 @pytest.mark.parametrize("override", ["limits.rate_per_s", "", "=5", "limits.=5", ".x=5", "a..b=5"])
@@ -55,7 +63,7 @@ def test_an_override_does_not_hide_a_fault_of_the_file(tmp_path: Path) -> None:
 def test_paths_in_overrides_are_relative_to_the_current_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/pat")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     job = make_job(
@@ -69,7 +77,7 @@ def test_paths_in_overrides_are_relative_to_the_current_directory(
     assert job.input.path == tmp_path / "moves.csv"
     assert job.baseline.path == tmp_path / "here" / "all.csv"
     assert job.sandbox.customers == tmp_path / "here" / "world.csv"
-    assert job.target.ca_file == Path("/home/pat/ca.pem")
+    assert job.target.ca_file == tmp_path / "home" / "ca.pem"
 
 
 def test_overrides_that_a_run_remembers_mean_the_same_from_another_directory(
@@ -82,6 +90,43 @@ def test_overrides_that_a_run_remembers_mean_the_same_from_another_directory(
     assert again.input.path == tmp_path / "moves.csv"
     assert again.limits.rate_per_s == 5
     assert again.identity == job.identity
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "guards.allowed_signers=signers",
+        'guards={approval = true, allowed_signers = "signers", canary = 0, watch = {"x" = ["a\\u007f"]}}',
+    ],
+)
+def test_a_path_that_a_run_remembers_is_whole_also_within_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = make_job(tmp_path, override)
+    assert job.guards.allowed_signers == tmp_path / "signers"
+    monkeypatch.chdir("/")
+    assert load_job(job.file, job.overrides).guards == job.guards
+
+
+def test_a_token_file_named_on_the_command_line_is_relative_to_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for override in (
+        "target.token=file:token",
+        'target={kind="synctera", base_url="https://a.example", token="file:token"}',
+    ):
+        job = make_job(tmp_path, override)
+        monkeypatch.chdir("/")
+        assert load_job(job.file, job.overrides).target.token == f"file:{tmp_path / 'here' / 'token'}"
+        monkeypatch.chdir(tmp_path / "here")
+    assert "token" in refused(tmp_path, "target.token=file:")
+
+
+def test_a_renamed_column_that_is_called_path_is_no_path(tmp_path: Path) -> None:
+    assert make_job(tmp_path, 'input.rename={path = "email"}').input.rename == {"path": "email"}
 
 
 # --- identity and target

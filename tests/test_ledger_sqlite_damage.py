@@ -121,6 +121,30 @@ def test_nothing_of_a_chunk_is_handed_out_when_a_row_of_it_was_changed(path: Pat
         assert not ledger.has_sent(RUN_ID)
 
 
+@pytest.mark.parametrize("statement", [*FACTS_CHANGED.values(), *ROWS_CHANGED.values()])
+@pytest.mark.parametrize("use", [open_ledger, read_ledger])
+def test_a_check_of_the_seal_finds_whatever_was_changed(
+    path: Path, use: Callable[[Path], SqliteLedger], statement: str
+) -> None:
+    make_plan(path)
+    with use(path) as ledger:
+        ledger.check_seal(RUN_ID)
+    change(path, statement)
+    with use(path) as ledger, pytest.raises(LedgerError, match="not as it was sealed"):
+        ledger.check_seal(RUN_ID)
+
+
+def test_a_check_of_the_seal_finds_a_row_that_was_added_after_the_last(path: Path) -> None:
+    make_plan(path)
+    change(
+        path,
+        "INSERT INTO rows (id, customer_id, state, fields, read_back, recheck, cells, body)"
+        " SELECT id + 5000, customer_id, state, fields, read_back, recheck, cells, body FROM rows WHERE row = 40",
+    )
+    with open_ledger(path) as ledger, pytest.raises(LedgerError, match="the number of its rows changed"):
+        ledger.check_seal(RUN_ID)
+
+
 def test_chunks_before_a_changed_one_can_still_be_sent(path: Path) -> None:
     make_plan(path)
     change(path, "UPDATE rows SET body = x'7B7D' WHERE row = 3000")
@@ -236,7 +260,7 @@ def test_a_database_of_another_program_is_refused(path: Path, use: Callable[[Pat
 
 def test_a_folder_in_place_of_the_ledger_is_refused(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(LedgerError, match="cannot be opened"):
+    with pytest.raises(LedgerError, match="is not a file"):
         open_ledger(path)
 
 
@@ -355,3 +379,30 @@ def test_a_disk_that_fills_up_while_a_plan_is_written_costs_that_plan_only(path:
         assert [run.id for run in ledger.runs()] == ["third", RUN_ID]
         assert len(find_states(ledger, run_id)) == 2
         assert len(find_states(ledger, RUN_ID)) == 3
+
+
+# --- facts that cannot be read
+
+
+@pytest.mark.parametrize(
+    ("statement", "ask"),
+    [
+        ("UPDATE rows SET fields = '['", lambda ledger: list(ledger.rows(RUN_ID))),
+        ("UPDATE progress SET state = 'zzz'", lambda ledger: list(ledger.rows(RUN_ID))),
+        ("UPDATE rows SET customer_id = 7", lambda ledger: list(ledger.rows(RUN_ID))),
+        ("UPDATE counts SET state = 'zzz' WHERE state = 'pending'", lambda ledger: ledger.counts(RUN_ID)),
+        ("UPDATE sessions SET actor = '{'", lambda ledger: ledger.sessions(RUN_ID)),
+        ("UPDATE notes SET actor = '[]'", lambda ledger: ledger.notes(RUN_ID)),
+        ("UPDATE notes SET detail = '{'", lambda ledger: ledger.notes(RUN_ID)),
+        ("UPDATE runs SET details = '{'", lambda ledger: ledger.run(RUN_ID)),
+    ],
+)
+def test_a_fact_that_cannot_have_been_written_so_is_named_as_damage(
+    path: Path, statement: str, ask: Callable[[SqliteLedger], object]
+) -> None:
+    with open_ledger(path) as ledger:
+        claim_one(ledger, start(ledger, 1))
+        ledger.note(RUN_ID, ACTOR, "revealed", {}, now=START)
+    change(path, statement)
+    with read_ledger(path) as ledger, pytest.raises(LedgerError, match=r"the ledger is damaged: .+ is not as it was"):
+        ask(ledger)

@@ -11,12 +11,12 @@ import pytest
 
 from bulk_patch import page_rows
 from bulk_patch.approve import rows_of, state_terms
-from bulk_patch.ledgers import Actor, PlanRow, Run
+from bulk_patch.ledgers import Actor, Drift, FieldDrift, PlanRow, Run
 from bulk_patch.ledgers.sqlite import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.page import write_files, write_page
 from bulk_patch.page_events import list_events
-from bulk_patch.page_rows import View, data, gather, visible
+from bulk_patch.page_rows import View, data, gather, gather_drifted, visible
 from bulk_patch.report import summarise
 from bulk_patch.series import Pause
 from tests.report_runs import ACTOR, NOON, SYNCTERA, applied, change, customer, moved, plan, rejected, send, set_aside
@@ -32,8 +32,8 @@ def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
 
 def page_of(ledger: SqliteLedger, run: Run, folder: Path, **options: Any) -> str:
     """Write the page of a run, and return it."""
-    write_page(ledger, run, folder, summarise(ledger, run), target=SYNCTERA, **options)
-    return (folder / "report.html").read_text(encoding="utf-8")
+    written = write_page(ledger, run, folder, summarise(ledger, run), target=SYNCTERA, **options)
+    return written.read_text(encoding="utf-8")
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -108,6 +108,21 @@ def test_values_are_masked_unless_revealed_and_a_revealed_page_says_who_asked(
         assert "Verylongname" in part
         assert "Secretcell" in part
     assert "on the word of Robin" in revealed
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == masked
+
+
+def test_a_revealed_page_is_for_its_owner_alone_also_in_a_folder_that_a_team_shares(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    run, folder = plan(ledger, [moved(1)]), tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o2770)
+    page_of(ledger, run, folder)
+    page_of(ledger, run, folder, revealed_by="Robin")
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+        "report.html": 0o660,
+        "report-revealed.html": 0o600,
+    }
 
 
 def test_the_page_is_for_its_owner_alone_and_written_before_the_summary(ledger: SqliteLedger, tmp_path: Path) -> None:
@@ -126,9 +141,31 @@ def test_a_plan_that_did_not_run_says_so_and_what_it_would_send(ledger: SqliteLe
     page = page_of(ledger, plan(ledger, [moved(1), moved(2)], unchanged=3), tmp_path)
     assert "Plan 20261122-120000-4f2a" in page
     assert "Nothing was sent yet. 2 changes would go to synctera https://api.example.com/v0 customers." in page
-    assert "Nobody but the operator approved this plan" in page
+    assert "The job asks for none, and nobody gave one." in page
     assert "<svg viewBox" not in page  # no plots of nothing
     assert "3 rows unchanged: only counted" in page
+
+
+def test_a_plan_that_waits_for_an_approval_says_so(ledger: SqliteLedger, tmp_path: Path) -> None:
+    page = page_of(ledger, plan(ledger, [moved(1)], details={"approval": True}), tmp_path)
+    assert "The job asks for one, and nobody but the operator, operator, has said yes to this plan." in page
+    assert "asks for none" not in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "meaning"),
+    [
+        ("run", "the row breaks a rule; not sent"),
+        ("undo", "cannot be undone: the old value is masked or not known, or the field was absent and input.may_clear"),
+    ],
+)
+def test_what_invalid_means_depends_on_the_kind_of_run(
+    ledger: SqliteLedger, tmp_path: Path, kind: str, meaning: str
+) -> None:
+    run = plan(ledger, [moved(1), set_aside(2, State.INVALID)], kind=kind, details={"undoes": "20261121-120000-0001"})
+    balance = without_data(page_of(ledger, run, tmp_path)).partition("<h2>Balance of rows</h2>")[2]
+    assert meaning in balance
+    assert ("breaks a rule" in balance) == (kind == "run")
 
 
 def test_the_balance_sums_up_to_the_input(ledger: SqliteLedger, tmp_path: Path) -> None:
@@ -259,3 +296,38 @@ def test_the_timeline_tells_guards_pauses_restarts_reveals_retries_and_verifies_
         ("blessed", "with water 2"),
     ]
     assert events[5].who == "Alex (login alex on host)"
+
+
+def drift(row: int, *, by: str = "") -> Drift:
+    """Return a row that was found changed, by a later run or by somebody."""
+    return Drift(row, customer(row), "", (FieldDrift("last_name", "N•••", "X<b>•••", by),), counts=not by)
+
+
+def test_what_drifted_is_listed_row_by_row_and_what_later_runs_explain_is_not(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    run = send(ledger, plan(ledger, [moved(row) for row in range(1, 5)]), *(applied(row) for row in range(1, 5)))
+    assert "What drifted" not in page_of(ledger, run, tmp_path)
+    check = ledger.start_check(run.id, OTHER, now=NOON + 10)
+    found = [drift(1), drift(2, by="20261122-130000-0001"), Drift(3, customer(3), "gone", ())]
+    ledger.record_check(run.id, check.number, found, upto=3, rows=3)
+    page = without_data(page_of(ledger, run, tmp_path))
+    section = page.partition("<h2>What drifted</h2>")[2].partition("</section>")[0]
+    assert "2 rows of 3 had changed, and it did not come to its end" in section
+    assert re.findall(r'data-label="Row">(\d+)', section) == ["1", "3"]
+    assert "last_name</span> <bdi>N•••</bdi> → <bdi>X&lt;b&gt;•••</bdi>" in section
+    assert customer(3) in section
+    assert "gone" in section
+    ledger.end_check(run.id, check.number, now=NOON + 20)
+    assert "did not come" not in page_of(ledger, run, tmp_path)
+
+
+def test_of_many_drifted_rows_the_first_are_listed_and_the_page_says_so(ledger: SqliteLedger, tmp_path: Path) -> None:
+    rows = range(1, page_rows.MOST_PRINTED + 3)
+    run = send(ledger, plan(ledger, [moved(row) for row in rows]), *(applied(row) for row in rows))
+    check = ledger.start_check(run.id, OTHER, now=NOON + 10)
+    ledger.record_check(run.id, check.number, [drift(row) for row in rows], upto=rows[-1], rows=len(rows))
+    drifted = gather_drifted(View(ledger, run, SYNCTERA, reveal=False))
+    assert drifted is not None
+    assert ([its.row for its in drifted.listed], drifted.more) == (list(rows)[: page_rows.MOST_PRINTED], 2)
+    assert "The first 1,000 of them are listed; verify names all." in page_of(ledger, run, tmp_path)

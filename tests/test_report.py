@@ -364,3 +364,12 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert len((tmp_path / "run" / "results.csv").read_bytes().splitlines()) == 20_001
     assert peaks[1] < 2 * peaks[0]
+
+
+def test_a_killed_session_counts_no_fewer_requests_than_answered_rows_and_says_that_it_may_be_more(
+    ledger: SqliteLedger,
+) -> None:
+    run = send(ledger, plan(ledger, [moved(1), moved(2)]), applied(1), applied(2), ends=False)
+    told = summarise(ledger, run)
+    assert (told.timings["requests"], told.killed) == (2, 1)
+    assert summarise(ledger, run, running=True).killed == 0

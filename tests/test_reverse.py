@@ -10,7 +10,7 @@ from bulk_patch import registry
 from bulk_patch.bodies import Change
 from bulk_patch.ledgers import LedgerRow
 from bulk_patch.model import State, encode_json
-from bulk_patch.reverse import Kept, Reversal, copies_left, old_texts, reverse
+from bulk_patch.reverse import Kept, Reversal, copies_left, old_texts, reverse, unnamed
 from bulk_patch.targets import Target
 
 TARGET: Target = registry.find("target", "synctera")("customers", today=dt.date(2026, 11, 22))
@@ -104,6 +104,18 @@ def test_a_field_that_was_absent_is_cleared_only_where_the_job_names_it() -> Non
     assert images(decided) == ({"middle_name": ""}, {"middle_name": "Lee"})
     assert isinstance(decided, Change)
     assert decided.clears == ("middle_name",)
+
+
+def test_fields_to_be_named_are_told_where_naming_them_is_all_that_it_takes() -> None:
+    absent: tuple[Any, Any, Any] = ({"middle_name": "Lee"}, {"middle_name": None}, {"middle_name": "Lee"})
+    assert unnamed(decide(*absent)) == {"middle_name"}
+    assert unnamed(decide(*absent, may_clear=("middle_name",))) == set()
+    assert unnamed(decide({**absent[0], "ssn": "123-45-6789"}, {**absent[1], "ssn": "4321"}, absent[2])) == set()
+    decided = decide(*absent)
+    assert isinstance(decided, list)
+    assert [problem.hint for problem in decided] == [
+        "may it be cleared? name middle_name in input.may_clear, and undo again"
+    ]
 
 
 def test_a_part_that_was_absent_is_left_out_only_where_the_job_names_it() -> None:

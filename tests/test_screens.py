@@ -39,10 +39,11 @@ def test_a_plan_shows_everything_that_a_person_decides_by() -> None:
 
 
 def test_a_plan_says_what_it_costs_and_how_long_it_takes() -> None:
-    # 250 rows to be read again are 3 reads; the canary is 10, and 4 cleared values are read back.
+    # 250 rows are read again, the 10 of the canary one by one, 240 in 3 reads; the canary and 4 cleared values are
+    # read back.
     screen = plan_screen(replace(RUN, details=DETAILS), PLANNED, rate_per_s=20.0, canary=10)
     cost = (
-        "cost: 1,000 changes to send and up to 17 reads, about 51 s at 20 requests a second; 13 reads made for the plan"
+        "cost: 1,000 changes to send and up to 27 reads, about 51 s at 20 requests a second; 13 reads made for the plan"
     )
     assert cost in " ".join(squeeze(screen))
 
@@ -220,15 +221,17 @@ def test_runs_are_a_table_of_what_became_of_their_rows() -> None:
         (replace(SENT, id="20261120-120000-0001", stopped_by="canary"), COUNTS),
         (replace(SENT, id="20261119-120000-0001", exit_code=None), COUNTS),
         (replace(SENT, id="20261118-120000-0001", state="closed"), COUNTS),
+        (replace(SENT, id="20261123-120000-0001", kind="undo", details={"undoes": SENT.id}), COUNTS),
     ]
     header, *lines = squeeze(runs_screen(runs))
-    assert header == "run job rows applied no change unsettled for a person state target"
+    assert header == "run job rows applied no change unsettled for a person state target kind"
     assert lines == [
-        f"20261122-120000-4f2a moves 1,234 0 204 1,000 30 planned {TARGET}",
-        "20261121-120000-0001 moves 1,234 900 204 95 35 exit 4 synctera sandbox customers",
-        f"20261120-120000-0001 moves 1,234 900 204 95 35 stopped {TARGET}",
-        f"20261119-120000-0001 moves 1,234 900 204 95 35 begun {TARGET}",
-        f"20261118-120000-0001 moves 1,234 900 204 95 35 closed {TARGET}",
+        f"20261122-120000-4f2a moves 1,234 0 204 1,000 30 planned {TARGET} run",
+        "20261121-120000-0001 moves 1,234 900 204 95 35 exit 4 synctera sandbox customers run",
+        f"20261120-120000-0001 moves 1,234 900 204 95 35 stopped {TARGET} run",
+        f"20261119-120000-0001 moves 1,234 900 204 95 35 begun {TARGET} run",
+        f"20261118-120000-0001 moves 1,234 900 204 95 35 closed {TARGET} run",
+        f"20261123-120000-0001 moves 1,234 900 204 95 35 exit 4 {TARGET} undo of {SENT.id}",
     ]
 
 
@@ -330,3 +333,19 @@ def test_long_reasons_are_wrapped_below_their_beginning() -> None:
     assert all(len(line) <= WIDTH and line.startswith("  ") for line in lines)
     screen = end_screen(summary(), SENT, folder=FOLDER, causes=[(reason, 5)])
     assert max(map(len, screen.splitlines())) <= WIDTH + 4  # the line of counts is kept whole
+
+
+def test_the_end_names_what_it_leaves_out_of_the_causes() -> None:
+    causes = [(f"rejected: cause {number}", 2) for number in range(12)]
+    screen = end_screen(summary(), SENT, folder=FOLDER, causes=causes)
+    assert "cause 9" in screen
+    assert "cause 10" not in screen
+    assert "and 4 more rows of 2 rarer causes: see failures.csv" in screen
+
+
+def test_a_killed_session_makes_the_count_of_requests_a_lower_bound() -> None:
+    said = [
+        end_screen(replace(summary(), killed=killed, undone_by=()), SENT, folder=FOLDER).count("at least ")
+        for killed in (0, 1)
+    ]
+    assert said == [0, 1]

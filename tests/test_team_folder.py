@@ -11,9 +11,11 @@ import pytest
 from bulk_patch.errors import UsageError
 from bulk_patch.ledgers.sqlite import SqliteLedger
 from bulk_patch.observe import attach_log_file, detach_log_file
-from bulk_patch.private_files import file_mode, make_private_folder, replacing
+from bulk_patch.private_files import REVEALED_PAGE, file_mode, make_private_folder, replacing
 from bulk_patch.team_folder import share_folder
 from tests.ledger_plans import make_run, seal_plan
+
+RUN = make_run().id
 
 
 def find_group() -> str:
@@ -63,11 +65,50 @@ def test_what_was_there_before_is_opened_to_the_team_too(tmp_path: Path) -> None
     group = find_group()
     folder = tmp_path / "moves"
     SqliteLedger.open(folder / "ledger.db", job="moves").close()
-    make_private_folder(folder / "run")
-    (folder / "run" / "results.csv").touch(0o600)
+    make_private_folder(folder / RUN)
+    (folder / RUN / "results.csv").touch(0o600)
     share_folder(folder, group)
     assert facts(folder / "ledger.db")[0] == 0o660
-    assert facts(folder / "run" / "results.csv") == (0o660, grp.getgrnam(group).gr_gid)
+    assert facts(folder / RUN / "results.csv") == (0o660, grp.getgrnam(group).gr_gid)
+
+
+def test_what_is_not_the_teams_stays_its_owners(tmp_path: Path) -> None:
+    folder = tmp_path / "moves"
+    make_private_folder(folder / RUN)
+    make_private_folder(folder / "mine")
+    names = (
+        f"{RUN}/report-revealed.html",
+        f"{RUN}/whole.csv",
+        "whole.csv",
+        "mine/results.csv",
+        f"{RUN}/.results.csv.x",
+    )
+    for name in names:
+        (folder / name).touch(0o600)
+    share_folder(folder, find_group())
+    assert {name: facts(folder / name)[0] for name in names} == dict.fromkeys(names, 0o600)
+    assert facts(folder / "mine")[0] == 0o700
+    assert facts(folder / RUN)[0] == 0o2770
+
+
+def test_a_draft_of_whole_values_that_a_kill_left_is_removed_and_one_that_is_being_written_stays(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "moves"
+    make_private_folder(folder / RUN)
+    left = folder / RUN / ".report-revealed.html.ab_d3f6h"
+    left.write_text("whole values")
+    left.chmod(0o600)
+    with replacing(folder / RUN / REVEALED_PAGE, for_team=False) as file:
+        assert not left.exists()
+        file.write(b"whole values")
+        file.flush()
+        left.write_text("whole values")
+        share_folder(folder, find_group())
+        (draft,) = (path for path in (folder / RUN).iterdir() if path.name.startswith("."))
+        assert draft != left
+        assert facts(draft)[0] == 0o600
+    assert [path.name for path in (folder / RUN).iterdir()] == [REVEALED_PAGE]
 
 
 def test_without_the_setting_the_folder_is_closed_again(tmp_path: Path) -> None:

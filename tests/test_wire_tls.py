@@ -156,13 +156,22 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
     return make_context(authority)
 
 
+@asynccontextmanager
+async def slowly_connected(
+    tls: ssl.SSLContext, ca_file: Path, *, pace: Pace, timeout_s: float = 5.0
+) -> AsyncIterator[tuple[RawServer, Wire]]:
+    """Open a server whose connections are slow to come up, and a wire to it."""
+    async with (
+        RawServer(lambda heard: http(), tls=tls, connect_s=SLOW_S) as server,
+        open_wire(server.base_url, ca_file, pace=pace, timeout_s=timeout_s) as wire,
+    ):
+        yield server, wire
+
+
 def test_requests_whose_connections_come_up_together_still_keep_the_rate(tls: ssl.SSLContext, ca_file: Path) -> None:
     async def scenario() -> None:
         pace = Pace(20.0)
-        async with (
-            RawServer(lambda heard: http(), tls=tls, connect_s=SLOW_S) as server,
-            open_wire(server.base_url, ca_file, pace=pace) as wire,
-        ):
+        async with slowly_connected(tls, ca_file, pace=pace) as (server, wire):
 
             async def send() -> None:
                 await pace.permit()
@@ -180,10 +189,7 @@ def test_requests_whose_connections_come_up_together_still_keep_the_rate(tls: ss
 def test_on_a_kept_connection_a_request_takes_one_turn_only(tls: ssl.SSLContext, ca_file: Path) -> None:
     async def scenario() -> None:
         pace = Pace(20.0)
-        async with (
-            RawServer(lambda heard: http(), tls=tls, connect_s=SLOW_S) as server,
-            open_wire(server.base_url, ca_file, pace=pace) as wire,
-        ):
+        async with slowly_connected(tls, ca_file, pace=pace) as (server, wire):
             await wire.send(GET)
             begun = asyncio.get_running_loop().time()
             for _ in range(10):
@@ -200,10 +206,7 @@ def test_the_probe_of_an_outage_gets_through_a_slow_connection(tls: ssl.SSLConte
         pace = Pace(100.0, longest_delay_s=0.1)
         for row in range(12):
             pace.failed(row, 0.0)
-        async with (
-            RawServer(lambda heard: http(), tls=tls, connect_s=SLOW_S) as server,
-            open_wire(server.base_url, ca_file, pace=pace, timeout_s=2) as wire,
-        ):
+        async with slowly_connected(tls, ca_file, pace=pace, timeout_s=2) as (_, wire):
             await pace.permit()
             reply, _ = await wire.send(PATCH)
         assert isinstance(reply, Reply)
@@ -215,10 +218,7 @@ def test_the_probe_of_a_credential_gets_through_a_slow_connection(tls: ssl.SSLCo
     async def scenario() -> None:
         pace = Pace(100.0)
         pace.hold()
-        async with (
-            RawServer(lambda heard: http(), tls=tls, connect_s=SLOW_S) as server,
-            open_wire(server.base_url, ca_file, pace=pace, timeout_s=2) as wire,
-        ):
+        async with slowly_connected(tls, ca_file, pace=pace, timeout_s=2) as (_, wire):
             await pace.permit(probe=True)
             reply, _ = await wire.send(GET)
         assert isinstance(reply, Reply)
@@ -229,10 +229,7 @@ def test_the_probe_of_a_credential_gets_through_a_slow_connection(tls: ssl.SSLCo
 def test_a_run_that_stops_while_a_connection_comes_up_sends_nothing_on_it(tls: ssl.SSLContext, ca_file: Path) -> None:
     async def scenario() -> None:
         pace = Pace(100.0)
-        async with (
-            RawServer(lambda heard: http(), tls=tls, connect_s=SLOW_S) as server,
-            open_wire(server.base_url, ca_file, pace=pace) as wire,
-        ):
+        async with slowly_connected(tls, ca_file, pace=pace) as (server, wire):
             await pace.permit()
             sending = asyncio.create_task(wire.send(PATCH))
             await asyncio.sleep(SLOW_S / 3)
@@ -248,10 +245,7 @@ def test_a_run_that_stops_while_a_connection_comes_up_sends_nothing_on_it(tls: s
 def test_a_pause_that_begins_while_a_connection_comes_up_is_obeyed(tls: ssl.SSLContext, ca_file: Path) -> None:
     async def scenario() -> None:
         pace = Pace(100.0)
-        async with (
-            RawServer(lambda heard: http(), tls=tls, connect_s=SLOW_S) as server,
-            open_wire(server.base_url, ca_file, pace=pace) as wire,
-        ):
+        async with slowly_connected(tls, ca_file, pace=pace) as (server, wire):
             await pace.permit()
             sending = asyncio.create_task(wire.send(PATCH))
             await asyncio.sleep(SLOW_S / 3)
@@ -287,10 +281,7 @@ def test_a_connection_that_comes_up_for_nobody_is_closed(tls: ssl.SSLContext, ca
     async def scenario() -> None:
         pace = Pace(100.0)
         pace.pause(30, "rate limited")
-        async with (
-            RawServer(lambda heard: http(), tls=tls, connect_s=SLOW_S) as server,
-            open_wire(server.base_url, ca_file, pace=pace) as wire,
-        ):
+        async with slowly_connected(tls, ca_file, pace=pace) as (server, wire):
             sending = asyncio.create_task(wire.send(PATCH))
             await asyncio.sleep(SLOW_S + 0.3)
             sending.cancel()

@@ -1,17 +1,31 @@
 """What surrounds every command: a log, errors as words and exit codes, the job it is about."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bulk_patch.errors import BulkPatchError, Exit, UsageError
+from bulk_patch.errors import BulkPatchError, Exit, OutdatedLedgerError, UsageError
 from bulk_patch.flags import Common
 
 if TYPE_CHECKING:
     from bulk_patch.find import Found
     from bulk_patch.job import Job
+    from bulk_patch.ledgers import Ledger
     from bulk_patch.report import RunSummary
+
+
+#: Codes of failures that pass: what to do before the same command is typed again, "" when nothing.
+_MEND_FIRST = {
+    Exit.INCOMPLETE: "",
+    Exit.CREDENTIAL: "mend the credential or the permission",
+    Exit.LEDGER: "make room or mend the disk",
+    Exit.LOCKED: "wait until that process has ended",
+    Exit.INTERRUPTED: "",
+    Exit.TERMINATED: "",
+}
 
 
 @contextmanager
@@ -45,7 +59,27 @@ def fail(error: BulkPatchError) -> None:
     if error.hint:
         say(f"hint: {error.hint}", stream=sys.stderr)
     say(f"exit code {error.exit_code:d}: {Exit(error.exit_code).words}", stream=sys.stderr)
+    outdated = isinstance(error, OutdatedLedgerError)
+    first = "bring the ledger up to date by `bulk-patch plan` or `run` of its job" if outdated else ""
+    if command := same_words(Exit(error.exit_code), first=first):
+        say(f"next: {command}", stream=sys.stderr)
     sys.exit(error.exit_code)
+
+
+def same_words(code: Exit, *, first: str = "") -> str:
+    """Return the command as it was typed, where it is what goes on once the cause is gone; "" elsewhere.
+
+    `--new` and `--continue` are said once: what they ask for may have happened already.
+
+    Args:
+        code: What it ended with.
+        first: What to do before, where that is not what the code stands for.
+    """
+    words = sys.argv[1:]
+    if code not in _MEND_FIRST or {"--new", "--continue"} & set(words):
+        return ""
+    mend = first or _MEND_FIRST[code]
+    return (f"{mend}, then: " if mend else "") + shlex.join(["bulk-patch", *words])
 
 
 def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
@@ -76,7 +110,7 @@ def states_named(name: str | None) -> Any:
 
 
 def watcher_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool) -> Any:
-    from bulk_patch.screens import Invocation
+    from bulk_patch.next_command import Invocation
     from bulk_patch.terminal import Terminal
 
     invocation = Invocation(job_file, sandbox, None if common.output is None else str(common.output), common.sets)
@@ -100,8 +134,23 @@ def job_of_run(found: "Found", run_name: str, common: Common) -> "tuple[Job, str
     """Return the job that a run was planned from, and its file as a next command names it."""
     from bulk_patch.find import job_of
     from bulk_patch.job import load_job
+    from bulk_patch.terminal import from_here
 
     if run_name.endswith(".toml"):
         return load_job(run_name, common.sets), run_name
     job = job_of(found, common.sets)
-    return job, str(job.file)
+    return job, str(from_here(job.file))
+
+
+def next_of_run(found: "Found", ledger: "Ledger", run_name: str, common: Common) -> str:
+    """Return the command that goes on with a run as its ledger has it now, aimed at the run's own target."""
+    from bulk_patch.next_command import Invocation
+    from bulk_patch.terminal import from_here, go_on
+
+    run = ledger.run(found.run.id)
+    sandbox = run.target.split()[1:2] == ["sandbox"]
+    job_file = run_name if run_name.endswith(".toml") else str(from_here(Path(run.details.get("job_file", ""))))
+    output = None if common.output is None else str(common.output)
+    invocation = Invocation(job_file, sandbox, output, (*run.details.get("overrides", ()), *common.sets))
+    counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
+    return go_on(run, counts, to_do, invocation=invocation, folder=found.folder)

@@ -1,12 +1,13 @@
 """Commands that look at what is there."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bulk_patch.commands.around import speaking, states_named
-from bulk_patch.errors import UsageError
+from bulk_patch.commands.around import next_of_run, speaking, states_named
+from bulk_patch.errors import LedgerError, UsageError
 from bulk_patch.flags import Common, common, operator_flag, run_argument
 
 if TYPE_CHECKING:
@@ -111,11 +112,13 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str)
 
 @click.command()
 @run_argument
-@click.option("--reveal", is_flag=True, help="Show values whole in the page; recorded in the ledger.")
+@click.option("--reveal", is_flag=True, help="Write a second page, with whole values; recorded in the ledger.")
 @operator_flag
 @common
 def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
     """Write report.html and summary.json of a run anew, also while it runs.
+
+    With --reveal also report-revealed.html, readable by you only.
 
     \b
     Example:
@@ -124,41 +127,57 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
     with speaking(common):
         from bulk_patch.actor import who
         from bulk_patch.find import find_run
-        from bulk_patch.page import write_page
         from bulk_patch.private_files import make_private_folder
-        from bulk_patch.report import PAGE, write_summary
+        from bulk_patch.report import write_summary
         from bulk_patch.terminal import from_here, say
 
         found = find_run(run_name, output=common.output)
         if found.run.state == "planning":
             raise UsageError(f"the plan of run {found.run.id} was never finished", "plan anew: bulk-patch plan")
-        target = found.target()
         if reveal:
             found.note_reveal(operator, command="report")
+        make_private_folder(found.run_folder)
+        written, summary = rewrite_page(found, run_name, common)
+        write_summary(summary, found.run_folder)
+        say(f"written: {from_here(written)}")
+        if reveal:
+            written, _ = rewrite_page(found, run_name, common, revealed_by=who(operator).operator)
+            say(f"written: {from_here(written)}, with whole values: for you alone, delete it when it was read")
+
+
+def rewrite_page(found: "Found", run_name: str, common: Common, *, revealed_by: str = "") -> "tuple[Path, RunSummary]":
+    """Write the page of a run anew, masked but for who is noted for a reveal; return it and the summary it shows."""
+    from bulk_patch.page import write_page
+
+    with found.read() as ledger:
+        summary, _ = _summarise(found, ledger, run_name, common)
+        folder, target = found.run_folder, found.target()
+        return write_page(ledger, found.run, folder, summary, target=target, revealed_by=revealed_by), summary
+
+
+def refresh_page(found: "Found", run_name: str, common: Common) -> None:
+    """Let the page of a run, and its summary.json, say what was just recorded; where that fails, say so and go on."""
+    from bulk_patch.report import PAGE, is_reported, write_summary
+    from bulk_patch.terminal import say
+
+    try:
         with found.read() as ledger:
-            summary, _ = _summarise(found, ledger, run_name, common)
-            make_private_folder(found.run_folder)
-            revealed_by = who(operator).operator if reveal else ""
-            write_page(ledger, found.run, found.run_folder, summary, target=target, revealed_by=revealed_by)
+            in_order = is_reported(ledger, found.run, found.run_folder)
+        _, summary = rewrite_page(found, run_name, common)
+        if in_order:  # else the next run writes all files: summary.json tells it that the others are as they should be
             write_summary(summary, found.run_folder)
-        say(f"written: {from_here(found.run_folder / PAGE)}")
+    except LedgerError as error:
+        say(f"{PAGE} still says what it said before: {error.message}", stream=sys.stderr)
+        say(f"to write it anew: bulk-patch report {found.run.id}", stream=sys.stderr)
 
 
 def _summarise(found: "Found", ledger: "Ledger", run_name: str, common: Common) -> "tuple[RunSummary, Holder | None]":
     """Say what became of a run so far, with the command that goes on from here, and who holds its ledger."""
-    from bulk_patch.report import FAILURES, summarise
-    from bulk_patch.screens import Invocation, next_command
-    from bulk_patch.terminal import from_here
+    from bulk_patch.report import summarise
 
-    one = ledger.run(found.run.id)
-    counts, to_do, holder = ledger.counts(one.id), ledger.to_do(one.id), found.holder()
-    sandbox = one.target.split()[1:2] == ["sandbox"]
-    job_file = run_name if run_name.endswith(".toml") else str(one.details.get("job_file", ""))
-    output = None if common.output is None else str(common.output)
-    prefix = Invocation(job_file, sandbox, output, tuple(one.details.get("overrides", ())))
-    failures = from_here(found.run_folder / FAILURES)
-    running = holder is not None and bool(to_do)
-    command = "" if running else next_command(one, counts, to_do, prefix=prefix, failures=failures)
+    one, holder = ledger.run(found.run.id), found.holder()
+    running = holder is not None and bool(ledger.to_do(one.id))
+    command = "" if running else next_of_run(found, ledger, run_name, common)
     return summarise(ledger, one, running=running, next_command=command), holder
 
 
@@ -175,9 +194,9 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
       bulk-patch lookup 6f1c1c9e-3a43-4d0f-9a3f-5f4b1f6d7a10
     """
     with speaking(common):
-        from bulk_patch.history import find_history
+        from bulk_patch.history import find_history, look_where
         from bulk_patch.report import changes_of
-        from bulk_patch.review_screens import history_screen
+        from bulk_patch.review_screens import history_screen, nowhere_screen
         from bulk_patch.terminal import say
 
         entries = find_history(customer_id, output=common.output)
@@ -185,7 +204,19 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
             found.note_reveal(operator, command="lookup")
         for entry in entries:
             changes = changes_of(entry.row, entry.found.target(), reveal=reveal)
-            people = {"approvers": entry.approvers, "senders": entry.senders}
-            say(history_screen(entry.run, entry.row, changes, **people))
+            say(
+                history_screen(
+                    entry.run,
+                    entry.row,
+                    changes,
+                    approvers=entry.approvers,
+                    senders=entry.senders,
+                    reason=entry.reason,
+                    ticket=entry.ticket,
+                    drift=entry.drift,
+                    checked_at=entry.checked_at,
+                )
+            )
         if not entries:
-            say("no run of any job here has a row about this customer; rows that are unchanged are only counted")
+            searched = look_where(customer_id, output=common.output)
+            say(nowhere_screen(searched.root, jobs=searched.jobs, runs=searched.runs, is_id=searched.is_id))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bulk_patch.commands.around import job_of_run, speaking, watcher_of
+from bulk_patch.commands.around import job_of_run, next_of_run, same_words, speaking, watcher_of
+from bulk_patch.commands.looking import refresh_page
 from bulk_patch.flags import Common, common, operator_flag, run_argument, sandbox_flag
 
 if TYPE_CHECKING:
@@ -39,22 +40,19 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
         from bulk_patch.approve import prepare, record_approval
         from bulk_patch.find import find_run
         from bulk_patch.review_screens import approval_screen
-        from bulk_patch.screens import Invocation
         from bulk_patch.terminal import say
 
         found = find_run(run_name, output=common.output)
-        job, job_file = job_of_run(found, run_name, common)
+        job, _ = job_of_run(found, run_name, common)
         actor = who(operator)
         detail = prepare(job, found.run, actor, key=key)
         with found.record() as ledger:
             record_approval(ledger, found.run, actor, detail)
-        sandbox = found.run.target.split()[1:2] == ["sandbox"]
-        output = None if common.output is None else str(common.output)
-        sets = (*found.run.details.get("overrides", ()), *common.sets)
-        go_on = Invocation(job_file, sandbox, output, tuple(sets)).command("run")
+            command = next_of_run(found, ledger, run_name, common)
         if not common.quiet:
             say(approval_screen(found.run, actor, detail, asked_for=job.guards.approval))
-        say(f"next: {go_on}", stream=sys.stderr)
+        refresh_page(found, run_name, common)
+        say(f"next: {command}", stream=sys.stderr)
 
 
 @click.command()
@@ -73,10 +71,11 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
     """
     with speaking(common):
         from bulk_patch.find import find_run
+        from bulk_patch.next_command import Invocation
         from bulk_patch.order import Order
         from bulk_patch.rehearsal import at_sandbox
         from bulk_patch.review_screens import drift_screen, verification_screen
-        from bulk_patch.terminal import say
+        from bulk_patch.terminal import look_at, say
         from bulk_patch.verify import verify_run
 
         found = find_run(run_name, output=common.output)
@@ -88,6 +87,9 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
         with found.read() as ledger:
             for text in drift_screen(ledger.drifts(done.check)):
                 say(text)
+            first = next((its.customer_id for its in ledger.drifts(done.check) if its.counts), "")
+        called = Invocation(job_file, sandbox, None if common.output is None else str(common.output))
+        look = look_at(first, invocation=called, folder=found.folder) if first else ""
         if not common.quiet:
             say(
                 verification_screen(
@@ -97,13 +99,15 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
                     drifted=done.drifted,
                     superseded=done.superseded,
                     fields=done.fields,
+                    in_part=done.in_part,
                 )
             )
-        _end(done)
+        refresh_page(found, run_name, common)
+        _end(done, look=look)
 
 
-def _end(done: "Verification") -> None:
-    """Say on stderr what was found, and end so."""
+def _end(done: "Verification", *, look: str) -> None:
+    """Say on stderr what was found, and what to type next: where it stopped the same words, else `look`, and end so."""
     from bulk_patch.terminal import say
 
     say(f"{done.rows} read back: {done.drifted} drifted, {done.left} not read", stream=sys.stderr)
@@ -111,4 +115,6 @@ def _end(done: "Verification") -> None:
         say(f"stopped: {done.stop.reason}", stream=sys.stderr)
         say(f"hint: {done.stop.hint}", stream=sys.stderr)
     say(f"exit code {done.exit_code:d}: {done.exit_code.words}", stream=sys.stderr)
+    if command := look if done.stop is None else same_words(done.exit_code):
+        say(f"next: {command}", stream=sys.stderr)
     sys.exit(done.exit_code)

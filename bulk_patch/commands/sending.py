@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_patch.commands.around import aimed, end_with, must_ask, speaking, watcher_of
+from bulk_patch.commands.around import aimed, end_with, job_of_run, must_ask, speaking, watcher_of
 from bulk_patch.errors import Exit
 from bulk_patch.flags import (
     Common,
     common,
+    continue_flag,
     invalid_flag,
     job_argument,
     new_flag,
     operator_flag,
-    reason_flag,
     run_argument,
     sandbox_flag,
-    ticket_flag,
-    yes_flag,
+    sending_flags,
 )
 
 if TYPE_CHECKING:
@@ -61,17 +60,13 @@ def plan(
 
 @click.command()
 @job_argument
-@yes_flag
 @new_flag
 @invalid_flag
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N changes now; the rest stays pending."
 )
-@click.option("--continue", "go_on", is_flag=True, help="Go on after a guard stopped the run: waives that one stop.")
-@reason_flag
-@ticket_flag
-@sandbox_flag
-@operator_flag
+@continue_flag
+@sending_flags
 @common
 def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -> None:
     """Bring a job to its end: pick up its open run or plan a new one, send, report.
@@ -95,11 +90,8 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
 
 @click.command()
 @run_argument
-@yes_flag
-@reason_flag
-@ticket_flag
-@sandbox_flag
-@operator_flag
+@continue_flag
+@sending_flags
 @common
 def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) -> None:
     """Send again what was rejected or is unknown, after its cause was mended.
@@ -118,11 +110,7 @@ def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any)
 
 @click.command()
 @run_argument
-@yes_flag
-@reason_flag
-@ticket_flag
-@sandbox_flag
-@operator_flag
+@sending_flags
 @common
 def undo(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) -> None:
     """Take a run back: plan the reverse of what it applied as a new run, ask, send.
@@ -149,8 +137,7 @@ def _again(
     **asked: Any,
 ) -> None:
     """Tell a story about a run that is there, with the job that it was planned from."""
-    from bulk_patch.find import find_run, job_of, latest_run, run_to_undo
-    from bulk_patch.job import load_job
+    from bulk_patch.find import find_run, latest_run, run_to_undo
     from bulk_patch.order import Order
     from bulk_patch.rehearsal import at_sandbox
     from bulk_patch.run import undo_run
@@ -158,8 +145,7 @@ def _again(
     asks = must_ask(sandbox=sandbox, yes=yes)
     found = find_run(run_name, output=common.output)
     by_file = run_name.endswith(".toml")
-    job = load_job(run_name, common.sets) if by_file else job_of(found, common.sets)
-    job_file = run_name if by_file else str(job.file)
+    job, job_file = job_of_run(found, run_name, common)
     output = found.folder.parent
     with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
         found = latest_run(found, aimed) if by_file else found

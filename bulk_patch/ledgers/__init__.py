@@ -303,6 +303,15 @@ class Ledger(Protocol):
     def notes(self, run_id: str) -> list[tuple[float, Actor, str, Mapping[str, Any]]]:
         """Return the noted facts in order."""
 
+    def check_seal(self, run_id: str) -> None:
+        """Compare the whole plan of a run with its seal, in bounded memory.
+
+        Whoever relies on the bodies and before-images of a run that is not being sent asks for it first.
+
+        Raises:
+            LedgerError: The plan is not sealed, or not as it was sealed; it says what changed.
+        """
+
     # --- reading back
 
     def start_check(self, run_id: str, actor: Actor, *, now: float) -> Check:

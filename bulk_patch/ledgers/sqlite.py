@@ -11,7 +11,6 @@ sqlite_database.py  one connection and its failures in words
 sqlite_file.py      lock, permissions, opening
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -42,7 +41,7 @@ from bulk_patch.ledgers.sqlite_file import (
     open_for_writing,
 )
 from bulk_patch.ledgers.sqlite_plan import Planning, forget_run, pack_customer, span, sweep
-from bulk_patch.ledgers.sqlite_records import to_row, to_run, to_text, to_values
+from bulk_patch.ledgers.sqlite_records import decoding, to_actor, to_facts, to_row, to_run, to_text, to_values
 from bulk_patch.ledgers.sqlite_send import Candidate, Session, request_retry
 from bulk_patch.model import Counts, Outcome, Patch, State
 
@@ -251,7 +250,11 @@ class SqliteLedger:
     def notes(self, run_id: str) -> list[tuple[float, Actor, str, Mapping[str, Any]]]:
         """Return the noted facts in order."""
         lines = self._database.all(sqlite_queries.NOTES, {"run": self._number(run_id)})
-        return [(at, Actor(**json.loads(actor)), action, json.loads(detail)) for at, actor, action, detail in lines]
+        return [(at, to_actor(actor), action, to_facts(detail)) for at, actor, action, detail in lines]
+
+    def check_seal(self, run_id: str) -> None:
+        """Compare the whole plan of a run with its seal."""
+        Session(self._database, self.run(run_id), self._number(run_id)).verify_all()
 
     # --- reading back
 
@@ -281,13 +284,14 @@ class SqliteLedger:
         """Return when a run was sent and by whom, in order."""
         values = {"run": self._number(run_id), "n": MOST_SESSIONS}
         lines = self._database.all(sqlite_queries.SESSIONS, values)
-        return [SendingSession(Actor(**json.loads(actor)), begun, ended) for actor, begun, ended in reversed(lines)]
+        return [SendingSession(to_actor(actor), begun, ended) for actor, begun, ended in reversed(lines)]
 
     def counts(self, run_id: str) -> Counts:
         """Return rows per state, every state named."""
         counts = dict.fromkeys(State, 0)
         for state, rows in self._database.all(sqlite_queries.COUNTS, {"run": self._number(run_id)}):
-            counts[State(state)] = rows
+            with decoding(f"the number of rows that are {state}"):
+                counts[State(state)] = rows
         return counts
 
     def to_do(self, run_id: str) -> int:

@@ -8,6 +8,7 @@ from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Actor, Check, Drift, FieldDrift, sqlite_queries
 from bulk_patch.ledgers.sqlite_database import Database, Line
 from bulk_patch.ledgers.sqlite_plan import span, unpack_customer
+from bulk_patch.ledgers.sqlite_records import decoding, to_actor
 from bulk_patch.model import encode_json
 
 _PAGE_ROWS = 500
@@ -66,11 +67,12 @@ def drifts(database: Database, number: int) -> Iterator[Drift]:
     values = {"number": number, "after": -1, "n": _PAGE_ROWS}
     while page := database.all(sqlite_queries.DRIFTS, values):
         for _, row, customer_id, reason, names, counts in page:
-            fields = tuple(FieldDrift(**field) for field in json.loads(names))
+            with decoding(f"what was found in row {row}"):
+                fields = tuple(FieldDrift(**field) for field in json.loads(names))
             yield Drift(row, unpack_customer(customer_id), reason, fields, counts=bool(counts))
         values["after"] = page[-1][0]
 
 
 def _to_check(line: Line) -> Check:
     number, actor, started_at, ended_at, upto, rows, drifted = line
-    return Check(number, Actor(**json.loads(actor)), started_at, ended_at, upto, rows, drifted)
+    return Check(number, to_actor(actor), started_at, ended_at, upto, rows, drifted)

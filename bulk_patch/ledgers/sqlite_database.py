@@ -18,7 +18,7 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",  # find damage when it is read, not later
-    "PRAGMA cache_size = -65536",  # 64 MiB: the seal sorts in it
+    "PRAGMA cache_size = -4096",  # KiB: rows are written in their order, more would only make a long run look leaking
     "PRAGMA mmap_size = 0",  # a bad sector under a map is a SIGBUS, not an error
 )
 _WRITER_SETTINGS = (

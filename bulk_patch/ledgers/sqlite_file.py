@@ -4,13 +4,14 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bulk_patch.errors import LedgerError, LockedError
+from bulk_patch.errors import LedgerError, LockedError, OutdatedLedgerError
 from bulk_patch.ledgers import Holder
 from bulk_patch.ledgers.sqlite_database import Database, explain
 from bulk_patch.ledgers.sqlite_schema import (
@@ -92,7 +93,7 @@ def find_holder(path: Path) -> Holder | None:
     """Return who holds the lock of this file now; what a killed process left in it does not count."""
     with explained(path):
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place keeps nobody waiting
         except FileNotFoundError:
             return None
         try:
@@ -137,6 +138,7 @@ def open_for_writing(path: Path, *, job: str, mode: int) -> Database:
     """
     if not path.exists():
         _create(path, job=job)
+    _refuse_other_than_files(path)
     _set_mode(path, mode)
     database = Database(path, writable=True)
     try:
@@ -161,6 +163,7 @@ def open_for_reading(path: Path, *, job: str) -> Database:
     """
     if not path.exists():
         raise LedgerError(f"job {job!r} has no run yet: {path} does not exist", "Start with `bulk-patch plan`.")
+    _refuse_other_than_files(path)
     # In a folder that we may not write SQLite cannot make its shared memory. Where no log is left either, nobody is
     # writing, and the file can be read as it is.
     by_user = os.access in os.supports_effective_ids
@@ -168,9 +171,9 @@ def open_for_reading(path: Path, *, job: str) -> Database:
     database = Database(path, writable=False, immutable=alone)
     try:
         if _check(database, job) < newest_version():
-            raise LedgerError(
+            raise OutdatedLedgerError(
                 f"ledger {path}: an older bulk-patch wrote it",
-                "`bulk-patch run` with this version brings it up to date.",
+                "Nothing is wrong with it: `bulk-patch plan` or `run` of the job brings it up to date.",
             )
     except BaseException:
         database.close()
@@ -225,6 +228,13 @@ def _check(database: Database, job: str) -> int:
             "Give each job its own folder with --output, or correct the name in the job file.",
         )
     return version
+
+
+def _refuse_other_than_files(path: Path) -> None:
+    """Refuse what SQLite would wait for, or open to no end."""
+    for its in (path, _wal(path)):
+        if its.exists() and not stat.S_ISREG(its.stat().st_mode):
+            raise LedgerError(f"ledger {path}: {its.name} is not a file", "Move it away, and restore the ledger.")
 
 
 def _wal(path: Path) -> Path:

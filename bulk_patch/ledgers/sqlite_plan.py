@@ -123,12 +123,14 @@ class Planning:
             "sealed_at": now,
             "details": encode_json(details).decode(),
         }
+        self._database.run(sqlite_queries.LARGE_CACHE)
         with self._database.transaction():
             self._database.run_many(sqlite_queries.INSERT_CHUNK, self._chunk_lines())
             self._database.run_many(sqlite_queries.INSERT_COUNT, self._count_lines(unchanged))
             self._database.run(sqlite_queries.INSERT_CUSTOMERS, span(self._number))
             self._database.run(sqlite_queries.SEAL_RUN, facts)
             self._database.run(sqlite_queries.KEEP_TIME, {"now": now})
+        self._database.run(sqlite_queries.SMALL_CACHE)
         return plan_sha256
 
     def _chunk_lines(self) -> Sequence[Mapping[str, Any]]:

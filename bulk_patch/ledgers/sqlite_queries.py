@@ -89,6 +89,10 @@ INSERT_CHUNK = """
 INSERT INTO chunks (run, first_row, last_row, rows, sha256) VALUES (:run, :first_row, :last_row, :rows, :sha256)
 """
 
+#: KiB for the seal, which sorts in it; and for all the rest.
+LARGE_CACHE = "PRAGMA cache_size = -65536"
+SMALL_CACHE = "PRAGMA cache_size = -4096"
+
 #: The customers of a plan, in the order of the index.
 INSERT_CUSTOMERS = """
 INSERT INTO customers (customer_id, id) SELECT customer_id, id FROM rows WHERE id BETWEEN :first AND :last ORDER BY 1, 2
@@ -146,36 +150,46 @@ SELECT row, customer_id, body, before, read_back, recheck FROM rows
 WHERE id BETWEEN :first AND :last AND body IS NOT NULL ORDER BY id
 """
 
+#: Rows of a plan that the hashes of its chunks cover.
+COUNT_SENDABLE = "SELECT count(*) FROM rows WHERE id BETWEEN :first AND :last AND body IS NOT NULL"
+
 #: Rows that a kill left in flight (lane 2): they may have been executed.
 RECOVER = """
 UPDATE progress INDEXED BY progress_lane
-SET state = 'unknown', lane = 1, ambiguous = 1, reason = 'left_in_flight', hint = NULL
+SET state = 'unknown', lane = 1, ambiguous = 1, reason = 'left_in_flight', hint = NULL,
+    left_at = (SELECT min(:now, value + :silent_s) FROM meta WHERE name = 'last_time')
 WHERE lane = 2 AND state = 'sending' AND id BETWEEN :first AND :last
 """
 
 #: Rows that spent their attempts in an earlier session (lane 3).
 REFILL = "UPDATE progress INDEXED BY progress_lane SET lane = 1 WHERE lane = 3 AND id BETWEEN :first AND :last"
 
+#: A clock that was ahead says nothing of when a request left, only that it was before now.
+NOT_LATER = """
+UPDATE progress INDEXED BY progress_left_at SET left_at = :now
+WHERE left_at > :now AND lane IS NOT NULL AND id BETWEEN :first AND :last
+"""
+
 #: The next rows to send. The index must be named: by its statistics-free guess SQLite walks all rows that are done.
 NEXT_READY = """
-SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, r.customer_id, r.body, r.before, r.read_back,
-    r.recheck
+SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, p.left_at, r.customer_id, r.body, r.before,
+    r.read_back, r.recheck
 FROM progress AS p INDEXED BY progress_lane CROSS JOIN rows AS r ON r.id = p.id
 WHERE p.lane = 1 AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
 """
 
 #: The next rows to send among those that `retry` asked for.
 NEXT_REQUESTED = """
-SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, r.customer_id, r.body, r.before, r.read_back,
-    r.recheck
+SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, p.left_at, r.customer_id, r.body, r.before,
+    r.read_back, r.recheck
 FROM progress AS p INDEXED BY progress_requested CROSS JOIN rows AS r ON r.id = p.id
 WHERE p.requested = 1 AND p.lane = 1 AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
 """
 
 #: The rows to send among these.
 NEXT_AMONG = """
-SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, r.customer_id, r.body, r.before, r.read_back,
-    r.recheck
+SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, p.left_at, r.customer_id, r.body, r.before,
+    r.read_back, r.recheck
 FROM json_each(:ids) AS asked CROSS JOIN progress AS p ON p.id = asked.value CROSS JOIN rows AS r ON r.id = p.id
 WHERE p.lane = 1 AND p.requested >= :only_requested AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
 """
@@ -199,7 +213,8 @@ UPDATE progress SET state = :state, lane = :lane, requested = CASE WHEN :keep_re
     attempts = attempts + :attempts, generation = :generation, ambiguous = :ambiguous,
     spent_in = coalesce(:spent_in, spent_in), final = :final, http_status = coalesce(:http_status, http_status),
     api_code = coalesce(:api_code, api_code), reason = :reason, hint = :hint,
-    key_intent_at = CASE WHEN :new_generation THEN NULL ELSE key_intent_at END, done_at = :done_at
+    key_intent_at = CASE WHEN :new_generation THEN NULL ELSE key_intent_at END, done_at = :done_at,
+    left_at = CASE WHEN :state NOT IN ('unknown', 'pending') THEN NULL WHEN :attempts > 0 THEN :now ELSE left_at END
 WHERE id IN (SELECT value FROM json_each(:ids))
 """
 

@@ -228,7 +228,20 @@ _CHECKS = Migration(
     ),
 )
 
-MIGRATIONS: Sequence[Migration] = (_TABLES, _CHECKS)
+_LEFT_AT = Migration(
+    "left_at",
+    (
+        # When a request of an undecided row can have left for the last time; of almost all rows nothing is undecided.
+        "ALTER TABLE progress ADD COLUMN left_at REAL",
+        "CREATE INDEX progress_left_at ON progress (left_at) WHERE left_at IS NOT NULL",
+        """
+        UPDATE progress SET left_at = (SELECT value FROM meta WHERE name = 'last_time')
+        WHERE lane IS NOT NULL AND state = 'unknown'
+        """,
+    ),
+)
+
+MIGRATIONS: Sequence[Migration] = (_TABLES, _CHECKS, _LEFT_AT)
 
 _VERSION = "SELECT coalesce(max(version), 0) FROM migrations"
 _RECORD = "INSERT INTO migrations (version, name, applied_at) VALUES (:version, :name, :now)"

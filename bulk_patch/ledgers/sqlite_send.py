@@ -18,6 +18,7 @@ from bulk_patch.model import MOVES, Outcome, Patch, State, idempotency_key
 
 Candidate = tuple[Patch, State, bool]  # with the state it has now, and whether it must be read again
 
+_SILENT_S = 2 * 86_400.0  # a process that sends writes something in this time: an outage ends it after a day
 _UNDECIDED = frozenset({State.PENDING, State.UNKNOWN})
 
 #: All of an outcome that is recorded, but for its row.
@@ -81,8 +82,9 @@ class Session:
             started = self._database.run(
                 sqlite_queries.INSERT_SESSION, {"run": self._number, "actor": actor, "now": now}
             )
-            left = self._database.run(sqlite_queries.RECOVER, self._span).rowcount
+            left = self._database.run(sqlite_queries.RECOVER, self._span | {"now": now, "silent_s": _SILENT_S}).rowcount
             self._database.run(sqlite_queries.REFILL, self._span)
+            self._database.run(sqlite_queries.NOT_LATER, self._span | {"now": now})
             changes = CountChanges()
             changes.leave(State.SENDING, rows=left, open_rows=left)
             changes.enter(State.UNKNOWN, rows=left, open_rows=left)
@@ -131,12 +133,27 @@ class Session:
 
     def _verify(self, line: Line) -> None:
         """Compare the chunk that a row is in with its sealed hash, once a session."""
-        row, body = line[0], line[6]
+        row, body = line[0], line[7]
         place = bisect_right(self._first_rows, row) - 1
         if place < 0 or row > self._chunks[place].last_row or body is None:
             raise self._damage(f"row {row}")
-        if place in self._verified:
-            return
+        if place not in self._verified:
+            self._verify_chunk(place)
+            self._verified.add(place)
+
+    def verify_all(self) -> None:
+        """Compare the whole plan with its seal, chunk by chunk.
+
+        Raises:
+            LedgerError: When a row is not as it was sealed, is gone, or was never sealed.
+        """
+        for place in range(len(self._chunks)):
+            self._verify_chunk(place)
+        sealed = sum(chunk.rows for chunk in self._chunks)
+        if self._database.first(sqlite_queries.COUNT_SENDABLE, self._span) != (sealed,):
+            raise self._damage("the number of its rows")
+
+    def _verify_chunk(self, place: int) -> None:
         chunk = self._chunks[place]
         offset = self._span["first"]
         limits = {"first": offset | chunk.first_row, "last": offset | chunk.last_row}
@@ -145,7 +162,6 @@ class Session:
             found.update(frame_row(its_row, unpack_customer(customer_id), *rest))
         if found.digest() != chunk.sha256:
             raise self._damage(f"a row from {chunk.first_row} to {chunk.last_row}")
-        self._verified.add(place)
 
     def _damage(self, what: str) -> LedgerError:
         return LedgerError(
@@ -154,7 +170,7 @@ class Session:
         )
 
     def _patch(self, line: Line, now: float) -> Patch:
-        row, state, generation, ambiguous, intent_at, customer_id, body, before, read_back, _ = line
+        row, state, generation, ambiguous, intent_at, left_at, customer_id, body, before, read_back, _ = line
         return Patch(
             row=row,
             customer_id=unpack_customer(customer_id),
@@ -164,6 +180,7 @@ class Session:
             generation=generation,
             ambiguous=bool(ambiguous),
             intent_at=now if intent_at is None or state == State.PENDING else intent_at,
+            left_at=left_at or 0.0,
             read_back=bool(read_back),
         )
 

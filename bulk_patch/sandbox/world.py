@@ -44,6 +44,10 @@ _SEEDED = 1  # PRAGMA user_version of a world that has its customers
 _LONGEST_LINE = 1 << 20  # bytes; the HTTP parser's limits keep real lines far below
 
 
+#: What a sandbox says when another one holds its folder; the folder comes after it.
+TAKEN = "another sandbox is running on"
+
+
 class SandboxError(RuntimeError):
     """The sandbox cannot start; the text says why, for people."""
 
@@ -278,7 +282,7 @@ def _open_database(state: Path | None, wait_s: float) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         database.close()
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            raise SandboxError(f"another sandbox is running on {state}") from error
+            raise SandboxError(f"{TAKEN} {state}") from error
         raise
     return database
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from bulk_patch.model import NoReply, Reply
 
+_DEEPEST = 64  # levels of an answer; the API's own have five
 _LONGEST_S = 1e9  # 31 years: longer wishes are cut, so that a date can be told
 
 
@@ -18,7 +19,20 @@ def json_object(reply: Reply) -> dict[str, Any] | None:
         answer = json.loads(reply.body)
     except (ValueError, RecursionError):
         return None
-    return answer if isinstance(answer, dict) else None
+    return answer if isinstance(answer, dict) and _is_shallow(reply.body, answer) else None
+
+
+def _is_shallow(body: bytes, answer: Any) -> bool:
+    """Tell whether whoever walks an answer stays within Python's recursion limit."""
+    if body.count(b"{") + body.count(b"[") <= _DEEPEST:  # almost every one
+        return True
+    level = [answer]
+    for _ in range(_DEEPEST):
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+        level = [one for one in level if isinstance(one, (dict, list))]
+        if not level:
+            return True
+    return False
 
 
 def status_words(reply: Reply | NoReply) -> str:
@@ -31,7 +45,7 @@ def http_date(text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        date = parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text.partition("\n")[0])
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
@@ -46,12 +60,11 @@ def retry_after_s(reply: Reply | NoReply) -> float | None:
     if not isinstance(reply, Reply):
         return None
     waits: list[float] = []
-    header = reply.headers.get("retry-after", "").strip()
-    if header.isascii() and header.isdigit():
-        waits.append(float(header[:20]))
-    else:
-        until, now = http_date(header), http_date(reply.headers.get("date"))
-        if until is not None and now is not None:
+    now = http_date(reply.headers.get("date"))
+    for header in map(str.strip, reply.headers.get("retry-after", "").split("\n")):
+        if header.isascii() and header.isdigit():
+            waits.append(float(header[:20]))
+        elif (until := http_date(header)) is not None and now is not None:
             waits.append(max(0.0, (until - now).total_seconds()))
     in_body = (json_object(reply) or {}).get("retry_after")
     if isinstance(in_body, (int, float)) and not isinstance(in_body, bool) and in_body >= 0:

@@ -13,14 +13,21 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
+#: Root may write everywhere, unless it gives up the right to pass by permissions.
+WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+needs_permissions = pytest.mark.skipif(
+    bool(WITHOUT_RIGHTS) and shutil.which("setpriv") is None, reason="root may write everywhere"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +69,30 @@ class Workspace:
     # --- commands
 
     def run(
-        self, *words: str | Path, env: Mapping[str, str] | None = None, umask: int = -1, timeout_s: float = TIMEOUT_S
+        self,
+        *words: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        under: Sequence[str] = (),
+        timeout_s: float = TIMEOUT_S,
+        **options: Any,
     ) -> Ended:
-        """Run a command to its end, with nobody at the keyboard."""
+        """Run a command to its end, with nobody at the keyboard.
+
+        Args:
+            words: What is typed after `bulk-patch`.
+            env: Added to the environment.
+            cwd: Where to; None: in the workspace.
+            under: A command that runs it, for example `WITHOUT_RIGHTS`.
+            timeout_s: How long it may take.
+            options: For `subprocess.run`.
+        """
         done = subprocess.run(
-            self.command(*words),
-            cwd=self.root,
+            [*under, *self.command(*words)],
+            cwd=cwd or self.root,
             env={**self.environment, **(env or {})},
-            umask=umask,
             stdin=subprocess.DEVNULL,
+            **options,
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -154,6 +176,19 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_bytes().rpartition(b"\n")[0].splitlines()]
+
+
+def assert_told(ended: Ended, code: int, *words: str) -> None:
+    """Check that a command ended with this code and one message that says all of this, with a hint."""
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, ended.err
+    assert "\nhint: " in ended.err, ended.err
+    last = [line for line in ended.err.splitlines() if not line.startswith("next: ")][-1]
+    assert last.startswith(f"exit code {code}: ")
+    for word in words:
+        assert word in ended.err
 
 
 def wait_until(is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:

@@ -1,5 +1,6 @@
 """approve: nothing of a plan is sent before another person said yes to exactly this plan."""
 
+import json
 import re
 import sqlite3
 import time
@@ -9,7 +10,15 @@ from typing import Any
 import pytest
 
 from bulk_patch.sandbox import Fault, Sandbox
-from tests.acceptance.approvals import PLANNER, REVIEWER, ask_for_approval, change_approval, plan_and_wait
+from bulk_patch.sandbox.faults import Seen
+from tests.acceptance.approvals import (
+    PLANNER,
+    REVIEWER,
+    ask_for_approval,
+    change_approval,
+    change_ledger,
+    plan_and_wait,
+)
 from tests.acceptance.commands import Workspace
 from tests.acceptance.small_job import (
     FILE,
@@ -197,3 +206,90 @@ def test_a_retry_of_what_was_refused_needs_an_approval_that_still_counts(office:
         assert office.run("approve", run, "--operator", "Kim").code == 0
         assert office.run("retry", run, *aimed_at(api), *PLANNER).code == 3
         assert len(patches(api)) == 2
+
+
+def test_a_run_that_is_being_sent_when_its_approval_expires_stops_and_waits_for_another(office: Workspace) -> None:
+    rows = 60
+    with Sandbox(people(rows), token=TOKEN) as api:
+        slowly = ("--set", "limits.rate_per_s=5")  # twelve seconds
+        run = plan_and_wait(office, api, "approval_valid_h = 0.002", rows=rows)  # seven seconds
+        assert office.run("approve", run, *REVIEWER).code == 0
+        ended = office.run("run", FILE, *aimed_at(api), *PLANNER, *slowly)
+        assert ended.code == 9, ended.err
+        assert "the approval of Alex expired" in ended.out
+        assert ended.next == f"somebody else than Robin: bulk-patch approve {run}"
+        sent = len(patches(api))
+        assert 0 < sent < rows
+        counts = office.summary(NAME)["counts"]
+        assert (counts["applied"], counts["pending"]) == (sent, rows - sent)
+
+
+def test_without_an_approval_that_counts_what_is_unknown_is_settled_and_gets_no_new_key(office: Workspace) -> None:
+    broken = True
+
+    def swallow(seen: Seen) -> Fault | None:
+        return Fault(status=500) if broken and seen.method == "PATCH" else None
+
+    with Sandbox(people(3), token=TOKEN, fault=swallow) as api:
+        run = plan_and_wait(office, api, rows=2)
+        assert office.run("approve", run, *REVIEWER).code == 0
+        assert office.run("run", FILE, *aimed_at(api), *PLANNER).code == 4
+        assert set(office.states(NAME).values()) == {"unknown"}
+        broken = False
+        # A week later: the keys are forgotten, and the approval has expired. Reads prove that nothing was executed.
+        old = time.time() - 7 * 24 * 3600
+        change_ledger(
+            office, "UPDATE progress SET first_intent_at = :old, key_intent_at = :old, left_at = :old", old=old
+        )
+        change_approval(office, {"expires_at": 1_000_000_000})
+        sent = len(patches(api))
+        ended = office.run("run", FILE, *aimed_at(api), *PLANNER)
+        assert ended.code == 9, ended.err
+        assert "stopped: not approved" in ended.out
+        assert len(patches(api)) == sent
+        assert set(office.states(NAME).values()) == {"pending"}
+        assert office.run("approve", run, "--operator", "Kim").code == 0
+        ended = office.run("run", FILE, *aimed_at(api), *PLANNER)
+        assert ended.code == 0, ended.err
+        assert len(patches(api)) == sent + 2
+
+
+def test_the_page_and_the_summary_say_at_once_who_approved(planned: Workspace) -> None:
+    run = planned.runs(NAME)[-1]["id"]
+    page = planned.job_folder(NAME) / run / "report.html"
+    results = page.with_name("results.csv").stat().st_mtime_ns
+    assert "Alex" not in page.read_text(encoding="utf-8")
+    approved = planned.run("approve", run, *REVIEWER)
+    assert approved.code == 0, approved.err
+    assert "Approved by</dt><dd>Alex (login" in page.read_text(encoding="utf-8")
+    assert planned.summary(NAME)["approvals"][0]["operator"] == "Alex"
+    assert page.with_name("results.csv").stat().st_mtime_ns == results
+
+
+def test_an_approval_counts_also_where_the_page_cannot_be_written_anew(planned: Workspace) -> None:
+    run = planned.runs(NAME)[-1]["id"]
+    folder = planned.job_folder(NAME) / run
+    folder.rename(folder.with_name("elsewhere"))
+    folder.write_text("a file where the run's folder was", encoding="utf-8")
+    approved = planned.run("approve", run, *REVIEWER)
+    assert approved.code == 0, approved.err
+    assert "report.html still says what it said before" in approved.err
+    assert f"bulk-patch report {run}" in approved.err
+    assert [note["action"] for note in planned.notes(NAME)] == ["approved"]
+
+
+def test_a_page_that_is_written_before_the_other_files_does_not_keep_them_from_being_written(
+    planned: Workspace, api: Sandbox
+) -> None:
+    run = planned.runs(NAME)[-1]["id"]
+    assert planned.run("approve", run, *REVIEWER).code == 0
+    before = planned.summary(NAME)
+    assert planned.run("run", FILE, *aimed_at(api), *PLANNER).code == 0
+    folder = planned.job_folder(NAME) / run
+    (folder / "summary.json").write_text(json.dumps(before), encoding="utf-8")  # as a kill before the report leaves it
+    (folder / "results.csv").unlink()
+    assert planned.run("verify", run, *planned_at(api)).code == 0
+    assert planned.summary(NAME) == before
+    assert "3 rows read back, nothing drifted" in (folder / "report.html").read_text(encoding="utf-8")
+    planned.run("run", FILE, *aimed_at(api), *PLANNER)
+    assert (folder / "results.csv").exists()

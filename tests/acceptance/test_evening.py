@@ -101,6 +101,8 @@ def test_an_evening_from_the_plan_to_the_report_of_the_undo(office: Workspace) -
         drifted = office.run("verify", first, *aim)
         assert drifted.code == 3, drifted.err
         assert id_of(EDITED) in drifted.out
+        assert drifted.next == f"bulk-patch lookup {id_of(EDITED)}"
+        assert ": drifted" in office.run("lookup", id_of(EDITED)).out
         assert "email" in drifted.out
 
         # The first run is undone: all but what somebody else has changed.
@@ -128,3 +130,14 @@ def test_an_evening_from_the_plan_to_the_report_of_the_undo(office: Workspace) -
         assert told.code == 0, told.err
         assert first in told.out
         assert undo in told.out
+        assert "reason: wrong list" in told.out
+        assert "ticket: OPS-1" in told.out
+
+        # So does what is told of the run that was taken back, and a plan of its input.
+        words = f"undone by run {undo}: 8 of 9 rows"
+        assert words in page_of(office, first)
+        status = office.run("status", first)
+        assert words in status.out
+        assert "next: " not in status.out
+        again = office.run("plan", FILE, *planned_at(api), *flags[-2:], *planned_by)
+        assert f"THIS INPUT WAS TAKEN BACK by run {undo}" in again.out

@@ -56,4 +56,42 @@ def test_lookup_reveals_only_on_the_record_of_every_ledger_it_shows(told: Worksp
 def test_lookup_of_a_customer_that_no_run_touched_says_so(told: Workspace) -> None:
     ended = told.run("lookup", id_of(9))
     assert ended.code == 0
-    assert "no run of any job here" in ended.out
+    assert f"looked in {told.root / 'output'}: 2 jobs, 3 runs\n" in ended.out
+    assert "no run of any job there has a row about this customer" in ended.out
+    assert "does not look like" not in ended.out
+
+
+def test_lookup_of_what_is_no_id_says_so(told: Workspace) -> None:
+    ended = told.run("lookup", "ann1@example.com")
+    assert ended.code == 0
+    assert "does not look like a customer's id" in ended.out
+    assert "ann1@example.com" not in ended.out
+
+
+def test_lookup_where_no_run_was_ever_made_says_where_that_is(office: Workspace) -> None:
+    ended = office.run("lookup", id_of(1), "--output", "elsewhere")
+    assert ended.code == 0
+    assert f"looked in {office.root / 'elsewhere'}: 0 jobs, 0 runs\n" in ended.out
+    assert "no run was ever made there" in ended.out
+
+
+def test_lookup_and_status_name_an_undo_as_what_it_is(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    assert office.run("undo", FILE, *aimed_at(api)).code == 0
+    undone, undo = (run["id"] for run in office.runs(NAME))
+    listed = office.run("status").out.splitlines()[1:]
+    assert listed[0].startswith(undo)
+    assert listed[0].endswith(f"undo of {undone}")
+    assert listed[1].startswith(undone)
+    assert "undo" not in listed[1]
+    told = office.run("lookup", id_of(1)).out
+    assert re.findall(r"  run (\S+  (?:undo of \S+)?)", told) == [f"{undone}  ", f"{undo}  undo of {undone}"]
+
+
+def test_lookup_says_that_a_row_was_refused_by_a_rule(office: Workspace, api: Sandbox) -> None:
+    write_job(office, [*new_emails(1), {"customer_id": id_of(2), "email": "no address"}])
+    assert office.run("run", FILE, *aimed_at(api)).code == 3
+    told = office.run("lookup", id_of(2)).out
+    assert "refused by a rule" in told
+    assert "not sent" not in told

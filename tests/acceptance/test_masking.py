@@ -104,16 +104,21 @@ def test_reveal_shows_values_and_the_ledger_tells_who_lifted_the_mask(
     words = [word.replace("evidence.csv", "whole.csv") for word in looks(place, run)[name]]
     ended = place.run(*words, "--reveal", "--operator", "Kim")
     assert ended.code == 0, ended.err
-    written = [place.root / "whole.csv", place.job_folder(NAME) / run / "report.html"]
-    revealed = ended.out + "".join(path.read_text(encoding="utf-8") for path in written if path.exists())
+    folder = place.job_folder(NAME) / run
+    written = [path for path in (place.root / "whole.csv", folder / "report-revealed.html") if path.exists()]
+    assert [path.stat().st_mode & 0o777 for path in written] == [0o600] * len(written)
+    revealed = ended.out + "".join(path.read_text(encoding="utf-8") for path in written)
+    for path in written:
+        path.unlink()
     assert cells_of(1, mark="new")["email"] in revealed
+    assert find_values((folder / "report.html").read_text(encoding="utf-8")) == set()
     notes = place.notes(NAME)[before:]
     assert notes
     assert {(note["action"], note["actor"]["operator"], note["detail"]["command"]) for note in notes} == {
         ("revealed", "Kim", name)
     }
     if name == "report":
-        place.run("report", run)  # masked again for whoever comes next
+        assert re.search(r"written: \S+report\.html\nwritten: \S+report-revealed\.html, with whole values", ended.out)
 
 
 def test_every_command_that_could_show_values_is_asked() -> None:

@@ -1,11 +1,8 @@
 """What people get wrong: each mistake gets one clear message with a hint, the right exit code, and loses nothing."""
 
-import os
-import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.sandbox import Sandbox
-from tests.acceptance.commands import Ended, Workspace, wait_until
+from tests.acceptance.commands import WITHOUT_RIGHTS, Ended, Workspace, assert_told, needs_permissions, wait_until
 from tests.acceptance.small_job import (
     FILE,
     NAME,
@@ -32,18 +29,6 @@ from tests.acceptance.small_job import (
 )
 
 IMPATIENT = ("--set", "retry.attempts=2", "--set", "limits.timeout_s=2")
-
-
-def assert_told(ended: Ended, code: int, *words: str) -> None:
-    """Check that a command ended with this code and one message that says all of this, with a hint."""
-    assert ended.code == code, ended.err
-    assert "Traceback" not in ended.err
-    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, ended.err
-    assert "\nhint: " in ended.err
-    assert ended.err.splitlines()[-1].startswith(f"exit code {code}: ")
-    for word in words:
-        assert word in ended.err
 
 
 # --- the job file
@@ -139,7 +124,7 @@ class _Page(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.body)
 
-    do_PATCH = do_GET  # noqa: N815
+    do_PATCH = do_GET  # noqa: N815 - http.server looks for handlers by this name
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -291,23 +276,12 @@ def test_an_output_folder_that_cannot_be_written_ends_with_7(office: Workspace, 
     assert patches(api) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may write everywhere")
+@needs_permissions
 def test_a_read_only_output_folder_ends_with_7_and_nothing_is_sent(office: Workspace, api: Sandbox) -> None:
     write_job(office, new_emails(1))
-    locked = office.root / "locked"
-    locked.mkdir(0o555)
-    # Root may write everywhere, unless it gives up the right to pass by permissions.
-    without_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*without_rights, *office.command("run", FILE, *aimed_at(api), "--output", locked)],
-        cwd=office.root,
-        env=office.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert_told(Ended(done.returncode, done.stdout, done.stderr), 7, "locked")
+    (office.root / "locked").mkdir(0o555)
+    ended = office.run("run", FILE, *aimed_at(api), "--output", "locked", under=WITHOUT_RIGHTS)
+    assert_told(ended, 7, "locked")
     assert patches(api) == []
 
 

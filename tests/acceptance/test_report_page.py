@@ -29,6 +29,7 @@ from tests.browser import chromium, need_chromium, opened
 from tests.page_samples import REFUSED, ROWS, write_evening, write_plan
 
 REPORT = "report.html"
+REVEALED = "report-revealed.html"
 ROW_TEXTS = "rows => rows.map(row => row.textContent)"
 
 _MARKUP = (
@@ -178,7 +179,7 @@ def test_the_page_of_a_plan_is_what_people_review(browser: Browser, planned: Pat
     with opened(browser, planned / REPORT) as page:
         text = page.inner_text("body")
         assert "Nothing was sent yet. 5 changes would go to synctera sandbox customers." in text
-        assert "Nobody but the operator approved this plan." in text
+        assert "The job asks for none, and nobody gave one." in text
         assert "a•••@example.com → n•••@example.org" in text
         assert page.locator("figure").count() == 0
         assert told(page) == "1 to 6 of 6 rows"
@@ -239,7 +240,7 @@ def test_of_hostile_values_none_runs_and_each_can_be_read_where_values_are_revea
         for reveal in ((), ("--reveal", "--operator", "<i>Alex</i>")):
             again = office.run("report", FILE, *reveal)
             assert again.code == 0, again.err
-            with opened(browser, folder / REPORT) as page:
+            with opened(browser, folder / (REVEALED if reveal else REPORT)) as page:
                 assert page.evaluate("window.hacked") is None
                 text = page.inner_text("body")
                 assert _MARKUP[0] in text  # the reason, as text
@@ -279,10 +280,13 @@ def test_report_writes_page_and_summary_anew_and_reveals_only_on_the_record(offi
     assert office.notes(NAME) == []
     ended = office.run("report", FILE, "--reveal", "--operator", "Alex")
     assert ended.code == 0, ended.err
-    assert "new1@example.org" in (folder / REPORT).read_text(encoding="utf-8")
+    assert "new1@example.org" in (folder / REVEALED).read_text(encoding="utf-8")
+    assert "new1@example.org" not in (folder / REPORT).read_text(encoding="utf-8")
     (note,) = office.notes(NAME)
     assert (note["action"], note["detail"], note["actor"]["operator"]) == ("revealed", {"command": "report"}, "Alex")
-    assert (folder / REPORT).stat().st_mode & 0o777 == 0o600
+    assert {(folder / name).stat().st_mode & 0o777 for name in (REPORT, REVEALED)} == {0o600}
+    assert office.run("report", FILE).code == 0
+    assert not (folder / REVEALED).exists()
 
 
 def test_report_works_while_another_process_sends(office: Workspace) -> None:

@@ -4,6 +4,7 @@ import shlex
 
 from bulk_patch.sandbox import Fault, Sandbox
 from bulk_patch.sandbox.faults import Seen
+from tests.acceptance.approvals import PLANNER, REVIEWER, ask_for_approval
 from tests.acceptance.commands import Workspace
 from tests.acceptance.small_job import (
     FILE,
@@ -15,6 +16,7 @@ from tests.acceptance.small_job import (
     patches,
     people,
     planned_at,
+    write_input,
     write_job,
     write_rows,
 )
@@ -140,6 +142,55 @@ def test_rows_of_a_run_that_new_closed_can_be_asked_for_by_retry_when_they_were_
         trouble.mend()
         retried = office.run("retry", closed, *aimed_at(api))
         assert retried.code == 3, retried.err  # one row was never sent
+        assert office.states(NAME, closed) == {1: "applied", 2: "applied", 3: "pending"}
+
+
+def close_with_a_refused_row(office: Workspace, api: Sandbox) -> str:
+    """Let `--new` close a run of three rows of which the first was refused and the last never sent; return its id."""
+    write_job(office, new_emails(1, 2, 3))
+    begun = office.run("run", FILE, *aimed_at(api), "--set", "limits.concurrency=1", "--limit", "2")
+    assert begun.code == 4, begun.err
+    closed: str = office.runs(NAME)[0]["id"]
+    write_input(office, new_emails(9))
+    assert office.run("run", FILE, *aimed_at(api), "--new").code == 0
+    return closed
+
+
+def test_a_closed_run_whose_retry_was_stopped_goes_on_by_the_command_that_is_named(office: Workspace) -> None:
+    trouble = Trouble(Fault(status=422, body=b'{"code": "INVALID_STATUS"}', cached=True), customer=1)
+    moved = Trouble(Fault(status=302), customer=1)
+    moves: list[bool] = []
+    with Sandbox(people(12), token=TOKEN, fault=lambda seen: (moved if moves else trouble)(seen)) as api:
+        closed = close_with_a_refused_row(office, api)
+        moves.append(True)
+        write_input(office, new_emails(11))  # of tonight, for another command
+        stopped = office.run("retry", closed, *aimed_at(api))
+        assert stopped.code == 5, stopped.err
+        moved.mend()
+        refused = office.run("retry", closed, *aimed_at(api))
+        assert refused.code == 5, refused.err
+        assert f"retry {closed} --continue" in refused.err
+        elsewhere = office.run("run", FILE, *aimed_at(api), "--continue")
+        assert elsewhere.code == 9, elsewhere.err
+        before = len(patches(api))
+        ended = office.run(*shlex.split(stopped.next.partition("then: ")[2])[1:], "--yes")
+        assert ended.code == 3, ended.err  # one row was never sent
+        assert office.states(NAME, closed) == {1: "applied", 2: "applied", 3: "pending"}
+        assert [entry["customer_id"] for entry in patches(api)[before:]] == [id_of(1)]
+
+
+def test_an_approval_of_what_retry_asked_of_a_closed_run_names_the_command_that_sends_it(office: Workspace) -> None:
+    trouble = Trouble(Fault(status=422, body=b'{"code": "INVALID_STATUS"}', cached=True), customer=1)
+    with Sandbox(people(12), token=TOKEN, fault=trouble) as api:
+        closed = close_with_a_refused_row(office, api)
+        trouble.mend()
+        ask_for_approval(office)
+        waiting = office.run("retry", closed, *aimed_at(api), *PLANNER)
+        assert waiting.code == 9, waiting.err
+        approved = office.run("approve", closed, *REVIEWER)
+        assert approved.code == 0, approved.err
+        ended = office.run(*shlex.split(approved.next)[1:], "--yes", *PLANNER)
+        assert ended.code == 3, ended.err
         assert office.states(NAME, closed) == {1: "applied", 2: "applied", 3: "pending"}
 
 

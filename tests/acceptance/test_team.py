@@ -80,6 +80,8 @@ def test_a_teammate_approves_under_a_login_of_their_own_and_either_goes_on(share
     assert shared.run("plan", FILE, *planned_at(api)).code == 0
     approved = run_as_teammate(shared, "approve", FILE)
     assert approved.code == 0, approved.err
+    page = shared.job_folder(NAME) / shared.runs(NAME)[-1]["id"] / "report.html"
+    assert (page.owner(), f"login {TEAMMATE}" in page.read_text(encoding="utf-8")) == (TEAMMATE, True)
     assert shared.run("run", FILE, *aimed_at(api), "--limit", "1").code == 4
     ended = run_as_teammate(shared, "run", FILE, *aimed_at(api))
     assert ended.code == 0, ended.err
@@ -91,3 +93,21 @@ def test_a_teammate_approves_under_a_login_of_their_own_and_either_goes_on(share
         expected = 0o2770 if path.is_dir() else 0o660
         assert (path.name, stat.S_IMODE(path.stat().st_mode)) == (path.name, expected)
         assert path.group() == TEAM
+
+
+def test_what_a_run_left_is_opened_to_the_team_afterwards_but_for_whole_values(shared: Workspace, api: Sandbox) -> None:
+    file = shared.root / FILE
+    with_group = file.read_text(encoding="utf-8")
+    alone = with_group.replace("approval = true", "").partition("[ledger]")[0]
+    file.write_text(alone, encoding="utf-8")
+    last_run = ("--set", "baseline.kind=last-run")
+    assert shared.run("run", FILE, "--sandbox").code == 0
+    assert shared.run("run", FILE, *aimed_at(api), *last_run).code == 0
+    run = shared.job_folder(NAME) / shared.runs(NAME)[-1]["id"]
+    assert shared.run("export", run.name, "--to", run / "whole.csv", "--reveal").code == 0
+    file.write_text(f'{alone}[ledger]\ngroup = "{TEAM}"\n', encoding="utf-8")
+    assert shared.run("verify", run.name, *planned_at(api)).code == 0
+    left = {path.relative_to(shared.job_folder(NAME)).as_posix(): path for path in shared.job_folder(NAME).rglob("*")}
+    assert {"sandbox/state.db", f"{run.name}/run.log", "ledger.lock"} <= left.keys()
+    closed = {name for name, path in left.items() if not stat.S_IMODE(path.stat().st_mode) & 0o070}
+    assert closed == {f"{run.name}/whole.csv"}

@@ -2,12 +2,15 @@
 
 import shlex
 import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from bulk_patch.sandbox import Sandbox
+from tests.acceptance.approvals import PLANNER, REVIEWER, ask_for_approval
 from tests.acceptance.commands import Workspace, wait_until
 from tests.acceptance.small_job import (
     FILE,
@@ -237,6 +240,48 @@ def test_a_row_whose_old_value_nobody_knows_is_no_success_when_it_is_fed_back_as
     assert api.customer(id_of(1))["email"] == "new1@example.org"
 
 
+def test_what_was_absent_is_cleared_by_the_next_command_and_what_was_kept_stays(
+    office: Workspace, api: Sandbox
+) -> None:
+    rows = [row | {"middle_name": "Lee"} for row in new_emails(1)]
+    write_job(office, [*rows, *new_emails(2, 3)])
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    api.edit(id_of(2), email="joan@example.net")
+    undone = office.runs(NAME)[0]["id"]
+    ended = office.run("undo", undone, *aimed_at(api))
+    assert ended.code == 3, ended.err
+    assert office.states(NAME) == {1: "invalid", 2: "kept", 3: "applied"}
+    assert office.failures(NAME)[0]["_hint"] == "may it be cleared? name middle_name in input.may_clear, and undo again"
+    first, _, command = ended.next.partition(", then: ")
+    assert first == "decide whether what was absent before may be cleared (input.may_clear)"
+    assert office.summary(NAME)["next"] == ended.next
+    words = shlex.split(command)
+    assert words[1:3] == ["undo", undone]
+    assert words[-2:] == ["--set", 'input.may_clear=["middle_name"]']
+    again = office.run(*words[1:], "--yes")
+    assert again.code == 3, again.err
+    assert office.states(NAME) == {1: "applied", 2: "kept"}
+    assert "middle_name" not in api.customer(id_of(1))
+    assert api.customer(id_of(2))["email"] == "joan@example.net"
+    assert shlex.split(again.next)[1:] == ["show", office.runs(NAME)[-1]["id"], "--status", "kept"]
+
+
+def test_the_next_command_repeats_a_setting_once_and_names_the_job_as_seen_from_here(
+    office: Workspace, api: Sandbox
+) -> None:
+    write_job(office, new_emails(1, 2, 3))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    slowly = ("--set", "limits.rate_per_s=50")
+    twice = (*aimed_at(api), "--set", "limits.rate_per_s=40", *slowly, "--set", "guards.approval=true")
+    ended = office.run("undo", office.runs(NAME)[0]["id"], *twice, "--operator", "Robin")
+    assert ended.code == 9, ended.err
+    approved = office.run("approve", office.runs(NAME)[-1]["id"], "--operator", "Alex", *planned_at(api))
+    assert shlex.split(approved.next) == [
+        *("bulk-patch", "run", FILE, *slowly, "--set", "guards.approval=true", *planned_at(api)),
+    ]
+    assert office.run(*shlex.split(approved.next)[1:], "--yes").code == 0
+
+
 def test_failures_of_an_undo_are_read_by_a_job_that_renames_columns(office: Workspace, api: Sandbox) -> None:
     write_job(
         office, [{"customer_id": id_of(number), "Mail": f"new{number}@example.org", "Branch": "7"} for number in (1, 2)]
@@ -252,3 +297,67 @@ def test_failures_of_an_undo_are_read_by_a_job_that_renames_columns(office: Work
 
 def _home_without_city() -> Row:
     return {f"legal_address.{part}": text for part, text in HOME.items() if part != "city"}
+
+
+@pytest.mark.parametrize("command", ["undo", "verify"])
+@pytest.mark.parametrize("column", ["before", "body"])
+def test_nothing_is_taken_from_a_run_that_somebody_changed_in_the_ledger(
+    office: Workspace, api: Sandbox, command: str, column: str
+) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    run = office.runs(NAME)[-1]["id"]
+    with closing(sqlite3.connect(office.job_folder(NAME) / "ledger.db")) as database:
+        database.execute("DROP TRIGGER rows_stay")
+        edited = f"UPDATE rows SET {column} = CAST(replace({column}, '1@', '9@') AS BLOB) WHERE row = 1"
+        assert database.execute(edited).rowcount == 1
+        database.commit()
+    sent = len(api.requests)
+    ended = office.run(command, run, *(aimed_at(api) if command == "undo" else planned_at(api)))
+    assert ended.code == 7, ended.err
+    assert f"run {run} is not as it was sealed: a row from 1 to 2 changed" in ended.err
+    assert len(api.requests) == sent
+    assert [its["id"] for its in office.runs(NAME)] == [run]
+
+
+def test_a_later_run_that_somebody_changed_in_the_ledger_explains_no_drift(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    first = office.runs(NAME)[-1]["id"]
+    write_input(office, new_emails(1, domain="example.edu"))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    api.edit(id_of(1), email="someone@example.net")
+    with closing(sqlite3.connect(office.job_folder(NAME) / "ledger.db")) as database:
+        database.execute("DROP TRIGGER rows_stay")
+        edited = "UPDATE rows SET body = CAST(replace(body, 'new1@example.edu', 'someone@example.net') AS BLOB)"
+        assert database.execute(edited).rowcount == 2
+        database.commit()
+    assert office.run("verify", first, *planned_at(api)).code == 7
+
+
+def test_an_edit_made_while_an_undo_waits_is_not_written_over(office: Workspace, api: Sandbox) -> None:
+    write_job(office, [{"customer_id": id_of(n), "legal_address.city": "Waco"} for n in (1, 2, 3)])
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    ask_for_approval(office)
+    waiting = office.run("undo", office.runs(NAME)[0]["id"], *aimed_at(api), *PLANNER)
+    assert waiting.code == 9
+    assert "3 changes to send and up to 1 read" in waiting.out
+    edited = {**HOME, "city": "Waco", "address_line_2": "Unit 9"}
+    api.edit(id_of(2), legal_address=edited)
+    assert office.run("approve", office.runs(NAME)[1]["id"], *REVIEWER).code == 0
+    ended = office.run("run", FILE, *aimed_at(api), *PLANNER)
+    assert ended.code == 3, ended.err
+    assert office.states(NAME) == {1: "applied", 2: "drifted", 3: "applied"}
+    assert api.customer(id_of(2))["legal_address"] == edited
+    assert api.customer(id_of(1))["legal_address"]["city"] == HOME["city"]
+
+
+def test_only_a_run_with_an_input_still_asks_for_what_is_taken_back(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1))
+    assert office.run("run", FILE, *aimed_at(api)).code == 0
+    told = []
+    for _ in range(2):
+        ended = office.run("undo", office.runs(NAME)[-1]["id"], *aimed_at(api))
+        assert ended.code == 0, ended.err
+        told.append("still asks for what is taken back" in ended.out)
+    assert told == [True, False]

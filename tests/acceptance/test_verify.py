@@ -1,6 +1,7 @@
 """verify: every applied row is read back, and what is not there any more is listed field by field."""
 
 import re
+import shlex
 import signal
 import time
 
@@ -56,7 +57,11 @@ def test_a_run_that_is_as_it_was_left_verifies_and_the_ledger_tells_who_looked(s
     assert reads(api) == before + 1  # twelve customers in one batch
     note = sent.notes(NAME)[-1]
     assert (note["action"], note["actor"]["operator"]) == ("verified", "Alex")
-    assert note["detail"] == {"rows": 12, "drifted": 0, "fields": {}}
+    found = {"rows": 12, "drifted": 0, "fields": {}, "in_part": {"ssn": 11}}
+    assert note["detail"] == found
+    assert re.search(r"seen only in part, .*\n +11  ssn\n", ended.out)
+    verified = sent.summary(NAME)["verified"]
+    assert verified == found | {"operator": "Alex", "at": verified["at"]}
 
 
 def test_what_changed_outside_is_named_field_by_field_and_masked(sent: Workspace, api: Sandbox) -> None:
@@ -68,7 +73,12 @@ def test_what_changed_outside_is_named_field_by_field_and_masked(sent: Workspace
     assert re.search(rf"row 12  {id_of(12)}\n +legal_address.city  sent D•••, found H•••\n", ended.out)
     assert "first_name" not in ended.out
     assert "someone@" not in ended.out + ended.err
-    assert sent.notes(NAME)[-1]["detail"] == {"rows": 12, "drifted": 2, "fields": {"email": 1, "legal_address.city": 1}}
+    drifted = {"drifted": 2, "fields": {"email": 1, "legal_address.city": 1}}
+    assert sent.notes(NAME)[-1]["detail"] == {"rows": 12, **drifted, "in_part": {"ssn": 11}}
+    page = (sent.job_folder(NAME) / sent.runs(NAME)[0]["id"] / "report.html").read_text(encoding="utf-8")
+    assert "<bdi>n•••@example.org</bdi> → <bdi>s•••@example.net</bdi>" in page
+    assert "2 rows drifted (email 1, legal_address.city 1); seen only in part, in how many rows: ssn 11" in page
+    assert "someone@" not in page
     assert sent.run("verify", FILE, *planned_at(api)).code == 3  # it ended, so it begins anew
 
 
@@ -105,10 +115,10 @@ def test_reads_that_fail_end_with_4_and_the_same_command_goes_on(office: Workspa
         assert office.run("verify", FILE, *planned_at(api)).code == 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_verify_that_was_stopped_goes_on_without_reading_again(office: Workspace, how: signal.Signals) -> None:
     count = 1000
-    write_job(office, new_emails(*range(1, count + 1)))
+    write_job(office, [{**row, "note": "called"} for row in new_emails(*range(1, count + 1))])
     weather = Reads()
     with Sandbox(people(count), token=TOKEN, fault=weather) as api:
         assert office.run("run", FILE, *aimed_at(api), "--set", "limits.concurrency=64").code == 0
@@ -118,16 +128,20 @@ def test_a_verify_that_was_stopped_goes_on_without_reading_again(office: Workspa
         with office.start("verify", FILE, *flags) as process:
             wait_until(lambda: reads(api) >= begun + 4)
             process.send_signal(how)
-            process.communicate(timeout=20)
+            _, err = process.communicate(timeout=20)
         weather.fault = None
         time.sleep(0.5)  # a read that nobody waits for any more is still being answered
-        assert process.returncode == (143 if how is signal.SIGTERM else -9)
+        assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how]
+        if how is not signal.SIGKILL:
+            assert "this command has sent nothing" in err
+            assert f"next: {shlex.join(['bulk-patch', 'verify', FILE, *flags])}" in err.splitlines()
         (kept,) = office.query(NAME, "SELECT rows FROM checks")
         assert 200 <= kept["rows"] < count
         before = reads(api)
         ended = office.run("verify", FILE, *flags)
         assert ended.code == 0, ended.err
         assert f"{count} read back: 0 drifted" in ended.err
+        assert office.notes(NAME)[-1]["detail"]["in_part"] == {"note": count}  # what was read before the stop included
         assert reads(api) - before == (count - kept["rows"]) // 100
 
 

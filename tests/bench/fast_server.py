@@ -1,11 +1,13 @@
-"""A server so small that it is not what is measured: `python -m tests.bench.fast_server`.
+"""A server so small that it is not what is measured: `python -m tests.bench.fast_server [PORT]`.
 
 It answers every PATCH with 200, the id of the path and the body's own values, on raw asyncio protocols over uvloop. Its
-first line on stdout is its port.
+first line on stdout is its port; its second, when the first request arrives, the monotonic time, seconds.
 """
 
 import asyncio
-from typing import cast
+import sys
+import time
+from typing import ClassVar, cast
 
 import uvloop
 
@@ -15,6 +17,8 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %
 class Echo(asyncio.Protocol):
     """One connection: whole requests out of a buffer, one answer each."""
 
+    is_waiting: ClassVar[bool] = True  # for the first request of all
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by type
@@ -22,6 +26,9 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request in the buffer."""
+        if Echo.is_waiting:
+            Echo.is_waiting = False
+            print(time.monotonic(), flush=True)
         self._buffer += data
         answers = []
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
@@ -39,12 +46,12 @@ class Echo(asyncio.Protocol):
             self._transport.write(b"".join(answers))
 
 
-async def serve() -> None:
-    """Serve on a free loopback port until killed."""
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+async def serve(port: int) -> None:
+    """Serve on a loopback port until killed; 0: on a free one."""
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    uvloop.run(serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0))

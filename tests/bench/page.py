@@ -5,6 +5,7 @@ sorting it, in its own clock.
 """
 
 import argparse
+import json
 import resource
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from bulk_patch.ledgers.sqlite import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.page import write_page
 from bulk_patch.report import summarise
+from tests.bench.figures import add_json_flag, write_figures
 from tests.browser import chromium, find_chromium, opened
 from tests.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, plan, rejected, set_aside
 
@@ -44,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
+    add_json_flag(parser)
     asked = parser.parse_args()
     if asked.build is not None:
         _build(asked.build)
@@ -51,12 +54,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_run(folder, asked.rows)
-        subprocess.run([sys.executable, "-m", "tests.bench.page", "--build", str(folder)], check=True)
+        build = [sys.executable, "-m", "tests.bench.page", "--build", str(folder)]
+        built = subprocess.run(build, check=True, stdout=subprocess.PIPE, text=True)
+        figures: dict[str, float] = json.loads(built.stdout)
+        print("built in {built_s:.1f} s, peak {peak_mib:.0f} MiB, file {file_mb:.1f} MB".format(**figures))
         path = find_chromium()
         if path is None:
             print("no Chromium: opening it is not measured")
-            return
-        _open(folder / "report.html", path)
+        else:
+            figures |= _open(folder / "report.html", path)
+    write_figures(asked.json, {"rows": asked.rows, **figures})
 
 
 def _write_run(folder: Path, count: int) -> None:
@@ -87,22 +94,27 @@ def _build(folder: Path) -> None:
         begun = time.perf_counter()
         write_page(ledger, run, folder, summary, target=SYNCTERA)
         took_s = time.perf_counter() - begun
-    per_mb = 1024 * 1024 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb
-    size_mb = (folder / "report.html").stat().st_size / 1e6
-    print(f"built in {took_s:.1f} s, peak {peak_mb:.0f} MB, file {size_mb:.1f} MB")
+    per_mib = 1024 * 1024 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mib
+    file_mb = (folder / "report.html").stat().st_size / 1e6
+    print(json.dumps({"built_s": took_s, "peak_mib": peak_mib, "file_mb": file_mb}))
 
 
-def _open(file: Path, path: str) -> None:
+def _open(file: Path, path: str) -> dict[str, float]:
+    figures = {}
     with chromium(path) as browser, opened(browser, file) as page:
         loaded_ms = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+        figures["opened_ms"] = loaded_ms
         print(f"opened in {loaded_ms:.0f} ms")
         page.wait_for_timeout(1000)  # nobody types sooner; meanwhile the page prepares its search
         for words in ("email breaks", "rejected 9", "nothing like it", ""):
             took_ms, told = page.evaluate(_WAIT_FOR_TABLE, words)
+            figures[f"search {words!r}, ms"] = took_ms
             print(f"search {words!r}: {took_ms:.0f} ms, {told}")
         for column in ("customer", "reason", "sent"):
-            print(f"sort by {column}: {page.evaluate(_SORT, column):.0f} ms")
+            figures[f"sort by {column}, ms"] = page.evaluate(_SORT, column)
+            print(f"sort by {column}: {figures[f'sort by {column}, ms']:.0f} ms")
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,28 +1,22 @@
-"""What a plan takes, beside the scripts that users would write: `python -m tests.bench.plan`.
+"""What a plan takes, beside the scripts that users would write: `python -m tests.bench.plan [--rows N ...] [--runs N]`.
 
 All compare a CSV of n customers × 13 text columns with a Parquet file of the same size, 5 % of the rows changed. They
-run in turn, as whole processes; the ratio of their medians is what counts, on any machine.
+run in turn, as whole processes; the ratio of their medians is what counts, on any machine. Several sizes show how the
+cost of a row grows.
 """
 
 import argparse
-import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from tests.bench.figures import add_json_flag, write_figures
+from tests.bench.processes import BULK_PATCH, ENVIRONMENT, ROOT, Cost, measure, median_cost
 
-ROOT = Path(__file__).parents[2]
-SLICE = 500_000
 OURS = "bulk-patch"
 JOB = """
 name = "bench-plan"
@@ -38,124 +32,82 @@ base_url = "http://127.0.0.1:9/v0"
 token = "env:NOT_NEEDED"
 """
 
+#: Peer -> the script that it is, and what it does.
+PEERS = {
+    "pandas.merge": ("tests.bench.merge_script", "read, merge, compare, JSON lines; all in memory"),
+    "DuckDB, 1 GB": ("tests.bench.duckdb_script", "join within memory_limit, pandas batches, JSON lines"),
+    "polars": ("tests.bench.polars_script", "streaming join, as much memory as it likes, JSON lines"),
+}
 
-def write_files(folder: Path, rows: int) -> None:
-    """Write input, baseline and job file, in slices: a file may be larger than the memory.
+
+def write_job(folder: Path, rows: int) -> None:
+    """Write input, baseline and job file, unless they are there.
 
     Args:
         folder: Where to.
         rows: Customers in each file.
     """
-    draw = np.random.default_rng(1)
-    order = draw.permutation(rows)
-    moved = np.zeros(rows, np.bool_)
-    moved[draw.choice(rows, rows // 20, replace=False)] = True
-    writer: pq.ParquetWriter | None = None
-    for start in range(0, rows, SLICE):
-        numbers = np.arange(start, min(start + SLICE, rows))
-        table = pa.Table.from_pandas(_customers(numbers), preserve_index=False)
-        writer = writer or pq.ParquetWriter(folder / "now.parquet", table.schema)
-        writer.write_table(table)
-        frame = _customers(order[start : start + SLICE])
-        frame.loc[moved[order[start : start + SLICE]], "legal_address.address_line_1"] += " B"
-        frame.to_csv(folder / "wanted.csv", index=False, header=start == 0, mode="a")
-    if writer is not None:
-        writer.close()
-    (folder / "job.toml").write_text(JOB)
+    if not (folder / "job.toml").exists():  # written last
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "wanted.csv").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tests.bench.customers", str(folder), str(rows), "corrected"]
+        subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True)
+        (folder / "job.toml").write_text(JOB)
 
 
-def _customers(numbers: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the customers of these numbers; the same number is always the same customer."""
-    mixed = np.stack([numbers.astype(np.uint64) * np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D)])
-    digits = [f"{one:016x}{other:016x}" for one, other in mixed.T.tolist()]
-    texts = numbers.astype(str)
-    return pd.DataFrame(
-        {
-            "customer_id": [f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}" for i in digits],
-            "first_name": np.char.add("First", texts),
-            "last_name": np.char.add("Last", texts),
-            "email": np.char.add(np.char.add("user", texts), "@example.com"),
-            "phone_number": np.char.add("+1415555", np.char.zfill((numbers % 10_000).astype(str), 4)),
-            "dob": "1980-02-28",
-            "status": "ACTIVE",
-            "legal_address.address_line_1": np.char.add(texts, " Main Street"),
-            "legal_address.address_line_2": "Apt 4",
-            "legal_address.city": "Boston",
-            "legal_address.state": "MA",
-            "legal_address.postal_code": "02108",
-            "legal_address.country_code": "US",
-        }
-    )
+def measure_all(folder: Path, out: Path, runs: int, peers: Sequence[str]) -> dict[str, list[Cost]]:
+    """Run all in turn, so often.
 
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one process took."""
-
-    wall_s: float
-    cpu_s: float
-    peak_mib: float
-
-
-def measure(command: list[str], folder: Path) -> Cost:
-    """Run a command to its end; none of ours and of the peers starts another process.
-
-    Raises:
-        RuntimeError: It failed.
+    Args:
+        folder: What `write_job` wrote.
+        out: A folder for what they write; emptied after each turn.
+        runs: How often.
+        peers: Those of `PEERS` that take part.
     """
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths})
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    costs: dict[str, list[Cost]] = {}
+    for _ in range(runs):
+        plan = [*BULK_PATCH, "plan", "job.toml", "--output", str(out), "--quiet"]
+        costs.setdefault(OURS, []).append(measure(plan, folder))
+        for peer in peers:
+            words = ["-m", PEERS[peer][0], "wanted.csv", "now.parquet", str(out / "changes.jsonl")]
+            costs.setdefault(peer, []).append(measure([sys.executable, *words], folder))
+        shutil.rmtree(out)
+    return costs
 
 
-#: Peer -> the script that it is, and what it does.
-PEERS = {
-    "pandas.merge": ("tests.bench.merge_script", "read, merge, compare, JSON lines; all in memory"),
-    "DuckDB, 1 GB": ("tests.bench.duckdb_script", "join within memory_limit, pandas batches, JSON lines"),
-}
+def print_table(rows: int, runs: int, medians: dict[str, Cost]) -> None:
+    """Print medians, and how many times a peer's time we take."""
+    print(f"{rows:,} rows × 13 columns, 5 % changed, medians of {runs} whole processes, in turn")
+    for name, cost in medians.items():
+        ratio = f"{medians[OURS].wall_s / cost.wall_s:5.2f}x its time" if name != OURS else " " * 14
+        about = "strict reading, rules, diff, bodies, durable sealed ledger" if name == OURS else PEERS[name][1]
+        print(f"  {name:<13}{cost.wall_s:8.1f} s{cost.cpu_s:8.1f} s CPU{cost.peak_mib:8.0f} MiB  {ratio}   {about}")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="keep the files there, and use them when they are there already")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument(
+        "--folder", type=Path, help="keep the files there, a folder a size, and use those that are there"
+    )
     parser.add_argument("--without", action="append", default=[], choices=list(PEERS), help="leave a peer out")
+    add_json_flag(parser)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = asked.folder or Path(name)
-        folder.mkdir(exist_ok=True)
-        if not (folder / "job.toml").exists():  # written last
-            write_files(folder, asked.rows)
-        peers = {peer: its for peer, its in PEERS.items() if peer not in asked.without}
-        costs: dict[str, list[Cost]] = {}
-        for number in range(asked.runs):
-            out = Path(name) / f"out{number}"
-            plan = [sys.executable, "-m", "bulk_patch", "plan", "job.toml", "--output", str(out), "--quiet"]
-            costs.setdefault(OURS, []).append(measure(plan, folder))
-            for peer, (module, _) in peers.items():
-                words = ["-m", module, "wanted.csv", "now.parquet", str(Path(name) / "changes.jsonl")]
-                costs.setdefault(peer, []).append(measure([sys.executable, *words], folder))
-            shutil.rmtree(out)
-    print(f"{asked.rows:,} rows × 13 columns, 5 % changed, medians of {asked.runs} whole processes, in turn")
-    ours = _median(costs[OURS])
-    for peer, its in costs.items():
-        cost = _median(its)
-        ratio = f"{ours.wall_s / cost.wall_s:5.2f}x its time" if peer != OURS else " " * 14
-        about = "strict reading, rules, diff, bodies, durable sealed ledger" if peer == OURS else peers[peer][1]
-        print(f"  {peer:<13}{cost.wall_s:8.1f} s{cost.cpu_s:8.1f} s CPU{cost.peak_mib:8.0f} MiB  {ratio}   {about}")
-
-
-def _median(costs: list[Cost]) -> Cost:
-    """Return the median of each."""
-    return Cost(*(statistics.median(getattr(cost, name) for cost in costs) for name in Cost.__slots__))
+    peers = [peer for peer in PEERS if peer not in asked.without]
+    for peer in asked.without:
+        print(f"  {peer}: left out, as asked")
+    sizes = []
+    for rows in asked.rows:
+        with tempfile.TemporaryDirectory() as name:
+            folder = (asked.folder or Path(name)).resolve() / str(rows)
+            write_job(folder, rows)
+            costs = measure_all(folder, Path(name) / "out", asked.runs, peers)
+        medians = {program: median_cost(its) for program, its in costs.items()}
+        print_table(rows, asked.runs, medians)
+        sizes.append({"rows": rows, "programs": {program: asdict(cost) for program, cost in medians.items()}})
+    write_figures(asked.json, {"runs": asked.runs, "sizes": sizes})
 
 
 if __name__ == "__main__":

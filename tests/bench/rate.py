@@ -18,6 +18,7 @@ import bulk_patch.wire
 from bulk_patch import load_job, plan_job, run_job
 from bulk_patch.connections import Connections
 from bulk_patch.order import Order
+from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.send import JOB, fast_server
 
 RATES_PER_S = (10, 100, 1_000, 3_000)
@@ -50,6 +51,11 @@ def fullest(sent_at: Sequence[float], window_s: float) -> int:
     return most
 
 
+def allowed(rate_per_s: int, window_s: float) -> int:
+    """Return how many sends a window of this length may hold."""
+    return int(rate_per_s * (window_s + 0.01) + 1)
+
+
 def send_at(rate_per_s: int, seconds: float, url: str, folder: Path) -> list[float]:
     """Send for so long at this rate; return when each request left."""
     rows = max(2, round(rate_per_s * seconds))
@@ -69,22 +75,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rates", type=int, nargs="+", default=RATES_PER_S)
+    add_json_flag(parser)
     asked = parser.parse_args()
     os.environ["BENCH_TOKEN"] = "x"
     vars(bulk_patch.wire)["Connections"] = NotingConnections  # the one place that makes them
     print(f"{asked.seconds:g} s at each rate; fullest windows, and what is allowed")
     print(f"  {'rate/s':>8} {'reached':>9}" + "".join(f"{f'{window_s:g} s':>18}" for window_s in WINDOWS_S))
+    figures = {}
     for rate_per_s in asked.rates:
         with tempfile.TemporaryDirectory() as folder, fast_server() as url:
             sent_at = send_at(rate_per_s, asked.seconds, url, Path(folder))
         reached = (len(sent_at) - 1) / (sent_at[-1] - sent_at[0]) / rate_per_s
+        windows = {window_s: (fullest(sent_at, window_s), allowed(rate_per_s, window_s)) for window_s in WINDOWS_S}
         cells = [
-            f"{fullest(sent_at, window_s):,} ≤ {int(rate_per_s * (window_s + 0.01) + 1):,}"
-            if fullest(sent_at, window_s) <= rate_per_s * (window_s + 0.01) + 1
-            else f"{fullest(sent_at, window_s):,} > {int(rate_per_s * (window_s + 0.01) + 1):,} !"
-            for window_s in WINDOWS_S
+            f"{most:,} ≤ {limit:,}" if most <= limit else f"{most:,} > {limit:,} !" for most, limit in windows.values()
         ]
+        figures[rate_per_s] = {"reached": reached, "fullest_and_allowed_by_window_s": windows}
         print(f"  {rate_per_s:8,} {reached:9.1%}" + "".join(f"{cell:>18}" for cell in cells))
+    write_figures(asked.json, {"seconds": asked.seconds, "rates_per_s": figures})
 
 
 if __name__ == "__main__":

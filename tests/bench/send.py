@@ -2,12 +2,14 @@
 
 All send the same rows to the same echoing server, without a rate limit, in turn; the ratios of the medians are what
 counts, on any machine. Peers: an aiohttp script as most would write it, the same loop tuned and with nothing checked or
-kept, and with `--all` `curl --parallel`, GNU parallel and newman, where they are installed.
+kept, and with `--all` `curl --parallel`, GNU parallel and newman, where they are installed; each of them has to bring
+every row home, or the benchmark fails. On Debian:
+
+    apt-get install curl parallel nodejs npm && npm install --global newman
 """
 
 import argparse
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -16,14 +18,16 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.bench.figures import add_json_flag, write_figures
+from tests.bench.processes import BULK_PATCH, ENVIRONMENT, ROOT, read_line, started
+
 CONCURRENCY = 32
-SLOW_ROWS = 500  # for peers that start a process or a sandbox a request
+SLOW_ROWS = 500  # for peers that are a hundred times slower
 JOB = """
 name = "bench-send"
 [input]
@@ -41,11 +45,6 @@ concurrency = {concurrency}
 [guards]
 canary = 0
 """
-ENVIRONMENT = {
-    **os.environ,
-    "BENCH_TOKEN": "x",
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +71,8 @@ Program = Callable[[Scene], Figures]
 @contextmanager
 def fast_server() -> Iterator[str]:
     """Start the echoing server; yield its base URL."""
-    command = [sys.executable, "-m", "tests.bench.fast_server"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(server.stdout.readline())}/v0"
-        finally:
-            server.kill()
+    with started([sys.executable, "-m", "tests.bench.fast_server"]) as server:
+        yield f"http://127.0.0.1:{int(read_line(server))}/v0"
 
 
 def write_scene(folder: Path, url: str, count: int) -> Scene:
@@ -98,8 +92,8 @@ def write_scene(folder: Path, url: str, count: int) -> Scene:
     cells = [f"{customer_id},{body['email']},{body['first_name']}" for customer_id, body in rows]
     (folder / "input.csv").write_text("\n".join(["customer_id,email,first_name", *cells]))
     (folder / "job.toml").write_text(JOB.format(url=url, concurrency=CONCURRENCY))
-    plan = [sys.executable, "-m", "bulk_patch", "plan", "job.toml", "--output", "planned", "--quiet"]
-    subprocess.run(plan, cwd=folder, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    plan = [*BULK_PATCH, "plan", "job.toml", "--output", "planned", "--quiet"]
+    subprocess.run(plan, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
     return Scene(folder, url, rows)
 
 
@@ -125,55 +119,79 @@ def tuned_script(scene: Scene) -> Figures:
 
 
 def curl(scene: Scene) -> Figures:
-    """Send with one `curl --parallel`, all requests in its config file."""
+    """Send with one `curl --parallel`, all requests in its config file; `next` forgets all but the global options."""
     requests = [
         f'url = "{scene.url}/customers/{customer_id}"\nrequest = "PATCH"\noutput = "/dev/null"\n'
         f'header = "Content-Type: application/json"\nheader = "Authorization: Bearer x"\n'
         f'header = "Idempotency-Key: {uuid.uuid4()}"\ndata = {json.dumps(json.dumps(body))}\n'
+        f'write-out = "%{{http_code}}\\n"\n'
         for customer_id, body in scene.rows
     ]
     config = scene.folder / "curl.conf"
     config.write_text("next\n".join(requests))
-    return _time(
-        ["curl", "-sS", "--parallel", "--parallel-max", str(CONCURRENCY), "--config", str(config)], len(requests)
-    )
+    command = [
+        "curl",
+        "-sS",
+        "--no-progress-meter",
+        "--parallel",
+        "--parallel-max",
+        str(CONCURRENCY),
+        "--config",
+        str(config),
+    ]
+    figures, said = _time(command, len(requests))
+    _demand(said.split().count("200"), len(requests))  # its exit code is that of one of the requests
+    return figures
 
 
 def gnu_parallel(scene: Scene) -> Figures:
-    """Send with GNU parallel, one curl a request."""
+    """Send with GNU parallel, one curl a request; it quotes what it puts in for the shell."""
     rows = scene.rows[:SLOW_ROWS]
-    lines = [f"{customer_id}\t{json.dumps(body)}" for customer_id, body in rows]
-    (scene.folder / "rows.tsv").write_text("\n".join(lines))
-    one = f"curl -sS -o /dev/null -X PATCH -H 'Content-Type: application/json' -d {{2}} {scene.url}/customers/{{1}}"
-    command = ["parallel", "--colsep", "\t", "-j", str(CONCURRENCY), "-a", str(scene.folder / "rows.tsv"), one]
-    return _time(command, len(rows))
+    lines = [f"{customer_id}\t{json.dumps(body)}\t{uuid.uuid4()}\n" for customer_id, body in rows]
+    (scene.folder / "rows.tsv").write_text("".join(lines))
+    one = (
+        "curl -sS -o /dev/null -w '%{http_code}\\n' -X PATCH -H 'Content-Type: application/json' "
+        f"-H 'Authorization: Bearer x' -H 'Idempotency-Key: '{{3}} -d {{2}} {scene.url}/customers/{{1}}"
+    )
+    rows_path = str(scene.folder / "rows.tsv")
+    command = ["parallel", "--will-cite", "--colsep", "\t", "-j", str(CONCURRENCY), "-a", rows_path, one]
+    figures, said = _time(command, len(rows))
+    _demand(said.split().count("200"), len(rows))
+    return figures
 
 
 def newman(scene: Scene) -> Figures:
-    """Send with Postman's runner, one iteration a row."""
+    """Send with Postman's runner, one iteration a row, one after the other: it knows no other way."""
     rows = scene.rows[:SLOW_ROWS]
-    data = [{"id": customer_id, "body": json.dumps(body)} for customer_id, body in rows]
+    data = [{"id": customer_id, "body": json.dumps(body), "key": str(uuid.uuid4())} for customer_id, body in rows]
     (scene.folder / "rows.json").write_text(json.dumps(data))
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer x", "Idempotency-Key": "{{key}}"}
     request = {
         "method": "PATCH",
         "url": f"{scene.url}/customers/{{{{id}}}}",
-        "header": [{"key": "Content-Type", "value": "application/json"}],
+        "header": [{"key": name, "value": value} for name, value in headers.items()],
         "body": {"mode": "raw", "raw": "{{body}}"},
     }
+    check = {"listen": "test", "script": {"exec": ["pm.test('ok', () => pm.response.to.have.status(200));"]}}
     schema = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-    collection = {"info": {"name": "bench", "schema": schema}, "item": [{"name": "patch", "request": request}]}
-    (scene.folder / "collection.json").write_text(json.dumps(collection))
+    items = [{"name": "patch", "request": request, "event": [check]}]
+    (scene.folder / "collection.json").write_text(
+        json.dumps({"info": {"name": "bench", "schema": schema}, "item": items})
+    )
     paths = str(scene.folder / "collection.json"), str(scene.folder / "rows.json")
-    return _time(["newman", "run", paths[0], "-d", paths[1], "--silent"], len(rows))
+    figures, _ = _time(["newman", "run", paths[0], "-d", paths[1], "--silent"], len(rows))  # a failed check fails it
+    return figures
 
 
 OURS, PLAIN, TUNED = "bulk-patch", "aiohttp script", "aiohttp, tuned and bare"
 ALWAYS: dict[str, Program] = {OURS: bulk_patch, PLAIN: plain_script, TUNED: tuned_script}
+#: Name -> what has to be installed for it.
 WHERE_INSTALLED: dict[str, tuple[str, Program]] = {
     "curl --parallel": ("curl", curl),
-    f"GNU parallel + curl ({SLOW_ROWS} rows)": ("parallel", gnu_parallel),
-    f"newman ({SLOW_ROWS} rows)": ("newman", newman),
+    "GNU parallel + curl": ("parallel", gnu_parallel),
+    "newman": ("newman", newman),
 }
+SLOW = (gnu_parallel, newman)
 
 
 def _ask(module: list[str]) -> Figures:
@@ -183,15 +201,25 @@ def _ask(module: list[str]) -> Figures:
     return Figures(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _time(command: list[str], requests: int) -> Figures:
-    """Run another program and measure it from outside, start-up included."""
+def _time(command: list[str], requests: int) -> tuple[Figures, str]:
+    """Run another program and measure it from outside, start-up included; return also what it said."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     wall_s = time.perf_counter() - begun
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Figures(requests / wall_s, 1e6 * cpu_s / requests)
+    return Figures(requests / wall_s, 1e6 * cpu_s / requests), done.stdout
+
+
+def _demand(good: int, requests: int) -> None:
+    """Refuse figures of a program that did not do the work.
+
+    Raises:
+        RuntimeError: Not all requests were answered with 200.
+    """
+    if good != requests:
+        raise RuntimeError(f"{good} of {requests} requests were answered with 200")
 
 
 # --- the table
@@ -202,7 +230,8 @@ def measure(rows: int, runs: int, *, with_all: bool) -> dict[str, list[Figures]]
     programs = dict(ALWAYS)
     for name, (command, program) in WHERE_INSTALLED.items() if with_all else ():
         if shutil.which(command):
-            programs[name] = program
+            has_fewer = program in SLOW and rows > SLOW_ROWS
+            programs[f"{name} ({SLOW_ROWS} rows)" if has_fewer else name] = program
         else:
             print(f"  {name}: {command} is not installed, left out")
     figures: dict[str, list[Figures]] = {name: [] for name in programs}
@@ -214,27 +243,39 @@ def measure(rows: int, runs: int, *, with_all: bool) -> dict[str, list[Figures]]
     return figures
 
 
-def print_table(figures: dict[str, list[Figures]]) -> None:
+def take_medians(runs: Sequence[Figures]) -> Figures:
+    """Return the median of each figure."""
+    whole_us = [one.whole_cpu_us for one in runs if one.whole_cpu_us is not None]
+    return Figures(
+        statistics.median(one.requests_per_s for one in runs),
+        statistics.median(one.cpu_us for one in runs),
+        statistics.median(whole_us) if whole_us else None,
+    )
+
+
+def print_table(medians: Mapping[str, Figures]) -> None:
     """Print medians, and ratios to the two scripts."""
-    rates = {name: statistics.median(one.requests_per_s for one in its) for name, its in figures.items()}
-    cpus = {name: statistics.median(one.cpu_us for one in its) for name, its in figures.items()}
     print(f"  {'':32} {'requests/s':>10} {'× script':>9} {'CPU µs':>8} {'× bare':>7}")
-    for name in figures:
-        ratios = rates[name] / rates[PLAIN], cpus[name] / cpus[TUNED]
-        print(f"  {name:32} {rates[name]:10,.0f} {ratios[0]:9.2f} {cpus[name]:8.0f} {ratios[1]:7.2f}")
-    whole_us = statistics.median(one.whole_cpu_us or 0.0 for one in figures[OURS])
-    print(f"  {OURS}'s CPU with all reports written: {whole_us:.0f} µs")
+    for name, one in medians.items():
+        ratios = one.requests_per_s / medians[PLAIN].requests_per_s, one.cpu_us / medians[TUNED].cpu_us
+        print(f"  {name:32} {one.requests_per_s:10,.0f} {ratios[0]:9.2f} {one.cpu_us:8.0f} {ratios[1]:7.2f}")
+    print(f"  {OURS}'s CPU with all reports written: {medians[OURS].whole_cpu_us:.0f} µs")
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--all", action="store_true", help="also curl, GNU parallel and newman")
+    add_json_flag(parser)
     asked = parser.parse_args()
     print(f"{asked.rows:,} PATCHes of two fields, {CONCURRENCY} at once, no rate limit, medians of {asked.runs} runs")
-    print_table(measure(asked.rows, asked.runs, with_all=asked.all))
+    figures = measure(asked.rows, asked.runs, with_all=asked.all)
+    medians = {name: take_medians(its) for name, its in figures.items()}
+    print_table(medians)
+    programs = {name: asdict(one) for name, one in medians.items()}
+    write_figures(asked.json, {"rows": asked.rows, "runs": asked.runs, "programs": programs})
 
 
 if __name__ == "__main__":

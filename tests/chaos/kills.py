@@ -15,6 +15,7 @@ MOST_KILLS = 6
 TRIES = 8  # processes without faults until a job must have come to its end
 ENDS = (0, 3, 9)  # 9: a kill came when all was done but the report, and nothing is sent twice
 DAY_S = 24 * 3600.0
+COFFEE_S = 400.0  # for old keys: what may be under way has to have ended
 KINDS = ("name", "name", "address", "address", "both", "note", "ssn", "clear", "same", "invalid", "duplicate")
 
 
@@ -91,6 +92,8 @@ def finish(stage: Stage, command: str, code: int | None) -> int | None:
     for _ in range(TRIES):
         if code in ENDS and command != "retry":
             break
+        if code == 4 and not stage.steady_clock:
+            stage.move_clocks(COFFEE_S)
         code = stage.play(command)
         command = next_command(code)
     return code

@@ -19,7 +19,7 @@ from tests.chaos.check_traffic import SAFE_KEY_AGE_S, is_doubtful
 from tests.chaos.checker import CHECKS
 from tests.chaos.crew import Findings, Form, play_all
 from tests.chaos.evidence import Evidence
-from tests.chaos.kills import KINDS, next_command
+from tests.chaos.kills import COFFEE_S, KINDS, next_command
 from tests.chaos.mishaps import MISHAPS
 from tests.chaos.scene import NEW_TOKEN, Settings, draw
 from tests.chaos.sightings import sight
@@ -133,7 +133,7 @@ class _Story:
         for _ in range(TRIES):
             if code in (0, 3) and command != "retry":
                 break
-            self.simulation.universe.pass_time(self._dice.choice([0.0, 1.0]))
+            self.simulation.universe.pass_time(COFFEE_S if code == Exit.INCOMPLETE else self._dice.choice([0.0, 1.0]))
             code = self.simulation.live(command)
             command = next_command(code)
         return code

@@ -22,7 +22,7 @@ from bulk_patch.sandbox import Fault, Seen
 from tests.chaos import check_ledger, check_reports, check_rows, check_traffic
 from tests.chaos.crew import Findings, Form, keep, make_folder, play_all
 from tests.chaos.evidence import Edit, Evidence, Line, Run, Span, Story, load, load_span
-from tests.chaos.kills import DAY_S, KINDS, next_command
+from tests.chaos.kills import COFFEE_S, DAY_S, KINDS, next_command
 from tests.chaos.mishaps import Background
 from tests.chaos.scene import COLUMNS, JOB, NEW_TOKEN, TOKEN, Settings, draw
 from tests.chaos.sightings import sight
@@ -270,6 +270,8 @@ class Machine(RuleBasedStateMachine):
         stage.api.tell("over")
         code, command = None, "run"
         for _ in range(TRIES):
+            if code == 4 and not stage.steady_clock:
+                stage.move_clocks(COFFEE_S)
             code = self.do(command)
             is_left = any(map(_is_open, _runs_of(self.spans[-1])))
             if code in (0, 3) or (code == 9 and not is_left):

@@ -1,0 +1,46 @@
+"""Work in threads, one step ahead: reading, cutting and comparing share the processor's cores.
+
+The step before is at work while its results are used, never more than one item ahead: what waits takes memory.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[..., T], *args: Any) -> T:
+    """Call in a thread, so that reads go on and a Ctrl-C is heard; it is waited for, whatever happens."""
+    working = asyncio.ensure_future(asyncio.to_thread(call, *args))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.gather(working, return_exceptions=True)
+        raise
+
+
+async def ahead(items: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """Yield items, each while the next one is being made."""
+    making = asyncio.ensure_future(anext(items, None))
+    try:
+        while (item := await making) is not None:
+            making = asyncio.ensure_future(anext(items, None))
+            yield item
+    finally:
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+
+
+async def read_ahead(items: Iterable[T]) -> AsyncGenerator[T]:
+    """Yield items, each while the next one is being made in a thread."""
+    iterator = iter(items)
+
+    async def one_by_one() -> AsyncGenerator[T]:
+        while (item := await in_thread(next, iterator, None)) is not None:
+            yield item
+
+    async with aclosing(ahead(one_by_one())) as made:
+        async for item in made:
+            yield item

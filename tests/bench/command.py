@@ -1,0 +1,17 @@
+"""The command `bulk-patch` that says when its libraries are imported: `python -m tests.bench.command WORDS...`.
+
+Its first line on stdout is that moment, monotonic seconds. Otherwise they are imported bit by bit, when needed.
+"""
+
+import sqlite3  # noqa: F401
+import time
+
+import tqdm  # noqa: F401
+import uvloop  # noqa: F401
+
+import bulk_patch.run  # noqa: F401 - with all else that a run needs
+from bulk_patch.cli import main
+
+if __name__ == "__main__":
+    print(time.monotonic(), flush=True)
+    main()

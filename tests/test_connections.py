@@ -1,0 +1,169 @@
+"""What goes wrong between a connection and its answer: unasked words, bytes that wait, proxies that give up."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from bulk_patch.model import Lost, Request
+from bulk_patch.targets.answers import json_object, retry_after_s
+from tests.patches import KEY, make_reply
+from tests.raw_server import Say, http
+from tests.test_wire import GET, PATCH, Run, came, exchange, lost, open_wire, run
+
+__all__ = ["run"]  # the fixture
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+UNASKED = http(409, b'{"code":"CONFLICT"}').data
+LARGE = Request("PATCH", PATCH.path, b'{"a":"' + b"x" * 8_000_000 + b'"}', KEY)
+
+
+@asynccontextmanager
+async def serving(serve: Serve, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve connections; yield the port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return a server's context for localhost, and the file of its authority."""
+    maker, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    maker.issue_cert("localhost").configure_cert(context)
+    maker.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return context, tmp_path / "ca.pem"
+
+
+def test_what_a_server_says_while_a_second_permit_is_waited_for_is_no_answer(
+    authority: tuple[ssl.SSLContext, Path], run: Run
+) -> None:
+    tls, ca_file = authority
+    arrived: list[bytes] = []
+
+    async def speak_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(UNASKED)
+        arrived.append(await reader.read(1))
+
+    async def scenario() -> None:
+        async with (
+            serving(speak_first, tls=tls) as port,
+            open_wire(f"https://localhost:{port}/v0", rate_per_s=2.0, ca_file=ca_file) as wire,
+        ):
+            await wire.pace.permit()
+            reply, _ = await wire.send(PATCH)  # a TLS handshake takes longer than a permit is good for
+            await asyncio.sleep(0.1)
+        assert lost(reply) is Lost.CONNECT
+        assert not any(arrived)
+
+    run(scenario())
+
+
+def test_a_request_that_was_given_up_does_not_leave_later(run: Run) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            door.setblocking(False)
+            async with open_wire(f"http://127.0.0.1:{door.getsockname()[1]}/v0", timeout_s=0.5) as wire:
+                sending = asyncio.create_task(wire.send(LARGE))
+                connection, _ = await loop.sock_accept(door)
+                reply, _ = await sending
+                arrived = 0
+                with connection, suppress(ConnectionError):
+                    while data := await asyncio.wait_for(loop.sock_recv(connection, 1 << 20), 5):
+                        arrived += len(data)
+        assert lost(reply) is Lost.TIMEOUT
+        assert arrived < len(LARGE.body or b"")
+
+    run(scenario())
+
+
+def test_a_connection_is_not_used_again_before_its_request_has_left(run: Run) -> None:
+    connections = 0
+
+    async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(UNASKED)
+        await asyncio.sleep(5)
+
+    async def scenario() -> None:
+        async with serving(answer_early) as port, open_wire(f"http://127.0.0.1:{port}/v0", timeout_s=2) as wire:
+            for request in (LARGE, GET):
+                reply, _ = await wire.send(request)
+                assert came(reply).status == 409
+        assert connections == 2
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("status", ["000", "050", "099"])
+def test_a_status_below_100_is_an_answer_and_not_waited_out(status: str, run: Run) -> None:
+    async def scenario() -> None:
+        said = Say(f"HTTP/1.1 {status} Low\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        assert came(await exchange(said)).status == int(status)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("does", ["closes", "talks nonsense"])
+def test_a_proxy_that_gives_up_before_the_tunnel_leaves_no_doubt(
+    does: str, authority: tuple[ssl.SSLContext, Path], run: Run
+) -> None:
+    async def give_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if does == "talks nonsense":
+            writer.write(b"\x00\xff\r\n\r\n")
+
+    async def scenario() -> None:
+        async with (
+            serving(give_up) as port,
+            open_wire("https://localhost:9/v0", ca_file=authority[1], proxy=f"http://127.0.0.1:{port}") as wire,
+        ):
+            reply, _ = await wire.send(PATCH)
+        assert lost(reply) is Lost.CONNECT
+
+    run(scenario())
+
+
+def test_of_repeated_headers_each_is_heard(run: Run) -> None:
+    async def scenario() -> None:
+        twice = http(429, b"{}", "Retry-After: 60", "Retry-After: 1")
+        assert retry_after_s(await exchange(twice)) == 60
+        noon = "Mon, 23 Nov 2026 12:00:00 GMT"
+        dated = http(429, b"{}", f"Date: {noon}", f"Retry-After: {noon.replace(':00 ', ':09 ')}", "Retry-After: 1")
+        assert retry_after_s(await exchange(dated)) == 9
+
+    run(scenario())
+
+
+def test_an_answer_that_is_nested_too_deep_to_be_walked_cannot_be_read() -> None:
+    def nested(levels: int) -> bytes:
+        return b'{"a":' * levels + b"1" + b"}" * levels
+
+    assert json_object(make_reply(200, nested(60))) is not None
+    for levels in (66, 900):
+        assert json_object(make_reply(200, nested(levels))) is None
+    wide: dict[str, Any] = {str(number): {"a": [{}]} for number in range(100)}
+    assert json_object(make_reply(200, wide)) == wide
