@@ -180,7 +180,7 @@ LINES = [
         "429 more often than there are attempts",
         faults(*[Fault(status=429)] * 5),
         6,
-        options={"retry": {"attempts": 1}},
+        options={"retry": {"attempts": 1, "longest_delay_s": 1.0}},
     ),
     Line(
         "an hour to wait",

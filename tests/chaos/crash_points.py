@@ -58,7 +58,7 @@ def _trials(form: Form) -> Iterator[str]:
         steps, calls = _size(form.seed, job)
         stride = 1 if form.long else 2 if number == form.seed % len(JOBS) else 20
         yield from (f"crash-points/{job}/kill/{n}" for n in range(1, steps + 1, stride))
-        stride = max(stride, form.amount(short=3, long=1))
+        stride = max(stride, form.amount(short=5, long=1))
         for way in ("before", "after"):
             yield from (f"crash-points/{job}/ledger-{way}/{n}" for n in range(1, calls + 1, stride))
         if form.long:

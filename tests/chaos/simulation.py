@@ -40,7 +40,7 @@ _MEMORY = Path("/dev/shm")
 
 def run(form: Form) -> Findings:
     """Play all seeds."""
-    trials = [f"simulation/{number}" for number in range(form.amount(short=400, long=10_000))]
+    trials = [f"simulation/{number}" for number in range(form.amount(short=250, long=10_000))]
     return play_all(form, "simulation", trials, play)
 
 
