@@ -6,11 +6,9 @@ All values are text. In `Wanted.values` a missing cell means no change and an em
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from bulk_patch.job import Input
 from bulk_patch.model import State
@@ -70,68 +68,7 @@ class Repeat:
     stand_in: int = 0  # the row, always an earlier one, that carries the same change; 0: none has to
 
 
-# --- nothing wanted
-
-
-def find_settled(
-    frame: pd.DataFrame,
-    ids: pd.Series,
-    picture: Picture | None,
-    *,
-    fields: Mapping[str, str],
-    settings: Input,
-    target: Target,
-) -> pd.Series:
-    """Find the rows that ask for nothing but what the customer has, letter by letter: nothing else is asked of them.
-
-    Args:
-        frame: A chunk as `source.frames` yields it.
-        ids: Its ids in lower case.
-        picture: What the baseline knows of these customers; None: nothing is known.
-        fields: Column to field name.
-        settings: The job's [input].
-        target: Knows the fields.
-
-    Returns:
-        For each row whether it is one of them.
-    """
-    if picture is None:
-        return pd.Series(False, index=frame.index)
-    positions = _find(picture, ids)
-    settled = ~_flags(pc.is_null(positions))
-    nothing, clear = pa.scalar("", pa.large_string()), pa.scalar(settings.clear, pa.large_string())
-    for column, name in fields.items():
-        rule, cells = target.field(name), _texts(frame[column])
-        blank, idle = _flags(pc.equal(cells, nothing)), _flags(pc.is_null(cells))
-        if settings.blank == "keep":
-            idle |= blank
-        if rule is not None and rule.seen is Seen.WHOLE and name in picture.frame:
-            now: pa.LargeStringArray = pc.take(_texts(picture.frame[name]), positions)
-            idle |= _flags(pc.equal(cells, now)) & ~blank & ~_flags(pc.equal(cells, clear))
-        settled &= idle
-    return pd.Series(settled, index=frame.index)
-
-
-def _flags(values: pa.BooleanArray) -> NDArray[np.bool_]:
-    """Return which of them are true; null is not."""
-    return values.fill_null(False).to_numpy(zero_copy_only=False)
-
-
-def _find(picture: Picture, ids: pd.Series) -> pa.Int32Array:
-    """Return where the picture has each of these customers, null where it has not."""
-    return pc.index_in(_texts(ids), value_set=_texts(picture.frame.index))  # pandas makes a Python string of every id
-
-
-def _texts(values: pd.Series | pd.Index) -> pa.LargeStringArray:
-    return pa.array(values, type=pa.large_string())
-
-
 # --- wanted
-
-
-def lower_ids(cells: pd.Series) -> pd.Series:
-    """Return ids as they are looked up; a missing one is empty."""
-    return cells.fillna("").str.lower()
 
 
 def prepare(
@@ -147,7 +84,7 @@ def prepare(
         target: Knows the fields.
     """
     problems: Problems = {}
-    ids = lower_ids(frame[id_column])
+    ids = frame[id_column].fillna("").str.lower()
     _note_bad_ids(ids, target, problems)
     columns = {}
     for column, name in fields.items():
@@ -275,6 +212,15 @@ def _align(picture: Picture | None, ids: pd.Series) -> tuple[pd.DataFrame | None
     positions = _find(picture, ids).fill_null(-1).to_numpy(zero_copy_only=False)
     columns = {name: values.array.take(positions, allow_fill=True) for name, values in picture.frame.items()}
     return pd.DataFrame(columns, index=ids.index), pd.Series(positions >= 0, index=ids.index)
+
+
+def _find(picture: Picture, ids: pd.Series) -> pa.Int32Array:
+    """Return where the picture has each of these customers, null where it has not."""
+    return pc.index_in(_texts(ids), value_set=_texts(picture.frame.index))  # pandas makes a Python string of every id
+
+
+def _texts(values: pd.Series | pd.Index) -> pa.LargeStringArray:
+    return pa.array(values, type=pa.large_string())
 
 
 def _has(picture: Picture | None, name: str) -> bool:

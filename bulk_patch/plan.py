@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -22,8 +22,6 @@ from bulk_patch.diff import (
     Repeat,
     Wanted,
     compare,
-    find_settled,
-    lower_ids,
     prepare,
     settle_repeats,
     texts_of,
@@ -191,8 +189,7 @@ class _Portion:
 
     frame: pd.DataFrame  # cells as read
     ids: pd.Series
-    settled: int  # rows that ask for nothing but what the customer has
-    wanted: Wanted  # without them, and without the duplicates
+    wanted: Wanted  # without the duplicates
     repeats: dict[int, Repeat]  # of the whole input
     duplicates: dict[int, Repeat]
     picture: Picture | None = None
@@ -204,22 +201,15 @@ async def _portions(
     """Yield the input in portions, each with what the baseline knows of its customers."""
     repeats = await in_thread(_find_repeats, found, job, target, frame_rows)
 
-    def prepare_portion(frame: pd.DataFrame, ids: pd.Series, picture: Picture | None) -> _Portion:
-        settled = find_settled(
-            frame, ids, picture, fields=found.fields, settings=job.input, target=target
-        ) & ~frame.index.isin(list(repeats))
-        wanted = prepare(
-            frame[~settled], id_column=found.id_column, fields=found.fields, settings=job.input, target=target
-        )
+    def prepare_portion(frame: pd.DataFrame) -> _Portion:
+        wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
         duplicates = _take_duplicates(wanted, repeats)
-        return _Portion(
-            frame, ids, int(settled.sum()), _without(wanted, duplicates), repeats, duplicates, picture=picture
-        )
+        return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates)
 
     async with aclosing(read_ahead(source.frames(found, rows=frame_rows))) as frames:
         async for frame in frames:
-            ids = lower_ids(frame[found.id_column])
-            yield await in_thread(prepare_portion, frame, ids, await baseline.picture(texts_of(ids)))
+            portion = await in_thread(prepare_portion, frame)
+            yield replace(portion, picture=await baseline.picture(texts_of(portion.wanted.ids)))
 
 
 async def _compared(portions: AsyncIterator[_Portion], target: Target) -> AsyncIterator[tuple[_Portion, Compared]]:
@@ -245,7 +235,7 @@ class _Writing:
         """Decide one portion and write it."""
         wanted, picture, duplicates = portion.wanted, portion.picture, portion.duplicates
         tally = self.tally
-        tally.unchanged += portion.settled + compared.unchanged
+        tally.unchanged += compared.unchanged
         problems: Problems = dict(compared.problems)
         changes: dict[int, Change] = {}
         for built in build(compared, wanted, picture, self._target, watch=self._job.guards.watch):

@@ -15,8 +15,6 @@ from bulk_patch.diff import (
     Wanted,
     changed_fields,
     compare,
-    find_settled,
-    lower_ids,
     nfc,
     prepare,
     settle_repeats,
@@ -58,57 +56,6 @@ def complaints(found: Wanted | Compared) -> dict[int, list[str]]:
 
 def changes(compared: Compared) -> dict[int, list[str]]:
     return dict(changed_fields(compared))
-
-
-# --- nothing is asked
-
-
-def settled(*rows: Mapping[str, str | None], there: Picture | None, **settings: Any) -> list[bool]:
-    frame = table([{"id": ANN} | dict(row) for row in rows])
-    fields = {name: name for name in frame.columns.tolist() if name != "id"}
-    its = Input(path=Path("in.csv"), id="id", **settings)
-    ids = lower_ids(frame["id"])
-    return find_settled(frame, ids, there, fields=fields, settings=its, target=TARGET).tolist()
-
-
-def test_a_row_that_asks_for_what_the_customer_has_letter_by_letter_asks_for_nothing() -> None:
-    there = picture({"email": "a@b.co", "first_name": "Ann"}, {"id": BEN, "email": "b@b.co"})
-    rows = (
-        {"email": "a@b.co", "first_name": "Ann"},
-        {"id": ANN.upper(), "email": "a@b.co", "first_name": ""},
-        {"email": "a@b.co", "first_name": None},
-        {"email": "", "first_name": None},
-        {"email": "a@b.co", "first_name": "ann"},
-        {"id": BEN, "email": "b@b.co", "first_name": "Ben"},
-        {"id": BEN, "email": "b@b.co", "first_name": ""},
-        {"id": CAM, "email": "", "first_name": ""},
-        {"id": "17", "email": "", "first_name": ""},
-        {"id": None, "email": "", "first_name": ""},
-    )
-    assert settled(*rows, there=there) == [True, True, True, True, False, False, True, False, False, False]
-    assert settled(*rows, there=None) == [False] * len(rows)
-
-
-@pytest.mark.parametrize(
-    ("row", "there", "settings"),
-    [
-        ({"email": ""}, {"email": "a@b.co"}, {"blank": "clear", "may_clear": ("email",)}),
-        ({"email": ""}, {"email": ""}, {"blank": "clear", "may_clear": ("email",)}),
-        ({"email": ""}, {"email": "a@b.co"}, {"blank": "reject"}),
-        ({"first_name": CLEAR}, {"first_name": CLEAR}, {}),
-        ({"ssn": "123-45-6789"}, {"ssn": "123-45-6789"}, {}),
-        ({"note": "x"}, {"note": "x"}, {}),
-        ({"email": "a@b.co"}, {"first_name": "Ann"}, {}),
-    ],
-)
-def test_a_row_that_may_ask_for_something_is_looked_at(
-    row: dict[str, str | None], there: dict[str, str | None], settings: dict[str, Any]
-) -> None:
-    assert settled(row, there=picture(there), **settings) == [False]
-
-
-def test_what_a_customer_already_has_is_not_checked_in_a_row_that_asks_for_nothing() -> None:
-    assert settled({"email": "nowhere"}, there=picture({"email": "nowhere"})) == [True]
 
 
 # --- ids
@@ -384,7 +331,7 @@ def test_a_row_with_a_problem_is_neither_changed_nor_unchanged() -> None:
     assert compared.unchanged == 1
 
 
-def test_a_row_that_asks_for_something_is_checked_whole_also_what_is_there_already() -> None:
+def test_a_value_that_breaks_its_rule_is_invalid_also_when_it_is_there_already() -> None:
     compared = compare(want({"email": "nowhere"}), picture({"email": "nowhere"}), TARGET)
     assert complaints(compared) == {1: ["email breaks its rule"]}
 
