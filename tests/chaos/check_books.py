@@ -88,7 +88,7 @@ def check_sessions(evidence: Evidence) -> Iterator[Violation]:
             process = next((other for other in evidence.spans if other.pid == pid_of(session)), None)
             if process is None or process.number > span.number:
                 yield Violation("sessions", f"session {session['number']} is of a process that was not there")
-            elif problem := _misled(session, process, evidence.story.steady_clock):
+            elif problem := _misled(session, process, run.id, evidence.story.steady_clock):
                 yield Violation("sessions", f"session {session['number']}: {problem}")
         if len({pid_of(session) for session in run.sessions}) != len(run.sessions):
             yield Violation("sessions", "two sessions of one process")
@@ -106,7 +106,7 @@ def check_sessions(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation("sessions", f"process {span.number} sent something outside of a session")
 
 
-def _misled(session: Record, process: Span, steady: bool) -> str:
+def _misled(session: Record, process: Span, run_id: str, steady: bool) -> str:
     """Say what about a session does not fit the process it is of."""
     ended_at, by_itself = session["ended_at"], session["by_itself"]
     ended = process.ended_at if ended_at is None else ended_at
@@ -114,8 +114,11 @@ def _misled(session: Record, process: Span, steady: bool) -> str:
         return "it was never ended"
     if (ended_at is None) != (by_itself is None) or by_itself not in (None, 0, 1):
         return "how it ended is half told"
-    if by_itself == 1 and process.exit_code in (6, 7, 130, 143):
+    if by_itself == 1 and process.exit_code in (6, 7):
         return "it did not end by itself"
+    rows = process.copy.runs[run_id].rows if process.copy is not None and run_id in process.copy.runs else {}
+    if by_itself == 1 and process.exit_code in (130, 143) and any(row["lane"] is not None for row in rows.values()):
+        return "it did not end by itself"  # a signal that comes when nothing is left ends the command, not the session
     if by_itself == 0 and process.exit_code in (0, 3):
         return "it ended by itself"
     begun, over = process.started_at - _CLOCKS_S, process.ended_at + _CLOCKS_S
