@@ -79,7 +79,7 @@ class Planned:
 def run(form: Form) -> Findings:
     """Plan every nasty file and as many drawn ones as the form asks for."""
     trials = [f"input/{name}" for name in NASTIES]
-    trials += [f"input/{number}" for number in range(form.amount(short=150, long=3000))]
+    trials += [f"input/{number}" for number in range(form.amount(short=150, long=2000))]
     return play_all(form, "input", trials, play)
 
 

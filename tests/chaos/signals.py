@@ -26,7 +26,7 @@ WAYS = ("int", "term", "int-int", "term-int", "hup", "stop", "two")
 
 def run(form: Form) -> Findings:
     """Play each way many times."""
-    trials = [f"signals/{way}/{n}" for way in WAYS for n in range(form.amount(short=4, long=45))]
+    trials = [f"signals/{way}/{n}" for way in WAYS for n in range(form.amount(short=3, long=30))]
     return play_all(form, "signals", trials, play)
 
 

@@ -54,7 +54,7 @@ LOOKED_THROUGH = 5  # processes whose files are searched for values: it takes lo
 
 def run(form: Form) -> Findings:
     """Play examples, ten to a trial; in the short form as many steps, and a few examples."""
-    trials = [f"stateful/{number}" for number in range(form.amount(short=4, long=18))]
+    trials = [f"stateful/{number}" for number in range(form.amount(short=3, long=12))]
     return play_all(form, "stateful", trials, play)
 
 
