@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -147,40 +148,42 @@ def test_a_limit_holds_for_all_that_a_command_sends(office: Workspace, api: Sand
     assert len(patches(api)) == 9
 
 
-def test_a_limit_counts_what_new_settles_and_a_run_with_rows_to_settle_is_not_closed(office: Workspace) -> None:
-    broken = [True]
+@pytest.fixture
+def dropped(office: Workspace) -> Iterator[Sandbox]:
+    """Yield an API that carried three changes of a run out and answered none; now it answers."""
+    broken = True
 
     def drop(seen: Seen) -> Fault | None:
         return Fault(execute=True, wire="close") if broken and seen.method == "PATCH" else None
 
     with Sandbox(people(12), token=TOKEN, fault=drop) as api:
         begin(office, api, "--set", "retry.attempts=1", rows=4, limit=3)
-        broken.clear()
-        first = office.run("run", FILE, *aimed_at(api), "--new", "--limit", "2")
-        assert first.code == 4, first.err
-        assert sorted(office.states(NAME).values()) == ["applied", "applied", "pending", "unknown"]
-        assert office.runs(NAME)[0]["state"] == "sealed"
-        second = office.run("run", FILE, *aimed_at(api), "--new", "--limit", "2")
-        assert second.code == 4, second.err
-        assert [run["state"] for run in office.runs(NAME)] == ["closed", "sealed"]
-        assert sorted(office.states(NAME).values()) == ["applied", "pending", "pending"]
-        assert len(patches(api)) == 3 + 2 + 2
+        broken = False
+        yield api
 
 
-def test_a_limit_that_settling_spends_leaves_the_new_input_for_the_next_command(office: Workspace) -> None:
-    broken = [True]
+def test_a_limit_counts_what_new_settles_and_a_run_with_rows_to_settle_is_not_closed(
+    office: Workspace, dropped: Sandbox
+) -> None:
+    first = office.run("run", FILE, *aimed_at(dropped), "--new", "--limit", "2")
+    assert first.code == 4, first.err
+    assert sorted(office.states(NAME).values()) == ["applied", "applied", "pending", "unknown"]
+    assert office.runs(NAME)[0]["state"] == "sealed"
+    second = office.run("run", FILE, *aimed_at(dropped), "--new", "--limit", "2")
+    assert second.code == 4, second.err
+    assert [run["state"] for run in office.runs(NAME)] == ["closed", "sealed"]
+    assert sorted(office.states(NAME).values()) == ["applied", "pending", "pending"]
+    assert len(patches(dropped)) == 3 + 2 + 2
 
-    def drop(seen: Seen) -> Fault | None:
-        return Fault(execute=True, wire="close") if broken and seen.method == "PATCH" else None
 
-    with Sandbox(people(12), token=TOKEN, fault=drop) as api:
-        begin(office, api, "--set", "retry.attempts=1", rows=4, limit=3)
-        broken.clear()
-        ended = office.run("run", FILE, *aimed_at(api), "--new", "--limit", "3")
-        assert ended.code == 4, ended.err
-        assert [run["state"] for run in office.runs(NAME)] == ["closed"]
-        assert len(patches(api)) == 6
-        assert "--new" not in ended.next
-        again = office.run(*shlex.split(ended.next)[1:], "--yes")
-        assert again.code == 0, again.err
-        assert sent_ids(api)[-3:] == [id_of(n) for n in (10, 11, 12)]
+def test_a_limit_that_settling_spends_leaves_the_new_input_for_the_next_command(
+    office: Workspace, dropped: Sandbox
+) -> None:
+    ended = office.run("run", FILE, *aimed_at(dropped), "--new", "--limit", "3")
+    assert ended.code == 4, ended.err
+    assert [run["state"] for run in office.runs(NAME)] == ["closed"]
+    assert len(patches(dropped)) == 6
+    assert "--new" not in ended.next
+    again = office.run(*shlex.split(ended.next)[1:], "--yes")
+    assert again.code == 0, again.err
+    assert sent_ids(dropped)[-3:] == [id_of(n) for n in (10, 11, 12)]

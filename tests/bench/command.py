@@ -3,11 +3,11 @@
 Its first line on stdout is that moment, monotonic seconds. Otherwise they are imported bit by bit, when needed.
 """
 
-import sqlite3  # noqa: F401
+import sqlite3  # noqa: F401 - as all of these: so that it is not imported later, when time is measured
 import time
 
-import tqdm  # noqa: F401
-import uvloop  # noqa: F401
+import tqdm  # noqa: F401 - see above
+import uvloop  # noqa: F401 - see above
 
 import bulk_patch.run  # noqa: F401 - with all else that a run needs
 from bulk_patch.cli import main
