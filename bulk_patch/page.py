@@ -1,16 +1,13 @@
 """From a ledger to report.html: one file for people, which loads nothing, runs nothing but its own script, and prints.
 
-page.py        what the page says, and writing it
-page_rows.py   rows, grouped by cause, as text and as data
-page_events.py what happened when
-plots.py       the run over time
-templates/     report.html.j2 with report.css and report.js, both put into the page
-
-Every text passes `page_rows.visible` and autoescape; the policy allows that style and that script, by their hashes.
+page.py          what the page says, and writing it
+page_rows.py     rows, grouped by cause, as text and as data
+page_events.py   what happened when
+page_template.py the template with its style and script, and the policy that allows nothing else
+plots.py         the run over time
+templates/       report.html.j2 with report.css and report.js, both put into the page
 """
 
-import base64
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -32,8 +29,8 @@ from bulk_patch.page_rows import (
     data,
     gather,
     gather_drifted,
-    visible,
 )
+from bulk_patch.page_template import policy, style_and_script, template
 from bulk_patch.plots import draw
 from bulk_patch.private_files import REVEALED_PAGE, explaining, remove_drafts, replacing
 from bulk_patch.report import PAGE, VERIFIED, RunSummary, is_reported, summarise, write_reports, write_summary
@@ -41,7 +38,6 @@ from bulk_patch.stats import Stats
 from bulk_patch.taken_back import TakenBack
 from bulk_patch.targets import Target
 
-_FOLDER = Path(__file__).parent / "templates"
 _COLUMNS = (
     *(("row", "Row"), ("customer", "Customer"), ("status", "Status"), ("changes", "Changes")),
     *(("reason", "Why, and what to do"), ("sent", "Sent")),
@@ -151,28 +147,16 @@ def retell(ledger: Ledger, undone: Run, job_folder: Path, *, target: Target) -> 
 
 
 def _render(view: View, summary: RunSummary, *, revealed_by: str, most_rows: int) -> Iterator[str]:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only what writes a page needs it
     from markupsafe import Markup
 
-    def finalize(value: Any) -> Any:
-        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=finalize,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    css, script = (Path(_FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    css, script = style_and_script()
     run, notes = view.run, view.ledger.notes(view.run.id)
     stats = Stats.from_json(run.stats)
     gathered = gather(view)
     plots = draw(stats.series, sent_for_s=stats.send_s, limit_per_s=stats.limit_per_s)
     listed = summary.input_rows - summary.counts[State.UNCHANGED]
     words: dict[str, Any] = {
-        "policy": _policy(css, script),
+        "policy": policy(css, script),
         "css": Markup(css),
         "script": Markup(script),
         "summary": summary,
@@ -210,16 +194,7 @@ def _render(view: View, summary: RunSummary, *, revealed_by: str, most_rows: int
         "written_at": time_words(time.time()),
         "data": map(Markup, data(view, most=most_rows)),
     }  # fmt: skip
-    return environment.get_template("report.html.j2").generate(words)
-
-
-def _policy(css: str, script: str) -> str:
-    """Return a content security policy that allows this style and this script, and nothing else at all."""
-    style, code = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script))
-    return (
-        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{code}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    return template().generate(words)
 
 
 # --- what was asked

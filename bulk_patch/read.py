@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from bulk_patch.credential import Credential
@@ -59,7 +60,7 @@ class Session:
         self.stopping = asyncio.Event()
         self._credential = credential
         self._renewing = asyncio.Lock()
-        self._reading = asyncio.Semaphore(concurrency)
+        self.slots = asyncio.Semaphore(concurrency)  # held from before the permit, so that nobody who has one waits
         self._ids_per_read = target.ids_per_read
         self._streak: tuple[str, int] = ("", 0)
         self.on_read: Callable[[int], None] = lambda customers: None
@@ -106,8 +107,7 @@ class Session:
 
     async def _read_some(self, ids: Sequence[str]) -> list[Record]:
         try:
-            async with self._reading:
-                records = await self._read_batch(ids)
+            records = await self._read_batch(ids)
             self.on_read(len(ids))
             return records
         except Unreadable as failure:
@@ -175,12 +175,14 @@ class Session:
             seen[verdict.kind] = seen.get(verdict.kind, 0) + 1
 
     async def _exchange(self, request: Request, *, probe: bool = False) -> tuple[Reply | NoReply, float, int]:
-        permitted_at = await self.pace.permit(probe=probe)
-        try:
-            reply, version = await self.wire.send(request)
-        except (asyncio.CancelledError, Closed):
-            self.pace.passed(permitted_at)
-            raise
+        # A probe takes the slot of the refused request: nobody else gets a permit until it is answered.
+        async with nullcontext() if probe else self.slots:
+            permitted_at = await self.pace.permit(probe=probe)
+            try:
+                reply, version = await self.wire.send(request)
+            except (asyncio.CancelledError, Closed):
+                self.pace.passed(permitted_at)
+                raise
         self.on_answer(reply.status if isinstance(reply, Reply) else 0, None)
         return reply, permitted_at, version
 

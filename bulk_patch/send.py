@@ -169,18 +169,19 @@ class Sender:
 
     async def _exchange(self, story: _Story, request: Request) -> tuple[Reply | NoReply, float, int]:
         session = self._session
-        permitted_at = await session.pace.permit()
-        story.out = True
-        try:
-            reply, version = await session.wire.send(request)
-        except asyncio.CancelledError:
-            session.pace.passed(permitted_at)
-            raise
-        except Closed:  # it still waited for its connection: nothing has left
-            session.pace.passed(permitted_at)
+        async with session.slots:
+            permitted_at = await session.pace.permit()
+            story.out = True
+            try:
+                reply, version = await session.wire.send(request)
+            except asyncio.CancelledError:
+                session.pace.passed(permitted_at)
+                raise
+            except Closed:  # it still waited for its connection: nothing has left
+                session.pace.passed(permitted_at)
+                story.out = False
+                raise
             story.out = False
-            raise
-        story.out = False
         if isinstance(reply, Reply):
             session.on_answer(reply.status, reply.elapsed_s)
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -59,19 +60,21 @@ def draining(on_signal: Callable[[Exit], None]) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C break off a read from the terminal, which an event loop's handler does not.
+    """Let SIGINT and SIGTERM break off a read from the terminal, which an event loop's handlers do not.
 
     Raises:
-        SignalledError: It did.
+        SignalledError: One of them did.
     """
-    try:
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    except ValueError:  # not the main thread: the caller's business
+
+    def break_off(number: int, _: object) -> None:
+        raise SignalledError(CODES[signal.Signals(number)])
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the caller's business there
         yield
         return
+    before = {number: signal.signal(number, break_off) for number in CODES}
     try:
         yield
-    except KeyboardInterrupt:
-        raise SignalledError(Exit.INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -82,8 +82,8 @@ class Terminal:
         if not self._asks:
             return True
         to_send = counts.get(State.PENDING, 0) + counts.get(State.UNKNOWN, 0)
-        say(f"send {amount(to_send, 'change')} to {run.target}? [y/N] ", stream=sys.stderr, end="")
-        with interruptible():
+        with interruptible():  # before anybody can answer it with Ctrl-C
+            say(f"send {amount(to_send, 'change')} to {run.target}? [y/N] ", stream=sys.stderr, end="")
             return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def reading(self, customers: int, requests: int) -> None:

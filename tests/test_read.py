@@ -11,14 +11,15 @@ import pytest
 from bulk_patch.credential import Credential
 from bulk_patch.errors import Exit
 from bulk_patch.job import Retry
-from bulk_patch.model import Lost, NoReply
+from bulk_patch.model import Lost, NoReply, Reply, Request
 from bulk_patch.pace import Closed, Pace
 from bulk_patch.read import Halt, Session, Unreadable
 from bulk_patch.sandbox import Fault
+from bulk_patch.send import Sender
 from bulk_patch.wire import Wire
 from tests.patches import ANN, history, make_reply, make_target
 from tests.raw_server import Heard, RawServer, Say, http
-from tests.sending import PAGE, Bench, faults, make_id, on_bench, page, refusal
+from tests.sending import PAGE, Bench, faults, make_id, make_row, on_bench, page, refusal
 
 FIVE = [make_id(row) for row in range(1, 6)]
 
@@ -73,22 +74,25 @@ def test_reading_nobody_asks_for_nothing() -> None:
     on_bench(scenario)
 
 
-def test_no_more_reads_are_out_at_once_than_the_job_allows() -> None:
+def test_no_more_requests_are_out_at_once_than_the_job_allows_reads_and_rows_together() -> None:
     async def scenario() -> None:
-        async with open_session(lambda heard: http(200, listing(asked_for(heard))), concurrency=3) as (session, _):
+        some = open_session(lambda heard: http(200, listing(asked_for(heard))), attempts=1, concurrency=3)
+        async with some as (session, _):
             out = most = 0
             send = session.wire.send
 
-            async def counted(request: object) -> object:
+            async def counted(request: Request) -> tuple[Reply | NoReply, int]:
                 nonlocal out, most
                 out += 1
                 most = max(most, out)
                 await asyncio.sleep(0.01)
                 out -= 1
-                return await send(request)  # type: ignore[arg-type]  # passed on as it came
+                return await send(request) if request.key is None else (NoReply(Lost.RESET), 0)
 
-            session.wire.send = counted  # type: ignore[method-assign,assignment]  # only to count
-            await session.read_many([make_id(row) for row in range(2000)])
+            session.wire.send = counted  # type: ignore[method-assign]  # only to count
+            rows = [Sender(session).send(make_row(row)) for row in range(1, 9)]
+            reading = session.read_many([make_id(row) for row in range(2000)])
+            await asyncio.gather(reading, *rows)
             assert most == 3
 
     asyncio.run(scenario())

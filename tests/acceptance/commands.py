@@ -44,6 +44,15 @@ class Ended:
         return next((line.removeprefix("next: ") for line in self.err.splitlines() if line.startswith("next: ")), "")
 
 
+class _Started(subprocess.Popen[str]):
+    """A command that does not outlive a test that failed beside it."""
+
+    def __exit__(self, kind: type[BaseException] | None, *what: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *what)
+
+
 class Workspace:
     """A folder with jobs/ and sample_inputs/ in which commands run.
 
@@ -103,9 +112,7 @@ class Workspace:
     def start(self, *words: str | Path, **options: Any) -> "subprocess.Popen[str]":
         """Start a command; its output is kept in pipes unless `options` say otherwise."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(
-            self.command(*words), cwd=self.root, env=self.environment, text=True, **{**pipes, **options}
-        )
+        return _Started(self.command(*words), cwd=self.root, env=self.environment, text=True, **{**pipes, **options})
 
     @staticmethod
     def command(*words: str | Path) -> list[str]:

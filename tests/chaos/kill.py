@@ -66,14 +66,15 @@ def shepherd(
 
 
 def take_what_is_left(output: Path, left: Path, *, since: float) -> None:
-    """Copy the ledger and, of the files of the newest run, those that this process wrote."""
+    """Copy the ledger and the files that this process wrote; behind the names of an older run's stands its id."""
     for name in ("ledger.db", "ledger.db-wal"):
         if (output / name).exists():
             shutil.copyfile(output / name, left / name)
     logs = sorted(output.glob("*/run.log"), key=lambda log: log.stat().st_mtime_ns)
-    for folder in (log.parent for log in logs):  # the newest last: its files stay
-        for file in folder.iterdir():
+    for log in logs:
+        older = "" if log is logs[-1] else f".{log.parent.name}"
+        for file in log.parent.iterdir():
             if file.name == "run.log":
-                shutil.copyfile(file, left / f"{folder.name}.log")
+                shutil.copyfile(file, left / f"{log.parent.name}.log")
             elif file.stat().st_mtime >= since - 0.01 and not file.name.startswith("."):
-                shutil.copyfile(file, left / file.name)
+                shutil.copyfile(file, left / f"{file.name}{older}")

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
-from tests.chaos import connections, crash_points, faults, golden, inputs, planted, planted_books, signals
+from tests.chaos import connections, crash_points, faults, golden, inputs, planted, planted_books, signals, simulation
 from tests.chaos.crew import Findings, Form, make_folder, play_all
 from tests.chaos.mutant import Mutant
 
@@ -29,6 +29,7 @@ TIERS: Mapping[str, Callable[[Form, str], Findings]] = {
     "connections": connections.play,
     "faults": lambda form, name: faults.play(form, faults.Trial.named(name)),
     "input": inputs.play,
+    "simulation": simulation.play,
     "signals": signals.play,
 }
 

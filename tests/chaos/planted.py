@@ -251,9 +251,25 @@ def _() -> None:
 @planted("one more is under way than the job allows", *_WHOLES)
 def _() -> None:
     def make(init: Any) -> Any:
-        return lambda self, send, *, concurrency: init(self, send, concurrency=concurrency + 1)
+        return lambda self, *args, concurrency, **options: init(self, *args, concurrency=concurrency + 1, **options)
 
     around(LocalEngine, "__init__", make)
+    around(Session, "__init__", make)
+
+
+@planted("reads do not count among what is under way", "simulation/2", "simulation/8")
+def _() -> None:
+    def make(exchange: Any) -> Any:
+        async def changed(self: Session, request: Request, *, probe: bool = False) -> Any:
+            self.slots.release()
+            try:
+                return await exchange(self, request, probe=probe)
+            finally:
+                await self.slots.acquire()
+
+        return changed
+
+    around(Session, "_exchange", make)
 
 
 @planted("a row is given up as unknown when it could be tried again", "faults/failing: 500 own/once/middle/8")

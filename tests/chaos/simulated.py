@@ -282,7 +282,7 @@ class Simulation:
 
     def _judge_wire(self, wire: UnwiredWire, job: Job) -> None:
         if wire.most_under_way > job.limits.concurrency:
-            self.problems.append(f"{wire.most_under_way} PATCHes were under way, {job.limits.concurrency} are allowed")
+            self.problems.append(f"{wire.most_under_way} requests were under way, {job.limits.concurrency} are allowed")
         for came_s, until_s in wire.pauses:
             early = [at for at in wire.sent_at if came_s + 0.011 < at < until_s]
             if early:

@@ -35,6 +35,9 @@ def preload() -> None:
     import bulk_patch.screens
     import bulk_patch.targets.synctera
     import bulk_patch.terminal  # noqa: F401 - imported for what it loads
+    from bulk_patch.page_template import template
+
+    template()  # compiled once for all processes
 
 
 class Mischief:

@@ -163,7 +163,7 @@ class UnwiredWire(Wire):
         self.sent_at: list[float] = []
         self.pauses: list[tuple[float, float]] = []  # an answer that asked to wait: when it came, until when
         self.unheard: set[str] = set()  # customers of requests whose answers told the client nothing
-        self.most_under_way = 0  # PATCHes
+        self.most_under_way = 0
 
     async def send(self, request: Request) -> tuple[Reply | NoReply, int]:
         """Send one request now; see `Wire`."""
@@ -172,7 +172,7 @@ class UnwiredWire(Wire):
             raise Killed
         header, version = self._credential.header(), self._credential.version
         begun = universe.now_s
-        self._under_way += request.key is not None
+        self._under_way += 1
         self.most_under_way = max(self.most_under_way, self._under_way)
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
@@ -180,7 +180,7 @@ class UnwiredWire(Wire):
         except TimeoutError:
             reply = NoReply(Lost.TIMEOUT)
         finally:
-            self._under_way -= request.key is not None
+            self._under_way -= 1
         elapsed_s = universe.now_s - begun
         universe.tell("answered", request.key, reply.status if isinstance(reply, Reply) else reply.lost.value)
         if _tells_nothing(request, reply):
