@@ -20,6 +20,7 @@ from bulk_patch.pace import Closed
 from bulk_patch.read import NOT_THE_API, Halt, Session, Unreadable
 from bulk_patch.source import Source
 from bulk_patch.targets import Record, Target
+from bulk_patch.texts import texts_of
 
 __all__ = ["SPILL", "Baseline", "FileBaseline", "LiveBaseline", "NoBaseline"]
 
@@ -35,8 +36,8 @@ class Baseline(Protocol):
     def reads(self, customers: int) -> int:
         """Return how many requests it takes to see so many customers."""
 
-    async def picture(self, ids: Sequence[str]) -> Picture | None:
-        """Return what is known of these customers; None: nothing at all."""
+    async def picture(self, ids: pd.Series) -> Picture | None:
+        """Return what is known of these customers, ids in lower case or what is none; None: nothing at all."""
 
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
         """Learn the input before its plan is begun; then `picture` is called once for each portion, in order.
@@ -76,7 +77,7 @@ class NoBaseline(Baseline):
         """Return 0."""
         return 0
 
-    async def picture(self, ids: Sequence[str]) -> None:
+    async def picture(self, ids: pd.Series) -> None:
         """Know nothing."""
         return
 
@@ -102,7 +103,7 @@ class FileBaseline(Baseline):
         columns = related(self._lookup.columns, {*asking.fields.values(), *self._watch})
         await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
 
-    async def picture(self, ids: Sequence[str]) -> Picture:
+    async def picture(self, ids: pd.Series) -> Picture:
         """Look the customers up in the file; a column that is not in it is not known."""
         return Picture(self._lookup.look(), complete=False, authoritative=False)
 
@@ -140,13 +141,14 @@ class LiveBaseline(Baseline):
         if self._pages is not None:
             self._pages.remove()
 
-    async def picture(self, ids: Sequence[str]) -> Picture:
+    async def picture(self, ids: pd.Series) -> Picture:
         """Read the customers.
 
         Raises:
             BulkPatchError: As `read_live`.
         """
-        wanted = [customer_id for customer_id in dict.fromkeys(ids) if self._target.id_pattern.fullmatch(customer_id)]
+        is_id = self._target.id_pattern.fullmatch
+        wanted = [customer_id for customer_id in dict.fromkeys(texts_of(ids)) if is_id(customer_id)]
         frames = [await self._look(wanted[at : at + LIVE_PAGE]) for at in range(0, len(wanted), LIVE_PAGE)]
         frame = pd.concat(frames) if frames else _as_frame([])
         return Picture(frame, complete=True, authoritative=True)

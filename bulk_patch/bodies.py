@@ -1,18 +1,17 @@
 """From a changed row to the bytes that will be sent, and what was there before. Pure."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
-from bulk_patch.diff import Compared, Picture, Problem, Wanted, changed_fields, texts_of
+from bulk_patch.diff import Compared, Picture, Problem, Wanted, changed_fields
 from bulk_patch.model import encode_json
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Field, Kind, Seen, Whole
+from bulk_patch.texts import arrow_of, texts_of
 
 _CELLS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -48,7 +47,7 @@ def build(
     olds: Iterator[Mapping[str, str] | None] = iter([None] * len(rows))
     if compared.before is not None:
         olds = _texts_by_row(compared.before)
-    view = _View(picture, target)
+    view = _View(picture, target, wanted.values.columns)
     givens = _texts_by_row(wanted.values.loc[rows])
     for (row, changed), customer_id, given, old, known in zip(
         changed_fields(compared), ids, givens, olds, compared.known.to_list(), strict=True
@@ -61,7 +60,7 @@ def build(
 def _texts_by_row(frame: pd.DataFrame) -> Iterator[dict[str, str]]:
     """Yield each row's texts by column, missing ones left out; a list a column, since pandas is slow row by row."""
     names = list(frame.columns)
-    columns = [pa.array(frame[name], type=pa.large_string()).to_pylist() for name in names]
+    columns = [arrow_of(frame[name]).to_pylist() for name in names]
     if not columns:
         return iter([{} for _ in range(len(frame))])
     return (
@@ -70,25 +69,62 @@ def _texts_by_row(frame: pd.DataFrame) -> Iterator[dict[str, str]]:
     )
 
 
-class _View:
-    """What is the same for all customers of a picture."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the value of a field stands in its object."""
 
-    def __init__(self, picture: Picture | None, target: Target) -> None:
+    name: str
+    field: Field
+    steps: tuple[str, ...]
+    last: str
+
+    def put(self, made: dict[str, Any], text: str) -> None:
+        """Set one part of an object, or take it out where it is cleared."""
+        for step in self.steps:
+            made = made.setdefault(step, {})
+        if text:
+            made[self.last] = _typed(self.field, text)
+        else:
+            made.pop(self.last, None)
+
+
+def _place(field: Field, whole: Whole | None) -> _Place:
+    """Return where a field stands; single keys of an open object hold dots."""
+    if whole is None:
+        return _Place(field.name, field, (), field.name)
+    inner = field.name.removeprefix(f"{whole.name}.")
+    *steps, last = [inner] if whole.open else inner.split(".")
+    return _Place(field.name, field, tuple(steps), last)
+
+
+class _View:
+    """What is the same for all rows of a comparison.
+
+    Args:
+        picture: What the baseline knows.
+        target: Knows fields and objects.
+        given: Names of the fields that the input has.
+    """
+
+    def __init__(self, picture: Picture | None, target: Target, given: Iterable[str]) -> None:
         self.target = target
         self.there = picture is not None
         self.complete = picture is not None and picture.complete
         self.sparse = picture is not None and picture.sparse
         columns: list[str] = list(picture.frame.columns) if picture is not None else []
         self.tops = frozenset(column.partition(".")[0] for column in columns)
-        self._parts: dict[str, list[Field]] = {}
-        for column in columns:
-            top, dot, _ = column.partition(".")
-            if dot and (field := target.field(column)) is not None:
-                self._parts.setdefault(top, []).append(field)
+        self.given = self._places(given)
+        self.held = self._places(column for column in columns if "." in column)
+        self.places = {place.name: place for places in self.given.values() for place in places}
 
-    def parts(self, top: str) -> Sequence[Field]:
-        """Return the fields of an object that the picture has columns for."""
-        return self._parts.get(top, ())
+    def _places(self, names: Iterable[str]) -> dict[str, list[_Place]]:
+        """Return the fields of each top-level name."""
+        found: dict[str, list[_Place]] = {}
+        for name in names:
+            top = name.partition(".")[0]
+            if (field := self.target.field(name)) is not None:
+                found.setdefault(top, []).append(_place(field, self.target.whole(top)))
+        return found
 
 
 class _Before:
@@ -111,9 +147,9 @@ class _Before:
             loaded: dict[str, Any] = json.loads(self.texts[whole.name])
             return loaded
         made: dict[str, Any] = {}
-        for field in self.view.parts(whole.name):
-            if text := self.texts.get(field.name):
-                _put(made, whole, field, text)
+        for place in self.view.held.get(whole.name, ()):
+            if text := self.texts.get(place.name):
+                place.put(made, text)
         return made or None
 
 
@@ -125,31 +161,31 @@ def _change(
     before: _Before,
     image: dict[str, Any],
 ) -> Change | tuple[int, Problem]:
-    target = before.view.target
+    view, target = before.view, before.view.target
     body: dict[str, Any] = {}
     completed = False
-    for top in dict.fromkeys(name.partition(".")[0] for name in changed):
+    for top in dict.fromkeys([name.partition(".")[0] for name in changed]):
         whole = target.whole(top)
+        known = before.knows(top)
         if whole is None:
-            field = _field(target, top)
+            field = view.places[top].field
             body[top] = _typed(field, given[top])
-            if before.knows(top) and field.seen is not Seen.NEVER:
+            if known and field.seen is not Seen.NEVER:
                 old = before.texts.get(top)
                 image[top] = _typed(field, old) if old else None
             continue
-        if whole.open and not before.knows(top):  # what else is in it would be lost
+        if whole.open and not known:  # what else is in it would be lost
             return row, Problem(top, "is not known", _completion_hint(top, before=before))
         was = before.whole(whole)
         made: dict[str, Any] = _copy(was) if was else {}
-        beginning = f"{top}."
-        parts = [name for name in given if name.startswith(beginning)]
-        for name in parts:
-            _put(made, whole, _field(target, name), given[name])
+        for place in view.given[top]:
+            if (text := given.get(place.name)) is not None:
+                place.put(made, text)
         if lacking := [part for part in whole.required if not made.get(part)]:
             return row, Problem(top, f"lacks {', '.join(lacking)}", _completion_hint(top, lacking, before=before))
         body[top] = made
         completed = completed or whole.open or any(f"{top}.{part}" not in given for part in made)
-        if before.knows(top):
+        if known:
             image[top] = was
     if lacks := target.needs({name: given[name] for name in changed}):
         return row, Problem("row", "is not complete", lacks)
@@ -159,19 +195,15 @@ def _change(
         fields=tuple(changed),
         body=encode_json(body),
         before=encode_json(image) if image else None,
-        clears=tuple(name for name in changed if not given[name]),
+        clears=tuple([name for name in changed if not given[name]]),
         completed=completed,
-        moves=tuple(_move(_field(target, name), given[name], before) for name in changed),
+        moves=tuple([_move(view.places[name].field, given[name], before) for name in changed]),
     )
 
 
-def _copy(value: Any) -> Any:
-    """Copy a JSON value; several times faster than `copy.deepcopy`, which expects anything."""
-    if isinstance(value, dict):
-        return {name: _copy(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_copy(inner) for inner in value]
-    return value
+def _copy(value: dict[str, Any]) -> dict[str, Any]:
+    """Copy a JSON object; several times faster than `copy.deepcopy`, which expects anything."""
+    return {name: _copy(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
 
 
 def _completion_hint(top: str, lacking: Sequence[str] = (), *, before: _Before) -> str:
@@ -188,47 +220,26 @@ def _move(field: Field, new: str, before: _Before) -> tuple[str, str | None, str
     return field.name, field.mask(old) if known and field.seen is not Seen.NEVER else None, field.mask(new)
 
 
-def _field(target: Target, name: str) -> Field:
-    field = target.field(name)
-    assert field is not None  # the source let only known fields in
-    return field
-
-
 def _typed(field: Field, text: str) -> Any:
     """Return the JSON value of a text; what a baseline file has in another spelling than the API stays text."""
-    if field.kind is Kind.BOOLEAN:
-        return {"true": True, "false": False}.get(text.lower(), text)
-    if field.kind is Kind.INTEGER and text.isdecimal():
-        return int(text)
-    return text
-
-
-def _put(made: dict[str, Any], whole: Whole, field: Field, text: str) -> None:
-    """Set one part of an object, or take it out where it is cleared; single keys of an open one hold dots."""
-    steps, last = _path(field.name, whole.name, is_open=whole.open)
-    for step in steps:
-        made = made.setdefault(step, {})
-    if text:
-        made[last] = _typed(field, text)
-    else:
-        made.pop(last, None)
-
-
-@lru_cache(maxsize=4096)  # a dozen times a row, and the names are few
-def _path(name: str, whole_name: str, *, is_open: bool) -> tuple[tuple[str, ...], str]:
-    inner = name.removeprefix(whole_name + ".")
-    *steps, last = [inner] if is_open else inner.split(".")
-    return tuple(steps), last
+    match field.kind:
+        case Kind.TEXT:
+            return text
+        case Kind.BOOLEAN:
+            return {"true": True, "false": False}.get(text.lower(), text)
+        case Kind.INTEGER:
+            return int(text) if text.isdecimal() else text
 
 
 def is_unsent_note(change: Change, target: Target) -> bool:
     """Tell whether all that a row would do is to write what cannot be read back: sent once, so ask the ledger."""
-    return all(_field(target, name).seen is Seen.NEVER for name in change.fields)
+    fields = [target.field(name) for name in change.fields]
+    return all(field is not None and field.seen is Seen.NEVER for field in fields)
 
 
 def frame_cells(frame: pd.DataFrame) -> Iterator[tuple[int, bytes]]:
     """Yield each row's cells as read, as a JSON array; null for a missing one."""
-    columns = [pa.array(frame[name], type=pa.large_string()).to_pylist() for name in frame.columns]
+    columns = [arrow_of(frame[name]).to_pylist() for name in frame.columns]
     for row, cells in zip(frame.index.tolist(), zip(*columns, strict=True), strict=True):
         yield row, encode_cells(cells)
 

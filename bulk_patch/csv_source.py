@@ -57,6 +57,8 @@ class CsvFile:
         InputError: When it has no header that can be read.
     """
 
+    checks_all = True
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.parts: Sequence[Path] = (path,)

@@ -14,6 +14,7 @@ from bulk_patch.job import Input
 from bulk_patch.model import State
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import HIDDEN, Field, Seen, anything
+from bulk_patch.texts import arrow_of, is_plain, nfc, series_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +108,23 @@ def _wanted(cells: pd.Series, rule: Field, settings: Input, problems: Problems) 
         elif not rule.clearable or rule.required:
             _note(problems, clear, rule, "cannot be cleared: the API requires a value", "give a value")
         values = values.mask(clear, "")
-    values = values.mask(blank & ~clear)
-    given = values.notna() & (values != "")
-    spaces = given & (values.str.strip() == "")
-    _note(problems, spaces, rule, "holds nothing but spaces", "leave the cell empty for no change")
-    odd = given & values.str.contains(HIDDEN, regex=True).fillna(False).astype(bool)
-    _note(problems, odd, rule, "holds a control, bidi or zero-width character", "retype the cell on one line")
+    if (keep := blank & ~clear).any():
+        values = values.mask(keep)
+    _note_odd_text(values, rule, problems)
     return values
 
 
-def nfc(values: pd.Series) -> pd.Series:
-    """Return text in NFC, so that é as one code point and as two are the same; ASCII is left alone."""
-    other = ~values.str.isascii().fillna(True).astype(bool)
-    if not other.any():
-        return values
-    return values.where(~other, values[other].str.normalize("NFC"))
+def _note_odd_text(values: pd.Series, rule: Field, problems: Problems) -> None:
+    texts = arrow_of(values)
+    plain = is_plain(texts)
+    if plain and not pc.any(pc.starts_with(texts, " ")).as_py():
+        return
+    given = values.notna() & (values != "")
+    spaces = given & (values.str.strip() == "")
+    _note(problems, spaces, rule, "holds nothing but spaces", "leave the cell empty for no change")
+    if not plain:
+        odd = given & values.str.contains(HIDDEN, regex=True).fillna(False).astype(bool)
+        _note(problems, odd, rule, "holds a control, bidi or zero-width character", "retype the cell on one line")
 
 
 def _note_bad_ids(ids: pd.Series, target: Target, problems: Problems) -> None:
@@ -181,7 +184,7 @@ def compare(wanted: Wanted, picture: Picture | None, target: Target) -> Compared
         assert rule is not None
         desired = values[name]
         given = desired.notna()
-        _check(desired[given & (desired != "")], rule, context, problems)
+        _check(desired, rule, context, problems)
         if rule.seen is not Seen.WHOLE or before is None or not _has(picture, name):
             changed[name] = given
             continue
@@ -209,18 +212,15 @@ def _align(picture: Picture | None, ids: pd.Series) -> tuple[pd.DataFrame | None
     """Return the baseline's rows in the order of the input, and which of them there are."""
     if picture is None:
         return None, pd.Series(False, index=ids.index)
-    positions = _find(picture, ids).fill_null(-1).to_numpy(zero_copy_only=False)
-    columns = {name: values.array.take(positions, allow_fill=True) for name, values in picture.frame.items()}
-    return pd.DataFrame(columns, index=ids.index), pd.Series(positions >= 0, index=ids.index)
+    positions = _find(picture, ids)
+    columns = {name: series_of(arrow_of(values).take(positions), ids.index) for name, values in picture.frame.items()}
+    found = positions.is_valid().to_numpy(zero_copy_only=False)
+    return pd.DataFrame(columns, index=ids.index), pd.Series(found, index=ids.index)
 
 
 def _find(picture: Picture, ids: pd.Series) -> pa.Int32Array:
     """Return where the picture has each of these customers, null where it has not."""
-    return pc.index_in(_texts(ids), value_set=_texts(picture.frame.index))  # pandas makes a Python string of every id
-
-
-def _texts(values: pd.Series | pd.Index) -> pa.LargeStringArray:
-    return pa.array(values, type=pa.large_string())
+    return pc.index_in(arrow_of(ids), value_set=arrow_of(picture.frame.index))  # pandas makes a string of every id
 
 
 def _has(picture: Picture | None, name: str) -> bool:
@@ -237,8 +237,13 @@ def _context(values: pd.DataFrame, before: pd.DataFrame | None) -> pd.DataFrame:
     return pd.DataFrame(columns, index=values.index)
 
 
-def _check(values: pd.Series, rule: Field, context: pd.DataFrame, problems: Problems) -> None:
-    if rule.check is anything or values.empty:
+def _check(desired: pd.Series, rule: Field, context: pd.DataFrame, problems: Problems) -> None:
+    """Note the rows whose value, where one is given that is no clearing, breaks its field's rule."""
+    if rule.check is anything:
+        return
+    to_check = desired.notna() & (desired != "")
+    values = desired if to_check.all() else desired[to_check]
+    if values.empty:
         return
     bad = values.index[~rule.check(values, context).astype(bool)]
     for row in bad:
@@ -246,10 +251,14 @@ def _check(values: pd.Series, rule: Field, context: pd.DataFrame, problems: Prob
 
 
 def _differ(desired: pd.Series, now: pd.Series, rule: Field, context: pd.DataFrame) -> pd.Series:
-    wanted, there = desired.fillna(""), nfc(now).fillna("")
+    wanted, there = _filled(desired), _filled(nfc(now))
     if rule.rewrite is not None:
         wanted, there = rule.rewrite(wanted, context), rule.rewrite(there, context)
     return wanted != there
+
+
+def _filled(values: pd.Series) -> pd.Series:
+    return values.fillna("") if values.hasnans else values
 
 
 def _note(problems: Problems, rows: pd.Series, rule: Field, reason: str, hint: str) -> None:
@@ -260,11 +269,6 @@ def _note(problems: Problems, rows: pd.Series, rule: Field, reason: str, hint: s
 def _add(problems: Problems, row: object, problem: Problem) -> None:
     assert isinstance(row, int)
     problems.setdefault(row, []).append(problem)
-
-
-def texts_of(values: pd.Series) -> list[str]:
-    """Return texts, none of them missing, as a list; `tolist` makes an Arrow scalar of each, ten times slower."""
-    return [text or "" for text in pa.array(values, type=pa.large_string()).to_pylist()]
 
 
 def changed_fields(compared: Compared) -> Iterator[tuple[int, list[str]]]:

@@ -8,12 +8,13 @@ doubt is left out, and what is not in it is sent: a mistake here may cost a requ
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,7 @@ from bulk_patch.read import Session
 from bulk_patch.source import Source
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Seen
+from bulk_patch.texts import arrow_of
 
 PORTION_ROWS = 50_000
 _ID, _AT = "id", "at"  # columns beside the fields; `at`: when the customer was last confirmed or in doubt, Unix seconds
@@ -76,13 +78,13 @@ class LastRunBaseline(Baseline):
         columns = related(found.columns, {*asking.fields.values(), *self._job.guards.watch})
         await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
 
-    async def picture(self, ids: Sequence[str]) -> Picture | None:
+    async def picture(self, ids: pd.Series) -> Picture | None:
         """Look up what was confirmed; a cell that is missing is not known, an empty one is known to be empty."""
         if self._lookup is None:
             return None
         frame = self._lookup.look()
-        valid = [customer_id for customer_id in ids if self._target.id_pattern.fullmatch(customer_id)]
-        self._unknown += int((~pd.Index(valid, dtype="str").isin(frame.index)).sum())
+        valid = ids[ids.str.fullmatch(self._target.id_pattern.pattern)]
+        self._unknown += pc.index_in(arrow_of(valid), value_set=arrow_of(frame.index)).null_count
         return Picture(frame, complete=False, authoritative=False, sparse=True)
 
     def warnings(self) -> list[str]:
@@ -184,7 +186,7 @@ def _is_seen(name: str, target: Target) -> bool:
 def _merge(path: Path, target: Target, changes: Iterator[_Change], *, spill: Path, standing: Mapping[str, str]) -> None:
     """Write the file anew with these changes, in bounded memory: each is put where its customer's line will be read."""
     found = _scan(path, target)
-    hashes = source.hash_ids([]) if found is None else found.id_hashes
+    hashes = np.empty(0, np.int64) if found is None else found.id_hashes
     parts = Partitions(spill, hashes, rows=PORTION_ROWS)
     columns = {_ID, _AT} if found is None else set(found.columns)
     try:
@@ -193,7 +195,7 @@ def _merge(path: Path, target: Target, changes: Iterator[_Change], *, spill: Pat
                 columns.update(*(change.texts for change in batch))
                 lines = [json.dumps(asdict(change)) for change in batch]
                 table = pa.table({"change": pa.array(lines, pa.large_string())})
-                is_known = parts.add(table, [change.customer_id for change in batch])
+                is_known = parts.add(table, pa.array([change.customer_id for change in batch], pa.large_string()))
                 new.writelines(line.encode() + b"\n" for line, known in zip(lines, is_known, strict=True) if not known)
     finally:
         parts.finish()

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from bulk_patch import source
 from bulk_patch.ahead import in_thread, read_ahead
 from bulk_patch.partitions import Partitions
-from bulk_patch.source import TEXT, Source
+from bulk_patch.source import Source
+from bulk_patch.texts import TEXT, joined
 
 SPILL = "spill"  # folder of a job for what only one plan needs
 WHOLE_ROWS = 200_000  # up to so many rows one frame is faster
@@ -67,7 +68,7 @@ class Lookup:
 
     def _cut_up(self, frame: pd.DataFrame, parts: Partitions) -> None:
         table = self._named(frame)
-        parts.add(table, [text or "" for text in table.column(_ID).to_pylist()])
+        parts.add(table, joined(table.column(_ID)))
 
     def look(self) -> pd.DataFrame:
         """Return a frame, indexed by id, that has every row that the next portion asks for, and others."""

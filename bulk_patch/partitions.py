@@ -5,7 +5,6 @@ rows goes into the part that belongs to the portion of the input that names its 
 """
 
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow.ipc
 from numpy.typing import NDArray
 
 from bulk_patch.private_files import explaining, make_private_folder
-from bulk_patch.source import hash_ids
+from bulk_patch.texts import hash_ids
 
 MOST_PARTS = 200  # each is an open file
 
@@ -39,7 +38,7 @@ class Partitions:
         self._parts = (order // (rows * self._per_part)).astype(np.uint16)
         self._writers: dict[int, tuple[pa.ipc.RecordBatchStreamWriter, pa.NativeFile]] = {}
 
-    def add(self, table: pa.Table, ids: Sequence[str]) -> NDArray[np.bool_]:
+    def add(self, table: pa.Table, ids: pa.LargeStringArray) -> NDArray[np.bool_]:
         """Put rows where they will be asked for.
 
         Args:

@@ -24,7 +24,6 @@ from bulk_patch.diff import (
     compare,
     prepare,
     settle_repeats,
-    texts_of,
 )
 from bulk_patch.errors import InputError, JobError
 from bulk_patch.job import Job
@@ -33,6 +32,7 @@ from bulk_patch.model import State
 from bulk_patch.source import Source
 from bulk_patch.taken_back import warn_of_input
 from bulk_patch.targets import Target
+from bulk_patch.texts import texts_of
 
 FRAME_ROWS = 100_000
 SAMPLES = 3
@@ -209,7 +209,7 @@ async def _portions(
     async with aclosing(read_ahead(source.frames(found, rows=frame_rows))) as frames:
         async for frame in frames:
             portion = await in_thread(prepare_portion, frame)
-            yield replace(portion, picture=await baseline.picture(texts_of(portion.wanted.ids)))
+            yield replace(portion, picture=await baseline.picture(portion.wanted.ids))
 
 
 async def _compared(portions: AsyncIterator[_Portion], target: Target) -> AsyncIterator[tuple[_Portion, Compared]]:

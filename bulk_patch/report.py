@@ -377,9 +377,9 @@ def changes_of(row: LedgerRow, target: Target, *, reveal: bool) -> list[Change]:
     """
     if row.body is None:
         return []
-    after = target.evidence.flatten(json.loads(row.body))
+    after = target.evidence.flatten(json.loads(row.body), objects=row.fields)
     image = json.loads(row.before) if row.before is not None else {}
-    before = target.evidence.flatten(image)
+    before = target.evidence.flatten(image, objects=row.fields)
     changes: list[Change] = []
     for name in row.fields:
         field = target.field(name)

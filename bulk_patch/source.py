@@ -26,11 +26,11 @@ from bulk_patch.csv_source import CsvFile
 from bulk_patch.errors import InputError
 from bulk_patch.job import Input
 from bulk_patch.parquet_source import TEXT_KINDS, ParquetParts
+from bulk_patch.texts import TEXT, hash_ids, joined
 
 _NO_ID = hash("")
 _SHOWN = 20  # faults or columns in one message
 _LONGEST = 300  # characters of each
-TEXT = pd.StringDtype("pyarrow", na_value=np.nan)  # what pandas 3 calls `str`
 _DATA = re.compile(r"@|\d.*\d.*\d")  # in a header: rather somebody's data than a column's name
 _MANGLED = re.compile(r"[+-]?\d+([.,]\d*(e[+-]?\d+)?|e[+-]?\d+)")  # an id that a spreadsheet took for a number
 _REMOTE = re.compile(r"\b(https?|ftp|s3|gs|abfss?):/")
@@ -67,6 +67,7 @@ class Reader(Protocol):
     parts: Sequence[Path]
     header: tuple[str, ...]
     hashes: list[str]
+    checks_all: bool  # also the columns that `tables` is not asked for
 
     def kind(self, column: str) -> str: ...
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]: ...
@@ -104,14 +105,14 @@ def scan(
         )
     columns = tuple(name for name in reader.header if _stays(name, settings, reader))
 
-    def read_ids(columns: Sequence[str]) -> Iterator[list[str]]:
+    def read_ids(columns: Sequence[str]) -> Iterator[pa.LargeStringArray]:
         """Read these columns from the start, and return the ids: in lower case, "" for none."""
         for table in _read(reader, path, columns, stamp):
-            lowered: list[str | None] = pc.utf8_lower(table.column(settings.id)).to_pylist()
-            yield [one or "" for one in lowered]
+            yield joined(pc.utf8_lower(joined(table.column(settings.id)))).fill_null("")
 
-    # All that will be used is read here, so that `frames` meets nothing new.
-    rows, hashes = _check_ids(read_ids(columns), settings, id_pattern)
+    # All that will be used is checked here, so that `frames` meets nothing new.
+    to_read = [settings.id] if reader.checks_all else columns
+    rows, hashes = _check_ids(read_ids(to_read), settings, id_pattern)
     sha256 = _hash_of(path, reader)
     repeated = _find_repeated(hashes, lambda: read_ids([settings.id]))
     if _hash_of(path, reader) != sha256:
@@ -348,7 +349,7 @@ def _listed(items: Sequence[str], separator: str = "; ") -> str:
 
 
 def _check_ids(
-    portions: Iterable[list[str]], settings: Input, id_pattern: re.Pattern[str]
+    portions: Iterable[pa.LargeStringArray], settings: Input, id_pattern: re.Pattern[str]
 ) -> tuple[int, NDArray[np.int64]]:
     """Count the rows and hash their ids, 8 bytes a row; refuse a column in which nothing is an id."""
     rows = mangled = 0
@@ -357,9 +358,10 @@ def _check_ids(
     for ids in portions:
         rows += len(ids)
         hashes.append(hash_ids(ids))
-        usable = usable or any(map(id_pattern.fullmatch, ids))
         if not usable:
-            mangled += sum(1 for one in ids if _MANGLED.fullmatch(one))
+            texts = ids.to_pylist()
+            usable = any(id_pattern.fullmatch(one or "") for one in texts)
+            mangled += sum(1 for one in texts if _MANGLED.fullmatch(one or ""))
     if rows < 2 or usable:
         return rows, np.concatenate(hashes)
     name = settings.path.name
@@ -375,20 +377,15 @@ def _check_ids(
     )
 
 
-def hash_ids(ids: Sequence[str]) -> NDArray[np.int64]:
-    """Hash ids; the same id has the same hash in this process only."""
-    return np.fromiter(map(hash, ids), np.int64, len(ids))
-
-
-def _find_repeated(hashes: NDArray[np.int64], read_ids: Callable[[], Iterable[list[str]]]) -> frozenset[str]:
+def _find_repeated(hashes: NDArray[np.int64], read_ids: Callable[[], Iterable[pa.LargeStringArray]]) -> frozenset[str]:
     """Return the ids that occur more than once; the file is read again only if two hashes are equal."""
     hashes = hashes[hashes != _NO_ID]
     hashes.sort()
-    suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     once: set[str] = set()
     again: set[str] = set()
-    for ids in read_ids() if suspects else ():
-        for one in ids:
-            if one and hash(one) in suspects:
+    for ids in read_ids() if len(suspects) else ():
+        for one in ids.filter(pa.array(np.isin(hash_ids(ids), suspects))).to_pylist():
+            if one:
                 (again if one in once else once).add(one)
     return frozenset(again)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -30,9 +31,13 @@ from tests.sending import Bench, faults, make_id, open_bench, page, refusal
 # --- none
 
 
+def ids_of(*ids: str) -> pd.Series:
+    return pd.Series(ids, dtype="str")
+
+
 def test_without_a_baseline_nothing_is_known_and_nothing_is_read(tmp_path: Path) -> None:
     baseline = make_baseline(make_job(tmp_path))
-    assert asyncio.run(baseline.picture([ANN])) is None
+    assert asyncio.run(baseline.picture(ids_of(ANN))) is None
     assert (baseline.reads(1_000), baseline.sha256, baseline.taken_at) == (0, "", 0.0)
 
 
@@ -50,7 +55,7 @@ def with_file(folder: Path, path: Path) -> Baseline:
 
 
 def look(baseline: Baseline) -> Picture:
-    picture = asyncio.run(baseline.picture([ANN, BEN]))
+    picture = asyncio.run(baseline.picture(ids_of(ANN, BEN)))
     assert picture is not None
     return picture
 
@@ -193,7 +198,7 @@ def reading(
     async def run() -> Picture | None:
         async with open_bench(fault, **options) as bench:
             try:
-                return await make_baseline(live_job(folder), bench.session).picture(ids)
+                return await make_baseline(live_job(folder), bench.session).picture(ids_of(*ids))
             finally:
                 assert bench.seen("PATCH") == []
                 if check is not None:
@@ -270,7 +275,7 @@ def test_read_only_parts_are_left_out_and_objects_are_there_whole(tmp_path: Path
     async def run() -> Picture | None:
         async with open_bench() as bench:
             bench.sandbox.edit(make_id(1), legal_address=home, metadata={"a.b": 5}, ssn="773-11-1234")
-            return await make_baseline(live_job(tmp_path), bench.session).picture([make_id(1)])
+            return await make_baseline(live_job(tmp_path), bench.session).picture(ids_of(make_id(1)))
 
     picture = asyncio.run(run())
     assert picture is not None
@@ -328,7 +333,7 @@ def test_a_session_that_has_stopped_reads_nobody_and_says_so(tmp_path: Path) -> 
     async def read() -> None:
         async with open_bench() as bench:
             bench.session.stop()
-            await make_baseline(live_job(tmp_path), bench.session).picture([make_id(1)])
+            await make_baseline(live_job(tmp_path), bench.session).picture(ids_of(make_id(1)))
 
     with pytest.raises(IncompleteError, match="reads no more customers") as caught:
         asyncio.run(read())

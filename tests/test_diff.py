@@ -15,12 +15,12 @@ from bulk_patch.diff import (
     Wanted,
     changed_fields,
     compare,
-    nfc,
     prepare,
     settle_repeats,
 )
 from bulk_patch.job import Input
 from bulk_patch.model import State
+from bulk_patch.texts import nfc
 from tests.job_files import ANN, BEN, CAM, make_target
 
 TARGET = make_target()

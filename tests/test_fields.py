@@ -360,3 +360,12 @@ def test_a_ban_needs_its_note_and_nothing_else_does() -> None:
     assert "note" in CUSTOMERS.needs({"ban_status": "SUSPENDED", "email": "a@b.co"})
     assert CUSTOMERS.needs({"ban_status": "SUSPENDED", "note": "why"}) == ""
     assert CUSTOMERS.needs({"email": "a@b.co"}) == ""
+
+
+def test_an_email_holds_no_blank_of_any_script() -> None:
+    check = field_of("email").check
+    blanks = [letter for letter in map(chr, range(0x3100)) if re.fullmatch(r"\s", letter)]
+    assert len(blanks) == 29
+    spoiled = [text.format(letter) for letter in blanks for text in ("a{}b@x.org", "a@x{}y.org", "a@x.o{}g")]
+    values = pd.Series([*spoiled, "a@x.org"], dtype="str")
+    assert check(values, pd.DataFrame(index=values.index)).tolist() == [False] * len(spoiled) + [True]

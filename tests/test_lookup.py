@@ -25,8 +25,8 @@ from bulk_patch.model import State
 from bulk_patch.partitions import Partitions
 from bulk_patch.plan import scan_input, write_plan
 from bulk_patch.private_files import emptied
-from bulk_patch.source import hash_ids
 from bulk_patch.targets.synctera import Synctera
+from bulk_patch.texts import hash_ids
 
 JOB = """
 name = "cut"
@@ -155,9 +155,9 @@ def test_parts_are_private_and_gone_afterwards(tmp_path: Path) -> None:
 
 
 def test_a_row_goes_to_every_portion_that_asks_for_it_and_to_no_other(tmp_path: Path) -> None:
-    asked = ["a", "b", "a", "c", "d", "a"]
+    asked = pa.array(["a", "b", "a", "c", "d", "a"], pa.large_string())
     parts = Partitions(tmp_path / "parts", hash_ids(asked), rows=2)
-    ids = ["d", "x", "a"]
+    ids = pa.array(["d", "x", "a"], pa.large_string())
     assert parts.add(pa.table({"id": ids}), ids).tolist() == [True, False, True]
     parts.finish()
     taken = [parts.take(parts.part_of(portion)) for portion in range(3)]

@@ -7,7 +7,7 @@ The planned body is a set of top-level fields, objects whole. A before-image hol
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -87,14 +87,20 @@ class Evidence:
                 names.append(name)
         return tuple(names)
 
-    def flatten(self, record: Record) -> dict[str, str]:
-        """Return a record as dotted text; objects also as JSON text, without read-only parts."""
+    def flatten(self, record: Record, *, objects: Collection[str] | None = None) -> dict[str, str]:
+        """Return a record as dotted text, without read-only parts.
+
+        Args:
+            record: A record, or a part of one.
+            objects: Objects to return as JSON text too; None: all.
+        """
         flat: dict[str, str] = {}
         for name, value in record.items():
             whole = self._wholes.get(name)
             if whole is not None and isinstance(value, dict):
                 stripped = {part: inner for part, inner in self._strip(name, value).items() if inner is not None}
-                flat[name] = json.dumps(stripped, ensure_ascii=False)
+                if objects is None or name in objects:
+                    flat[name] = json.dumps(stripped, ensure_ascii=False)
                 flat.update(_leaves(name, stripped, deep=not whole.open))
             elif value is not None and not isinstance(value, (dict, list)):
                 flat[name] = as_text(value)

@@ -117,9 +117,10 @@ def date_between(first: dt.date, before: dt.date) -> Check:
     """Make a check: a real ISO date on or after `first` and before `before`."""
 
     def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
-        shaped = values.str.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}")
-        real = pd.to_datetime(values.where(shaped), format="%Y-%m-%d", errors="coerce")
-        return real.notna() & (real >= pd.Timestamp(first)) & (real < pd.Timestamp(before))
+        distinct = pd.Series(values.unique(), dtype="str")  # there are few, and to read one takes long
+        shaped = distinct[distinct.str.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}")]
+        real = pd.to_datetime(shaped, format="%Y-%m-%d", errors="coerce")
+        return values.isin(shaped[(real >= pd.Timestamp(first)) & (real < pd.Timestamp(before))])
 
     return check
 
@@ -129,11 +130,15 @@ def by_country(object_name: str, patterns: dict[str, str], other: str) -> Check:
 
     def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
         countries = country_of(object_name, values, context)
-        fine: pd.Series = values.str.fullmatch(other)
+        fine = pd.Series(False, index=values.index)
+        left = pd.Series(True, index=values.index)
         for country, pattern in patterns.items():
             here = countries == country
             if here.any():
-                fine = fine.where(~here, values.str.fullmatch(pattern))
+                fine[here] = values[here].str.fullmatch(pattern)
+                left &= ~here
+        if left.any():
+            fine[left] = values[left].str.fullmatch(other)
         return fine
 
     return check
@@ -157,8 +162,8 @@ def country_of(object_name: str, values: pd.Series, context: pd.DataFrame) -> pd
     column = f"{object_name}.country_code"
     if column not in context:
         return pd.Series("", index=values.index, dtype="str")
-    codes: pd.Series = context.loc[values.index, column]
-    return codes.fillna("")
+    codes = context[column]
+    return (codes if len(codes) == len(values) else codes.loc[values.index]).fillna("")
 
 
 #: ISO 3166-1 alpha-2, officially assigned.

@@ -11,6 +11,9 @@ from bulk_patch.targets import fields as f
 from bulk_patch.targets.fields import Field, Kind, Seen, Whole
 
 STATUSES = "ACTIVE DECEASED DENIED DORMANT ESCHEAT FROZEN INACTIVE PROSPECT SANCTION".split()
+#: Blanks by their characters, as `\s` means them: for `\s` itself pandas makes a Python string of every value.
+_NO_BLANK = "[^@ \t-\r\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000{}]"
+EMAIL = f"{_NO_BLANK.format('')}+@{_NO_BLANK.format('')}+[.]{_NO_BLANK.format('.')}+"
 # Areas 000, 666 and 9xx, group 00 and serial 0000 are never given out.
 SSN = (
     "(00[1-9]|0[1-9][0-9]|[1-578][0-9]{2}|6[0-57-9][0-9]|66[0-57-9])"
@@ -54,7 +57,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
     yield Field("first_name", "a name", f.anything, f.first_letter)
     yield Field("middle_name", "a name", f.anything, f.first_letter)
     yield Field("last_name", "a name", f.anything, f.first_letter)
-    yield Field("email", "an address such as name@example.com", f.matches(r"[^@\s]+@[^@\s]+\.[^@\s.]+"), f.mailbox)
+    yield Field("email", "an address such as name@example.com", f.matches(EMAIL), f.mailbox)
     yield Field(
         "phone_number",
         "E.164: + and the country's code first, such as +14155550123",

@@ -94,7 +94,9 @@ def finish(stage: Stage, command: str, code: int | None) -> int | None:
             break
         if code == 4 and not stage.steady_clock:
             stage.move_clocks(COFFEE_S)
-        code = stage.play(command)
+        typed, code = command, stage.play(command)
+        if typed == "continue" and code == 9:  # the stop came before there was a run to go on with
+            code = stage.play("run")
         command = next_command(code)
     return code
 
