@@ -1,6 +1,6 @@
 """A file of customers, looked up by the rows of the input: whole in memory, or cut up when it is large."""
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bulk_patch import source
-from bulk_patch.ahead import in_thread, read_ahead
-from bulk_patch.partitions import Partitions
+from bulk_patch.ahead import ahead, in_thread, read_ahead
+from bulk_patch.partitions import Partitions, Sorted
 from bulk_patch.source import Source
 from bulk_patch.texts import TEXT, joined
 
@@ -59,16 +59,23 @@ class Lookup:
         kept = tuple(name for name in self._found.columns if name == id_column or name in columns)
         self._found = replace(self._found, columns=kept)
         try:
-            async with aclosing(read_ahead(source.frames(self._found, rows=_CUT_ROWS))) as frames:
-                async for frame in frames:
-                    await in_thread(self._cut_up, frame, parts)
+            async with aclosing(ahead(self._sorted(parts))) as pieces:
+                async for piece in pieces:
+                    await in_thread(parts.write, piece)
         finally:
             parts.finish()
         self._parts = parts
 
-    def _cut_up(self, frame: pd.DataFrame, parts: Partitions) -> None:
-        table = self._named(frame)
-        parts.add(table, joined(table.column(_ID)))
+    async def _sorted(self, parts: Partitions) -> AsyncIterator[Sorted]:
+        """Yield the file's rows, some at a time, in the order of the parts that they belong to."""
+
+        def sort(frame: pd.DataFrame) -> Sorted:
+            table = self._named(frame)
+            return parts.sort(table, joined(table.column(_ID)))
+
+        async with aclosing(read_ahead(source.frames(self._found, rows=_CUT_ROWS))) as frames:
+            async for frame in frames:
+                yield await in_thread(sort, frame)
 
     def look(self) -> pd.DataFrame:
         """Return a frame, indexed by id, that has every row that the next portion asks for, and others."""

@@ -6,8 +6,10 @@ rows goes into the part that belongs to the portion of the input that names its 
 
 import os
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,15 @@ from bulk_patch.private_files import explaining, make_private_folder
 from bulk_patch.texts import hash_ids
 
 MOST_PARTS = 200  # each is an open file
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Rows in the order of the parts that they belong to."""
+
+    table: pa.Table
+    parts: NDArray[np.integer[Any]]  # of each of its rows, ascending
+    wanted: NDArray[np.bool_]  # of each row as it was given: whether anybody will ask for it
 
 
 class Partitions:
@@ -39,7 +50,7 @@ class Partitions:
         self._writers: dict[int, tuple[pa.ipc.RecordBatchStreamWriter, pa.NativeFile]] = {}
 
     def add(self, table: pa.Table, ids: pa.LargeStringArray) -> NDArray[np.bool_]:
-        """Put rows where they will be asked for.
+        """Put rows where they will be asked for: `sort` and `write`, which may work side by side.
 
         Args:
             table: Rows, in all calls of the same columns; the more at a time, the faster.
@@ -48,6 +59,12 @@ class Partitions:
         Returns:
             For each row whether anybody will ask for it; rarely true by chance, since only hashes are compared.
         """
+        found = self.sort(table, ids)
+        self.write(found)
+        return found.wanted
+
+    def sort(self, table: pa.Table, ids: pa.LargeStringArray) -> "Sorted":
+        """Find out where rows will be asked for; arguments as of `add`."""
         keys = hash_ids(ids)
         order = np.argsort(keys)  # looked up in order, neighbours share what the processor has at hand
         first = np.searchsorted(self._hashes, keys[order], side="left")
@@ -58,14 +75,17 @@ class Partitions:
         parts = self._parts[places]
         by_part = np.unique(parts.astype(np.int64) * len(keys) + rows)  # an id may be asked for twice in one part
         parts, rows = np.divmod(by_part, len(keys)) if len(keys) else (parts, rows)
-        sorted_table = table.take(rows)
+        wanted = np.zeros(len(keys), np.bool_)
+        wanted[rows] = True
+        return Sorted(table.take(rows), parts, wanted)
+
+    def write(self, found: "Sorted") -> None:
+        """Put rows that were sorted into the files of their parts."""
+        parts = found.parts
         bounds = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]
         for start, end in pairwise(bounds):
             if start < end:
-                self._write(int(parts[start]), sorted_table.slice(start, end - start))
-        wanted = np.zeros(len(keys), np.bool_)
-        wanted[rows] = True
-        return wanted
+                self._write(int(parts[start]), found.table.slice(start, end - start))
 
     def finish(self) -> None:
         """Write what is waiting and close the files: nothing more is added, parts are taken from now on."""

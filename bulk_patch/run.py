@@ -190,7 +190,9 @@ async def _retry(job: Job, run_id: str, order: Order) -> RunSummary:
         asked = house.ledger.request_retry(run.id, now=time.time())
         house.note(run, "retry", rows=asked)
         if not asked:  # the files stay as they are: somebody may be mending failures.csv in its place
-            return house.as_reported(run)
+            return replace(
+                house.as_reported(run), exit_code=house.exit_code(run)
+            )  # a plan that was not sent is not done
         return await house.send(run, only_requested=True)
 
 

@@ -122,6 +122,14 @@ def test_retry_with_nothing_to_retry_leaves_a_file_alone_that_somebody_is_mendin
     assert failures.read_text(encoding="utf-8") == mended
 
 
+def test_a_plan_that_was_never_sent_has_nothing_to_retry_and_is_not_done(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1))
+    assert office.run("plan", FILE, *planned_at(api)).code == 0
+    ended = office.run("retry", FILE, *aimed_at(api))
+    assert (ended.code, patches(api)) == (4, []), ended.err
+    assert ended.next.startswith("bulk-patch run ")
+
+
 def test_retry_is_for_the_target_that_the_run_was_for(office: Workspace, api: Sandbox) -> None:
     write_job(office, new_emails(1))
     assert office.run("run", FILE, *aimed_at(api)).code == 0

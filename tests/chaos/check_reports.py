@@ -36,7 +36,10 @@ def check_exit(evidence: Evidence) -> Iterator[Violation]:
         where = f"process {span.number} ended with {code}"
         if code == 1:
             yield Violation("exit", f"{where}: a bug")
-        if facts["exit_code"] != code or span.summary["exit_code"] != code:
+        told = {facts["exit_code"], span.summary["exit_code"]}
+        if code in (130, 143) and len(told) == 1 and told <= {by_rows, 130, 143} - {4}:
+            code = facts["exit_code"]  # the signal came when all was told: it ended the command, not the run
+        if told != {code}:
             yield Violation("exit", f"{where}, ledger {facts['exit_code']}, summary {span.summary['exit_code']}")
         if code in (0, 3) and code != by_rows:
             yield Violation("exit", f"{where}, its rows say {by_rows}")

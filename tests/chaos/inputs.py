@@ -118,7 +118,7 @@ def _play_drawn(folder: Path, seed: str) -> list[str]:
     dice = random.Random(seed)
     csv_source.BLOCK_BYTES = dice.choice([13, 101, 4 << 20])  # the files are small: cut them all the same
     parquet_source.BATCH_ROWS = dice.choice([1, 3, 50_000])
-    draft = draw(dice)
+    draft, first_line = draw(dice), ""
     if dice.random() < 0.25:
         path = folder / "input.parquet"
         kept, rows, hopeless = as_parquet(dice, draft, path)
@@ -130,11 +130,12 @@ def _play_drawn(folder: Path, seed: str) -> list[str]:
         data = spoil(dice, data) if is_spoiled else data
         path.write_bytes(data)
         reading = _read(data, draft, is_spoiled=is_spoiled)
+        first_line = next(iter(data.decode(errors="replace").splitlines()), "")
     baseline = folder / "baseline.csv"
     if draft.settings.known_fields:
         baseline.write_text(baseline_csv(draft), encoding="utf-8")
     planned = _plan(folder, path, draft.settings, baseline=baseline if baseline.exists() else None)
-    return [*_compare(reading, draft.settings, planned), *_leaks(draft, planned)]
+    return [*_compare(reading, draft.settings, planned), *_leaks(draft, first_line, planned)]
 
 
 def _read(data: bytes, draft: Draft, *, is_spoiled: bool) -> Reading:
@@ -253,10 +254,10 @@ def _find_wrong_rows(reading: Reading, expected: Sequence[Expected], sealed: Run
     return found
 
 
-def _leaks(draft: Draft, planned: Planned) -> list[str]:
-    """Find values of cells in what is said and written for people; what names a column is none."""
+def _leaks(draft: Draft, first_line: str, planned: Planned) -> list[str]:
+    """Find values of cells in what is said and written for people; what stands where the columns' names do is none."""
     texts = {"what it said": planned.said, **planned.texts}
-    named = " ".join([*draft.header, *fields_of(draft.header, draft.settings).values()])
+    named = " ".join([*draft.header, first_line, *fields_of(draft.header, draft.settings).values()])
     return [
         f"a cell's value is in {where}"
         for where, text in texts.items()

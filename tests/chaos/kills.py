@@ -21,7 +21,7 @@ KINDS = ("name", "name", "address", "address", "both", "note", "ssn", "clear", "
 
 def run(form: Form) -> Findings:
     """Play until there were enough kills."""
-    trials = [f"kills/{number}" for number in range(form.amount(short=24, long=420))]
+    trials = [f"kills/{number}" for number in range(form.amount(short=24, long=470))]
     return play_all(form, "kills", trials, play)
 
 
