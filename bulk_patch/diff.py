@@ -6,6 +6,7 @@ All values are text. In `Wanted.values` a missing cell means no change and an em
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -272,7 +273,9 @@ def _add(problems: Problems, row: object, problem: Problem) -> None:
 
 
 def changed_fields(compared: Compared) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that changes with the names of its fields that do."""
+    """Yield each row that changes with the names of its fields that do; rows alike share a list."""
     names = list(compared.changed.columns)
-    for row, flags in zip(compared.changed.index.tolist(), compared.changed.to_numpy().tolist(), strict=True):
-        yield row, [name for name, flag in zip(names, flags, strict=True) if flag]
+    patterns, numbers = np.unique(compared.changed.to_numpy(), axis=0, return_inverse=True)
+    changed = [[name for name, flag in zip(names, flags, strict=True) if flag] for flags in patterns.tolist()]
+    for row, number in zip(compared.changed.index.tolist(), numbers.tolist(), strict=True):
+        yield row, changed[number]

@@ -44,8 +44,9 @@ class Partitions:
         make_private_folder(folder)
         self._folder = folder
         self._per_part = -(-len(hashes) // (MOST_PARTS * rows)) or 1  # portions
-        order = np.argsort(hashes, kind="stable")
+        order = np.argsort(hashes)
         self._hashes = hashes[order]
+        self._repeated = bool((self._hashes[1:] == self._hashes[:-1]).any())
         self._parts = (order // (rows * self._per_part)).astype(np.uint16)
         self._writers: dict[int, tuple[pa.ipc.RecordBatchStreamWriter, pa.NativeFile]] = {}
 
@@ -68,8 +69,7 @@ class Partitions:
         keys = hash_ids(ids)
         order = np.argsort(keys)  # looked up in order, neighbours share what the processor has at hand
         first = np.searchsorted(self._hashes, keys[order], side="left")
-        last = np.searchsorted(self._hashes, keys[order], side="right")
-        times = last - first
+        times = self._count(keys[order], first)
         rows = np.repeat(order, times)
         places = np.arange(len(rows)) + np.repeat(first - np.cumsum(times) + times, times)
         parts = self._parts[places]
@@ -78,6 +78,12 @@ class Partitions:
         wanted = np.zeros(len(keys), np.bool_)
         wanted[rows] = True
         return Sorted(table.take(rows), parts, wanted)
+
+    def _count(self, keys: NDArray[np.int64], first: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return how often keys are asked for, given where they would first stand."""
+        if self._repeated or not len(self._hashes):
+            return np.asarray(np.searchsorted(self._hashes, keys, side="right") - first)
+        return np.asarray(self._hashes.take(first, mode="clip") == keys, np.intp)
 
     def write(self, found: "Sorted") -> None:
         """Put rows that were sorted into the files of their parts."""

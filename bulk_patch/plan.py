@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -153,22 +154,21 @@ async def write_plan(
         BulkPatchError: What the baseline meets.
     """
     begun = time.monotonic()
-    writing = _Writing(job, run, target, ledger, stale=job.baseline.kind != "live" and baseline.taken_at > 0)
-    tally = writing.tally
+    deciding = _Deciding(job, run, target, ledger, stale=job.baseline.kind != "live" and baseline.taken_at > 0)
+    tally = deciding.tally
     async with (
         aclosing(ahead(_portions(job, found, target, baseline, frame_rows=frame_rows))) as portions,
         aclosing(ahead(_compared(portions, target))) as compared,
+        aclosing(ahead(_decided(compared, deciding))) as decided,
     ):
-        async for portion, changes in compared:
-            await in_thread(writing.add, portion, changes)
+        async for rows in decided:
+            await in_thread(deciding.write, rows)
     tally.warnings += [*warn_of_input(ledger, run), *_unusual(found.rows, run, ledger)]
     if tally.cleared:
-        total = sum(tally.cleared.values())
-        tally.warnings.append(
-            f"{total} values would be cleared: clearing is not documented by the API, each is read back"
-        )
+        what = f"{sum(tally.cleared.values())} values would be cleared"
+        tally.warnings.append(f"{what}: clearing is not documented by the API, each is read back")
     tally.warnings += baseline.warnings()
-    details = {**run.details, **tally.details(reads=baseline.reads(found.rows), recheck=writing.recheck)}
+    details = {**run.details, **tally.details(reads=baseline.reads(found.rows), recheck=deciding.recheck)}
     if 0 < baseline.taken_at < run.created_at:
         details["picture_at"] = baseline.taken_at
     ledger.seal(
@@ -218,21 +218,30 @@ async def _compared(portions: AsyncIterator[_Portion], target: Target) -> AsyncI
         yield portion, await in_thread(compare, portion.wanted, portion.picture, target)
 
 
-class _Writing:
-    """Decides portions in order, and writes every row that is not unchanged into the ledger."""
+async def _decided(
+    compared: AsyncIterator[tuple[_Portion, Compared]], deciding: "_Deciding"
+) -> AsyncIterator[list[PlanRow]]:
+    """Yield the rows of each portion as the ledger will hold them."""
+    async for portion, changes in compared:
+        yield await in_thread(deciding.decide, portion, changes)
+
+
+class _Deciding:
+    """Decides portions in order, and counts what becomes of their rows."""
 
     def __init__(self, job: Job, run: Run, target: Target, ledger: Ledger, *, stale: bool) -> None:
         self._job = job
         self._run = run
         self._target = target
         self._ledger = ledger
+        self._ledger_is_free = Lock()  # it is for one thread at a time; rows are written while the next are decided
         self._stale = stale  # the picture is not of now: objects that it completes are read again
         self._refused: Problems = {}  # of repeated rows, which may lie in other portions
         self.tally = Tally()
         self.recheck = 0
 
-    def add(self, portion: _Portion, compared: Compared) -> None:
-        """Decide one portion and write it."""
+    def decide(self, portion: _Portion, compared: Compared) -> list[PlanRow]:
+        """Return every row of a portion that is not unchanged."""
         wanted, picture, duplicates = portion.wanted, portion.picture, portion.duplicates
         tally = self.tally
         tally.unchanged += compared.unchanged
@@ -246,14 +255,19 @@ class _Writing:
         self._refused |= {row: its for row, its in problems.items() if row in portion.repeats}
         _refuse_repeats(duplicates, problems, self._refused)
         tally.duplicates += len(duplicates)
-        tally.unchanged += _drop_sent_notes(changes, self._run.target, self._target, self._ledger)
+        with self._ledger_is_free:
+            tally.unchanged += _drop_sent_notes(changes, self._run.target, self._target, self._ledger)
         for change in changes.values():
             tally.add(change)
             self.recheck += self._stale and change.completed
         for its in problems.values():
             tally.refuse(its)
-        rows = _plan_rows(portion.frame, portion.ids, changes, problems, duplicates, stale=self._stale)
-        self._ledger.add(self._run.id, rows)
+        return list(_plan_rows(portion.frame, portion.ids, changes, problems, duplicates, stale=self._stale))
+
+    def write(self, rows: Sequence[PlanRow]) -> None:
+        """Write the rows of a portion into the ledger."""
+        with self._ledger_is_free:
+            self._ledger.add(self._run.id, rows)
 
 
 def _find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> dict[int, Repeat]:

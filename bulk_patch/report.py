@@ -272,7 +272,7 @@ def write_reports(
             write_result(map(escape, result_of(row)))
             if row.state not in REACHED:
                 noted = _notes_on(row, run)
-                write_failure([*json.loads(row.cells), *(noted[name] for name in notes)])
+                write_failure([*json.loads(row.cells.decode()), *(noted[name] for name in notes)])
         if rows != run.input_rows:
             raise _unbalanced(run, rows)
     summary = summarise(ledger, run, running=running, next_command=next_command)

@@ -4,9 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bulk_patch.bodies import Change, build, frame_cells, is_unsent_note
+from bulk_patch.bodies import Change, build, encode_cells, frame_cells, is_unsent_note
 from bulk_patch.diff import Picture, Problem, Wanted, compare
 from bulk_patch.model import encode_json
 from bulk_patch.targets.synctera import Synctera
@@ -358,3 +361,14 @@ def test_cells_are_kept_as_they_were_read_with_null_for_a_missing_one() -> None:
         (7, [ANN, 'é\n"', None]),
         (8, ["", " ", "NULL"]),
     ]
+
+
+#: What is no text in UTF-8 is in no file that is read.
+TEXT_OR_NOT = st.none() | st.text(st.characters(codec="utf-8"))
+
+
+@given(st.lists(st.tuples(TEXT_OR_NOT, TEXT_OR_NOT), max_size=5))
+def test_the_cells_of_a_frame_are_encoded_as_those_of_one_row(rows: list[tuple[str | None, str | None]]) -> None:
+    frame = pd.DataFrame(rows, columns=["one", "two"], dtype="str", index=pd.RangeIndex(1, len(rows) + 1))
+    expected = [(row, encode_cells(cells)) for row, cells in enumerate(rows, 1)]
+    assert list(frame_cells(frame)) == expected

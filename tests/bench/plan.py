@@ -32,11 +32,12 @@ base_url = "http://127.0.0.1:9/v0"
 token = "env:NOT_NEEDED"
 """
 
-#: Peer -> the script that it is, and what it does.
-PEERS = {
-    "pandas.merge": ("tests.bench.merge_script", "read, merge, compare, JSON lines; all in memory"),
-    "DuckDB, 1 GB": ("tests.bench.duckdb_script", "join within memory_limit, pandas batches, JSON lines"),
-    "polars": ("tests.bench.polars_script", "streaming join, as much memory as it likes, JSON lines"),
+#: Peer -> the script that it is, what it is called with besides, and what it does.
+PEERS: dict[str, tuple[str, list[str], str]] = {
+    "pandas.merge": ("tests.bench.merge_script", [], "read, merge, compare, JSON lines; all in memory"),
+    "DuckDB, pandas": ("tests.bench.duckdb_script", [], "join within 1 GB, compared in pandas batches, JSON lines"),
+    "DuckDB, SQL": ("tests.bench.duckdb_script", ["sql"], "join and comparison within 1 GB in SQL, JSON lines"),
+    "polars": ("tests.bench.polars_script", [], "streaming join, as much memory as it likes, JSON lines"),
 }
 
 
@@ -69,7 +70,8 @@ def measure_all(folder: Path, out: Path, runs: int, peers: Sequence[str]) -> dic
         plan = [*BULK_PATCH, "plan", "job.toml", "--output", str(out), "--quiet"]
         costs.setdefault(OURS, []).append(measure(plan, folder))
         for peer in peers:
-            words = ["-m", PEERS[peer][0], "wanted.csv", "now.parquet", str(out / "changes.jsonl")]
+            script, more, _ = PEERS[peer]
+            words = ["-m", script, "wanted.csv", "now.parquet", str(out / "changes.jsonl"), *more]
             costs.setdefault(peer, []).append(measure([sys.executable, *words], folder))
         shutil.rmtree(out)
     return costs
@@ -80,8 +82,8 @@ def print_table(rows: int, runs: int, medians: dict[str, Cost]) -> None:
     print(f"{rows:,} rows × 13 columns, 5 % changed, medians of {runs} whole processes, in turn")
     for name, cost in medians.items():
         ratio = f"{medians[OURS].wall_s / cost.wall_s:5.2f}x its time" if name != OURS else " " * 14
-        about = "strict reading, rules, diff, bodies, durable sealed ledger" if name == OURS else PEERS[name][1]
-        print(f"  {name:<13}{cost.wall_s:8.1f} s{cost.cpu_s:8.1f} s CPU{cost.peak_mib:8.0f} MiB  {ratio}   {about}")
+        about = "strict reading, rules, diff, bodies, durable sealed ledger" if name == OURS else PEERS[name][2]
+        print(f"  {name:<14}{cost.wall_s:8.1f} s{cost.cpu_s:8.1f} s CPU{cost.peak_mib:8.0f} MiB  {ratio}   {about}")
 
 
 def main() -> None:
