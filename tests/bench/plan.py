@@ -1,4 +1,4 @@
-"""What a plan takes, beside the scripts that users would write: `python -m tests.bench.plan [--rows N ...] [--runs N]`.
+"""What a plan takes, beside the scripts that users would write: `python -m tests.bench.plan [--rows N ...]`.
 
 All compare a CSV of n customers × 13 text columns with a Parquet file of the same size, 5 % of the rows changed. They
 run in turn, as whole processes; the ratio of their medians is what counts, on any machine. Several sizes show how the
@@ -90,7 +90,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, nargs="+", default=[5], help="for all sizes, or one for each")
     parser.add_argument(
         "--folder", type=Path, help="keep the files there, a folder a size, and use those that are there"
     )
@@ -100,16 +100,20 @@ def main() -> None:
     peers = [peer for peer in PEERS if peer not in asked.without]
     for peer in asked.without:
         print(f"  {peer}: left out, as asked")
+    if len(asked.runs) not in (1, len(asked.rows)):
+        parser.error("--runs: one number, or one for each of --rows")
     sizes = []
-    for rows in asked.rows:
+    for rows, runs in zip(asked.rows, asked.runs * len(asked.rows), strict=False):
         with tempfile.TemporaryDirectory() as name:
             folder = (asked.folder or Path(name)).resolve() / str(rows)
             write_job(folder, rows)
-            costs = measure_all(folder, Path(name) / "out", asked.runs, peers)
+            costs = measure_all(folder, Path(name) / "out", runs, peers)
         medians = {program: median_cost(its) for program, its in costs.items()}
-        print_table(rows, asked.runs, medians)
-        sizes.append({"rows": rows, "programs": {program: asdict(cost) for program, cost in medians.items()}})
-    write_figures(asked.json, {"runs": asked.runs, "sizes": sizes})
+        print_table(rows, runs, medians)
+        sizes.append(
+            {"rows": rows, "runs": runs, "programs": {program: asdict(cost) for program, cost in medians.items()}}
+        )
+    write_figures(asked.json, {"sizes": sizes})
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def draw_send(figures: Mapping[str, Any]) -> Figure:
 def draw_plan(figures: Mapping[str, Any]) -> Figure:
     """Draw time and memory of all programs, at the largest size that most of them managed."""
     size = max(figures["sizes"], key=lambda size: (len(size["programs"]), size["rows"]))
-    title = f"Planning {size['rows']:,} rows × 13 columns, 5 % changed ({_medians(figures)})"
+    title = f"Planning {size['rows']:,} rows × 13 columns, 5 % changed ({_medians(size)})"
     figure, (left, right) = _panels(title, bars=len(size["programs"]))
     draw_bars(left, size["programs"], "wall_s", "seconds (less is better)")
     draw_bars(right, size["programs"], "peak_mib", "memory at the peak, MiB (less is better)")
@@ -58,7 +58,8 @@ def draw_plan(figures: Mapping[str, Any]) -> Figure:
 
 def draw_plan_growth(figures: Mapping[str, Any]) -> Figure:
     """Draw how the time for a row grows with the number of rows."""
-    title = f"Planning: seconds for a million rows, by rows ({_medians(figures)})"
+    runs = [size["runs"] for size in figures["sizes"]]
+    title = f"Planning: seconds for a million rows, by rows (medians of {min(runs)} to {max(runs)} runs)"
     figure = Figure(figsize=(WIDTH_IN, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=11)

@@ -21,6 +21,7 @@ TIERS = {
     "connections": "tests.chaos.connections",
     "pairs": "tests.chaos.pairs",
     "kills": "tests.chaos.kills",
+    "restarts": "tests.chaos.restarts",
     "commands": "tests.chaos.commands",
     "storage": "tests.chaos.storage",
     "signals": "tests.chaos.signals",

@@ -117,8 +117,10 @@ def _misled(session: Record, process: Span, run_id: str, steady: bool) -> str:
     if by_itself == 1 and process.exit_code in (6, 7):
         return "it did not end by itself"
     rows = process.copy.runs[run_id].rows if process.copy is not None and run_id in process.copy.runs else {}
-    if by_itself == 1 and process.exit_code in (130, 143) and any(row["lane"] is not None for row in rows.values()):
-        return "it did not end by itself"  # a signal that comes when nothing is left ends the command, not the session
+    # A signal that comes when no row is left for this session ends the command, not the session.
+    is_left = any(row["lane"] is not None and row["spent_in"] != session["number"] for row in rows.values())
+    if by_itself == 1 and process.exit_code in (130, 143) and is_left:
+        return "it did not end by itself"
     if by_itself == 0 and process.exit_code in (0, 3):
         return "it ended by itself"
     begun, over = process.started_at - _CLOCKS_S, process.ended_at + _CLOCKS_S
