@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bulk_patch.credential import Credential
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job import Retry
+from bulk_patch.layout import duration_words
 from bulk_patch.model import Act, History, NoReply, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
 from bulk_patch.pace import Closed, Pace, backoff_s, steps_s, wait_or
@@ -218,7 +219,7 @@ class Session:
 
     def _give_up_after(self, lasting_s: float, verdict: Verdict) -> None:
         if lasting_s > self.retry.give_up_after_s:
-            reason = f"no success for {lasting_s / 60:.0f} min: {verdict.reason}"
+            reason = f"no success for {duration_words(lasting_s)}: {verdict.reason}"
             hint = "check target.base_url and the API's status page; then run the same command again"
             raise Halt(Stop(Exit.INCOMPLETE, reason, hint))
 
