@@ -18,7 +18,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from bulk_patch.model import Reply
-from bulk_patch.pace import CONNECT_LATE_S, Pace
+from bulk_patch.pace import Pace
 
 BODY_CAP = 1 << 20  # bytes, decoded
 _KEEPALIVE_S = 30.0  # shorter than what gateways keep, so that they do not close under a request
@@ -85,18 +85,20 @@ class Connections:
             TimeoutError: The answer took too long.
             Closed: The run stopped before a byte had left.
         """
-        begun = self._loop.time()
+        begun, granted_at = self._loop.time(), self._pace.granted_at
         has_left = False
         try:
             async with asyncio.timeout(timeout_s) as deadline:
                 connection = await self._connect()
                 try:
-                    if self._loop.time() - begun > CONNECT_LATE_S:
-                        await self._retake(deadline)
+                    if self._pace.is_stale(granted_at):
+                        granted_at = await self._retake(deadline)
                     protocol, transport = _open_and_silent(connection)
                     protocol.set_response_params(read_until_eof=True)
+                    data = self._head(method, path, headers, body) + (body or b"")
                     has_left = True
-                    transport.write(self._head(method, path, headers, body) + (body or b""))
+                    self._pace.leaves(granted_at)
+                    transport.write(data)
                     message, content = await protocol.read()
                     while 100 <= message.code < 200 and message.code != _SWITCHED:
                         message, content = await protocol.read()
@@ -124,12 +126,14 @@ class Connections:
                 return connection
             connection.close()
 
-    async def _retake(self, deadline: asyncio.Timeout) -> None:
+    async def _retake(self, deadline: asyncio.Timeout) -> float:
         """Wait for another turn, which may be a long pause: none of it is time that the server took."""
         left_s = (deadline.when() or 0.0) - self._loop.time()
         deadline.reschedule(None)
         await self._pace.retake()
+        granted_at = self._pace.granted_at
         deadline.reschedule(self._loop.time() + left_s)
+        return granted_at
 
     def _head(self, method: str, path: str, headers: str, body: bytes | None) -> bytes:
         if body is not None:

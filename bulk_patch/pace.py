@@ -83,6 +83,7 @@ class Pace:
         self._recent: deque[float] = deque(maxlen=64)  # permits, to know the rate where there is no limit
         self._outage = Outage()
         self._throttled_since: float | None = None  # first 429 after the last success
+        self.granted_at = clock()  # the last permit; who was just given one reads it before anybody else gets one
         self.permits = 0
         self.throttled = 0
         self.pause_reason = ""
@@ -138,10 +139,21 @@ class Pace:
             Closed: When the run stops meanwhile: nothing was sent.
         """
         await self._until_free(heeds_hold=False, heeds_brake=False)
-        self._reserve(self._clock())
+        self.granted_at = self._clock()
+        self._reserve(self.granted_at)
+
+    def is_stale(self, granted_at: float) -> bool:
+        """Tell whether a request is too late for its permit, and has to take another turn."""
+        return self._clock() - granted_at > CONNECT_LATE_S
+
+    def leaves(self, granted_at: float) -> None:
+        """Note that a request leaves now: if the machine held it up, those behind it keep their distance."""
+        held_up_s = self._clock() - granted_at - CONNECT_LATE_S
+        if held_up_s > 0 and self._rate < math.inf:
+            self._next_at += held_up_s
 
     def _grant(self) -> float:
-        now = self._clock()
+        now = self.granted_at = self._clock()
         self._reserve(now)
         self._recent.append(now)
         self.permits += 1

@@ -359,3 +359,30 @@ async def test_a_sleep_ends_early_when_the_event_comes() -> None:
     assert await wait_or(event, 100)
     assert now() - begun == pytest.approx(3, abs=0.01)
     assert await wait_or(event, 100)
+
+
+held_up = st.one_of(st.just(0.0), st.floats(0, 0.003), st.floats(0, 0.05))
+
+
+@given(rate=st.floats(5, 500), requests=st.lists(st.tuples(held_up, held_up), min_size=2, max_size=40))
+@settings(max_examples=100, deadline=None)
+@virtually
+async def test_what_the_machine_holds_up_between_permit_and_first_byte_brings_no_window_beyond_the_rate(
+    rate: float, requests: list[tuple[float, float]]
+) -> None:
+    pace = make_pace(rate)
+    left: list[float] = []
+
+    async def send(connecting_s: float, stalled_s: float) -> None:
+        await pace.permit()
+        granted_at = pace.granted_at
+        await asyncio.sleep(connecting_s)  # others get their permits meanwhile
+        if pace.is_stale(granted_at):
+            await pace.retake()
+            granted_at = pace.granted_at
+        virtual_loop().pass_time(stalled_s)  # nobody does
+        pace.leaves(granted_at)
+        left.append(now())
+
+    await asyncio.gather(*(send(*request) for request in requests))
+    assert count_beyond_rate(left, rate) <= ROUNDING

@@ -359,5 +359,7 @@ def find_unsettled(span: Span, code: int | None) -> Iterator[str]:
     if code not in (0, 3, 9):
         yield f"[settled] without faults the job ends with {code}"
     for run in _runs_of(span):
-        if _is_open(run):
+        if (
+            _is_open(run) and run.facts["state"] != "closed"
+        ):  # what --new closed in the midst of a retry, only retry sends
             yield f"[settled] run {run.id} is still open"
