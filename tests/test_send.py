@@ -178,8 +178,8 @@ LINES = [
     # 429 costs no attempt
     ok(
         "429 more often than there are attempts",
-        faults(*[Fault(status=429)] * 5),
-        6,
+        faults(*[Fault(status=429)] * 3),
+        4,
         options={"retry": {"attempts": 1, "longest_delay_s": 1.0}},
     ),
     Line(
