@@ -25,10 +25,11 @@ MEND = "mend the credential or the permission, then: bulk-patch run jobs/small.t
 AGAIN = "bulk-patch run jobs/small.toml "
 
 
-def own(status: int, code: str, **how: object) -> Fault:
-    """Answer in the API's own words."""
+def own(status: int, code: str, **headers: str) -> Fault:
+    """Answer in the API's own words; `_` in a header's name stands for `-`."""
     body = json.dumps({"code": code, "title": "no", "status": status}).encode()
-    return Fault(status=status, body=body, content_type="application/problem+json", **how)  # type: ignore[arg-type]
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Fault(status=status, body=body, content_type="application/problem+json", headers=named)
 
 
 ANOTHER = Fault(status=200, body=json.dumps(people(5)[4]).encode(), content_type="application/json")
@@ -110,7 +111,7 @@ STOPS = {
         next=MEND,
     ),
     "a long wait is asked for": Stop(
-        fault=always(own(429, "TOO_MANY_REQUESTS", headers={"Retry-After": "7200"})),
+        fault=always(own(429, "TOO_MANY_REQUESTS", Retry_After="7200")),
         code=4,
         reason="the API asks to wait until … UTC",
         hint="run the same command again then",
@@ -127,7 +128,7 @@ STOPS = {
         flags=IMPATIENT,
     ),
     "throttled for ever": Stop(
-        fault=always(own(429, "TOO_MANY_REQUESTS", headers={"Retry-After": "0"})),
+        fault=always(own(429, "TOO_MANY_REQUESTS", Retry_After="0")),
         code=4,
         reason="no success for …: TOO_MANY_REQUESTS",
         hint="check target.base_url and the API's status page; then run the same command again",
