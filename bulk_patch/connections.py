@@ -1,7 +1,7 @@
 """HTTP exchanges over aiohttp's connections and parser, without its client session.
 
 For each request the session makes a request object, a response object and a task that writes: three times the work of
-all else on the way (`python -m tests.bench.send`). Of aiohttp is kept what is hard: pool, names, TLS, proxies, parser.
+all else on the way (`python -m tests.bench.send`). Of aiohttp is kept what is hard: names, TLS, proxies, parser.
 `ResponseHandler` is not made for others, which is why pyproject.toml bounds aiohttp from above.
 """
 
@@ -17,6 +17,7 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
+from bulk_patch.deadlines import Deadline, Deadlines
 from bulk_patch.model import Reply
 from bulk_patch.pace import Pace
 
@@ -49,12 +50,13 @@ class Connections:
         self._proxy = URL(proxy) if proxy else None
         self._pace = pace
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
+        self._idle: list[tuple[Connection, float]] = []  # and since when
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop)
         self._pool = aiohttp.TCPConnector(
-            limit=0,  # the workers bound it; queueing in the pool would count into timeouts
-            keepalive_timeout=_KEEPALIVE_S,
+            limit=0,  # the workers bound it; it only makes connections, those that are idle are kept here
             ttl_dns_cache=300,
             ssl=self._tls,
         )
@@ -67,6 +69,9 @@ class Connections:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._deadlines.close()
+        for connection, _since in self._idle:
+            connection.close()
         await self._pool.close()
 
     async def exchange(self, method: str, path: str, headers: str, body: bytes | None, *, timeout_s: float) -> Reply:
@@ -86,54 +91,53 @@ class Connections:
             Closed: The run stopped before a byte had left.
         """
         begun, granted_at = self._loop.time(), self._pace.granted_at
-        has_left = False
+        connection = self._take_idle() or await self._connect(timeout_s)
+        due_at = begun + timeout_s
         try:
-            async with asyncio.timeout(timeout_s) as deadline:
-                connection = await self._connect()
-                try:
-                    if self._pace.is_stale(granted_at):
-                        granted_at = await self._retake(deadline)
-                    protocol, transport = _open_and_silent(connection)
-                    protocol.set_response_params(read_until_eof=True)
-                    data = self._head(method, path, headers, body) + (body or b"")
-                    has_left = True
-                    self._pace.leaves(granted_at)
-                    transport.write(data)
+            if self._pace.is_stale(granted_at):
+                left_s = due_at - self._loop.time()
+                await self._pace.retake()  # may be a long pause: none of it is time that the server took
+                granted_at, due_at = self._pace.granted_at, self._loop.time() + left_s
+            if (ends := _open_and_silent(connection)) is None:
+                raise NeverLeft("closed, or spoken to, before the request")
+            protocol, transport = ends
+            protocol.set_response_params(read_until_eof=True)
+            data = self._head(method, path, headers, body) + (body or b"")
+            with Deadline(self._deadlines, transport, due_at):
+                self._pace.leaves(granted_at)
+                transport.write(data)
+                message, content = await protocol.read()
+                while 100 <= message.code < 200 and message.code != _SWITCHED:
                     message, content = await protocol.read()
-                    while 100 <= message.code < 200 and message.code != _SWITCHED:
-                        message, content = await protocol.read()
-                    answer, is_whole = await _read(content)
-                except BaseException:
-                    _abort(connection)
-                    raise
-        except aiohttp.ClientConnectorError:  # these say for themselves that nothing has left, and why
+                answer, is_whole = await _read(content)
+        except BaseException:
+            _abort(connection)
             raise
-        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            if has_left:
-                raise
-            raise NeverLeft(f"no connection: {type(error).__name__}") from error
         if is_whole and message.code != _SWITCHED and not transport.get_write_buffer_size():
-            connection.release()
+            self._idle.append((connection, self._loop.time()))
         else:
             _abort(connection)
         return Reply(message.code, _lower(message), answer, is_whole, self._loop.time() - begun)
 
-    async def _connect(self) -> Connection:
-        """Take a connection on which nobody has spoken since its last answer."""
-        while True:
-            connection = await self._pool.connect(self._to, traces=[], timeout=self._timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
+    def _take_idle(self) -> Connection | None:
+        """Take the connection that was used last, if it is open and nobody has spoken on it since its last answer."""
+        now = self._loop.time()
+        while self._idle:
+            connection, since = self._idle.pop()
+            if now - since < _KEEPALIVE_S and _open_and_silent(connection) is not None:
                 return connection
             connection.close()
+        return None
 
-    async def _retake(self, deadline: asyncio.Timeout) -> float:
-        """Wait for another turn, which may be a long pause: none of it is time that the server took."""
-        left_s = (deadline.when() or 0.0) - self._loop.time()
-        deadline.reschedule(None)
-        await self._pace.retake()
-        granted_at = self._pace.granted_at
-        deadline.reschedule(self._loop.time() + left_s)
-        return granted_at
+    async def _connect(self, timeout_s: float) -> Connection:
+        """Make a new connection."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._pool.connect(self._to, traces=[], timeout=self._timeout)
+        except aiohttp.ClientConnectorError:  # these say for themselves that nothing has left, and why
+            raise
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            raise NeverLeft(f"no connection: {type(error).__name__}") from error
 
     def _head(self, method: str, path: str, headers: str, body: bytes | None) -> bytes:
         if body is not None:
@@ -143,11 +147,11 @@ class Connections:
         return f"{method} {self._origin}{path} HTTP/1.1\r\nHost: {self.host}\r\n{headers}\r\n".encode("ascii")
 
 
-def _open_and_silent(connection: Connection) -> tuple[ResponseHandler, asyncio.Transport]:
-    """Return what to write to and to read from; what a server said unasked must not be taken for the next answer."""
+def _open_and_silent(connection: Connection) -> tuple[ResponseHandler, asyncio.Transport] | None:
+    """Return what to read from and to write to; what a server said unasked must not be taken for the next answer."""
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
-        raise NeverLeft("closed, or spoken to, before the request")
+        return None
     return protocol, transport
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import trustme
 
+from bulk_patch import connections
 from bulk_patch.model import Lost, Request
 from bulk_patch.targets.answers import json_object, retry_after_s
 from tests.patches import KEY, make_reply
-from tests.raw_server import Say, http
+from tests.raw_server import RawServer, Say, http
 from tests.test_wire import GET, PATCH, Run, came, exchange, lost, open_wire, run
 
 __all__ = ["run"]  # the fixture
@@ -75,6 +76,34 @@ def test_what_a_server_says_while_a_second_permit_is_waited_for_is_no_answer(
             await asyncio.sleep(0.1)
         assert lost(reply) is Lost.CONNECT
         assert not any(arrived)
+
+    run(scenario())
+
+
+def test_an_answer_that_takes_too_long_over_tls_is_none(authority: tuple[ssl.SSLContext, Path], run: Run) -> None:
+    tls, ca_file = authority
+
+    async def scenario() -> None:
+        async with (
+            RawServer(lambda heard: Say(b"HTTP/1.1 200 OK\r\n\r\n{", then="hang"), tls=tls) as server,
+            open_wire(f"https://localhost:{server.port}/v0", timeout_s=1.0, ca_file=ca_file) as wire,
+        ):
+            reply, _ = await asyncio.wait_for(wire.send(PATCH), 10)
+        assert lost(reply) is Lost.TIMEOUT
+        assert len(server.requests) == 1
+
+    run(scenario())
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.2)
+
+    async def scenario() -> None:
+        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url) as wire:
+            for pause_s in (0.0, 0.0, 0.3, 0.0):
+                await asyncio.sleep(pause_s)
+                await wire.send(PATCH)
+        assert [heard.connection for heard in server.requests] == [1, 1, 2, 2]
 
     run(scenario())
 

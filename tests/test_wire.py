@@ -503,8 +503,18 @@ def test_a_name_that_takes_too_long_to_resolve_leaves_no_doubt_since_nothing_has
         Say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"y" * 1000, drip_s=0.01),
         Say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", then="hang"),
         Say(b"HTTP/1.1 400 Bad\r\nContent-Length: 1000\r\n\r\n" + b'{"code"', then="hang"),
+        Say(b'HTTP/1.1 200 OK\r\n\r\n{"id":"', then="hang"),
     ],
-    ids=["silence", "half a head", "a slow header", "interim answers", "a slow body", "half a body", "half a refusal"],
+    ids=[
+        "silence",
+        "half a head",
+        "a slow header",
+        "interim answers",
+        "a slow body",
+        "half a body",
+        "half a refusal",
+        "a body that ends with the connection",
+    ],
 )
 def test_what_takes_longer_than_the_whole_exchange_may_is_no_answer(said: Say, run: Run) -> None:
     async def scenario() -> None:

@@ -1,0 +1,81 @@
+"""One timer for all requests that are out.
+
+`asyncio.timeout` makes a timer for each and drops it a moment later, a fifth of what an exchange costs
+(`python -m tests.bench.send`). All get the same time, so whose began first is nearly always whose ends first.
+"""
+
+import asyncio
+import math
+from types import TracebackType
+
+
+class Deadlines:
+    """Cuts connections off when the time of what goes on over them is up.
+
+    Args:
+        loop: Has the clock and the timer.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due_at: dict[asyncio.WriteTransport, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
+
+    def begin(self, transport: asyncio.WriteTransport, due_at: float) -> None:
+        """Cut this connection off at a time of the loop, unless `end` comes first."""
+        self._due_at[transport] = due_at
+        if due_at < self._looks_at:
+            self._look_at(due_at)
+
+    def end(self, transport: asyncio.WriteTransport) -> bool:
+        """Let it be; tell whether it was in time. The timer stays: it finds what is due then, mostly nothing."""
+        return self._due_at.pop(transport, None) is not None
+
+    def close(self) -> None:
+        """Cut nothing off any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look_at(self, time: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at = time
+        self._timer = self._loop.call_at(time, self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for transport in [transport for transport, due_at in self._due_at.items() if due_at <= now]:
+            del self._due_at[transport]
+            transport.abort()
+        self._timer, self._looks_at = None, math.inf
+        if self._due_at:
+            self._look_at(min(self._due_at.values()))
+
+
+class Deadline:
+    """A block that has to end in time.
+
+    Args:
+        deadlines: Of all connections.
+        transport: Is cut off when time is up; whoever waits for its bytes then gets an error.
+        due_at: Time of the loop.
+
+    Raises:
+        TimeoutError: At the end, in place of whatever the block made of being cut off, a cancel excepted.
+    """
+
+    __slots__ = ("_deadlines", "_due_at", "_transport")
+
+    def __init__(self, deadlines: Deadlines, transport: asyncio.WriteTransport, due_at: float) -> None:
+        self._deadlines, self._transport, self._due_at = deadlines, transport, due_at
+
+    def __enter__(self) -> None:
+        self._deadlines.begin(self._transport, self._due_at)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        in_time = self._deadlines.end(self._transport)
+        if not in_time and not isinstance(error, asyncio.CancelledError):
+            raise TimeoutError from error
