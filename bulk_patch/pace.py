@@ -22,6 +22,7 @@ FLOOR_PER_S = 0.1
 OUTAGE_FAILURES = 10
 OUTAGE_ROWS = 3
 OUTAGE_WINDOW_S = 30.0
+SLOT_S = 0.1  # successes of so long are counted together: one by one, 7,000/s took 20 MiB
 STEPS_CAP_S = 30.0
 SHORT_S = 0.05
 
@@ -294,8 +295,10 @@ class Outage:
         self._since: float | None = None  # first failure after the last success
         self._in_a_row = 0
         self._rows_in_a_row: set[int] = set()
-        self._recent: deque[tuple[float, int | None]] = deque()  # when, row of a failure or None
-        self._failing: Counter[int] = Counter()  # failures in `_recent` by row
+        self._failures: deque[tuple[float, int]] = deque()  # in the window: when, and of which row
+        self._failing: Counter[int] = Counter()  # the same by row
+        self._successes: deque[tuple[float, int]] = deque()  # in the window: since when so many, slot by slot
+        self._successful = 0  # their sum
 
     @property
     def probing(self) -> bool:
@@ -315,9 +318,17 @@ class Outage:
     def succeeded(self, now: float) -> None:
         """Note a success."""
         if self.drawn:
-            self._recent.clear()
+            self._failures.clear()
             self._failing.clear()
-        self._remember(now, None)
+            self._successes.clear()
+            self._successful = 0
+        self._successful += 1
+        if self._successes and now - self._successes[-1][0] < SLOT_S:
+            since, count = self._successes[-1]
+            self._successes[-1] = (since, count + 1)
+        else:
+            self._successes.append((now, 1))
+            self._forget(now)
         self.drawn, self.probe_at, self._probe, self._probes = False, -math.inf, None, 0
         self._since, self._in_a_row = None, 0
         self._rows_in_a_row.clear()
@@ -328,7 +339,9 @@ class Outage:
         self._in_a_row += 1
         if len(self._rows_in_a_row) < OUTAGE_ROWS:
             self._rows_in_a_row.add(row)
-        self._remember(now, row)
+        self._failures.append((now, row))
+        self._failing[row] += 1
+        self._forget(now)
         was_probe = sent_at == self._probe
         if was_probe:
             self._probe = None
@@ -342,22 +355,21 @@ class Outage:
         """Return how long nothing has succeeded, seconds; 0 while the brake is not drawn."""
         return now - self._since if self.drawn and self._since is not None else 0.0
 
-    def _remember(self, now: float, row: int | None) -> None:
-        self._recent.append((now, row))
-        if row is not None:
-            self._failing[row] += 1
-        while self._recent[0][0] < now - OUTAGE_WINDOW_S:
-            _, gone = self._recent.popleft()
-            if gone is not None:
-                self._failing[gone] -= 1
-                if not self._failing[gone]:
-                    del self._failing[gone]
+    def _forget(self, now: float) -> None:
+        """Let go of what is older than the window."""
+        begin = now - OUTAGE_WINDOW_S
+        while self._successes and self._successes[0][0] < begin:
+            self._successful -= self._successes.popleft()[1]
+        while self._failures and self._failures[0][0] < begin:
+            _, row = self._failures.popleft()
+            self._failing[row] -= 1
+            if not self._failing[row]:
+                del self._failing[row]
 
     def _is_one(self) -> bool:
         if self._in_a_row >= OUTAGE_FAILURES and len(self._rows_in_a_row) >= OUTAGE_ROWS:
             return True
-        failures = sum(self._failing.values())
-        is_half = failures >= OUTAGE_FAILURES and 2 * failures >= len(self._recent)
+        is_half = len(self._failures) >= max(OUTAGE_FAILURES, self._successful)
         return is_half and len(self._failing) >= OUTAGE_ROWS
 
 

@@ -1,9 +1,10 @@
 import asyncio
+import tracemalloc
 from itertools import pairwise
 
 import pytest
 
-from bulk_patch.pace import Closed
+from bulk_patch.pace import Closed, Outage
 from tests.paces import draw_brake, fail, is_drawn, make_pace, now, take
 from tests.virtual_time import virtual_loop, virtually
 
@@ -121,6 +122,18 @@ async def test_old_successes_do_not_hide_that_half_of_the_last_thirty_seconds_fa
         pace.succeeded()
         await fail(pace, row)
     assert is_drawn(pace)
+
+
+def test_what_is_kept_of_successes_does_not_grow_with_the_rate() -> None:
+    outage = Outage()
+    tracemalloc.start()
+    try:
+        for number in range(200_000):
+            outage.succeeded(number / 10_000)
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 200_000
 
 
 @virtually
