@@ -3,10 +3,9 @@
 All values are text. In `Wanted.values` a missing cell means no change and an empty one means clear.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -270,12 +269,3 @@ def _note(problems: Problems, rows: pd.Series, rule: Field, reason: str, hint: s
 def _add(problems: Problems, row: object, problem: Problem) -> None:
     assert isinstance(row, int)
     problems.setdefault(row, []).append(problem)
-
-
-def changed_fields(compared: Compared) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that changes with the names of its fields that do; rows alike share a list."""
-    names = list(compared.changed.columns)
-    patterns, numbers = np.unique(compared.changed.to_numpy(), axis=0, return_inverse=True)
-    changed = [[name for name, flag in zip(names, flags, strict=True) if flag] for flags in patterns.tolist()]
-    for row, number in zip(compared.changed.index.tolist(), numbers.tolist(), strict=True):
-        yield row, changed[number]

@@ -13,8 +13,9 @@ import pandas as pd
 
 from bulk_patch import source
 from bulk_patch.ahead import ahead, in_thread, read_ahead
+from bulk_patch.alike import build
 from bulk_patch.baseline import Baseline
-from bulk_patch.bodies import Change, build, frame_cells, is_unsent_note
+from bulk_patch.bodies import Change, are_unsent_notes, frame_cells
 from bulk_patch.diff import (
     Compared,
     Picture,
@@ -60,8 +61,10 @@ class Tally:
     def add(self, change: Change) -> None:
         """Count one change."""
         self.changes += 1
-        self.fields.update(change.fields)
-        self.cleared.update(change.clears)
+        for name in change.fields:  # `update` takes several times as long for so few
+            self.fields[name] += 1
+        for name in change.clears:
+            self.cleared[name] += 1
         for name, old, new in change.moves:
             moves = self.transitions.setdefault(name, Counter())
             moves["?" if old is None else old or "(none)", new or "(cleared)"] += 1
@@ -319,9 +322,11 @@ def _without(wanted: Wanted, rows: Iterable[int]) -> Wanted:
 
 def _drop_sent_notes(changes: dict[int, Change], target_name: str, target: Target, ledger: Ledger) -> int:
     """Take out rows that only repeat a note which an earlier run of this job wrote; return how many."""
-    notes = {row: change for row, change in changes.items() if is_unsent_note(change, target)}
-    if not notes:
+    all_fields = {change.fields for change in changes.values()}
+    hidden = {fields for fields in all_fields if are_unsent_notes(fields, target)}
+    if not hidden:
         return 0
+    notes = {row: change for row, change in changes.items() if change.fields in hidden}
     ids = sorted({change.customer_id for change in notes.values()})
     sent: dict[str, list[dict[str, Any]]] = {}
     for customer_id, body in ledger.applied_bodies(target_name, ids):

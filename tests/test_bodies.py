@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.bodies import Change, build, encode_cells, frame_cells, is_unsent_note
+from bulk_patch.alike import build
+from bulk_patch.bodies import Change, are_unsent_notes, encode_cells, frame_cells
 from bulk_patch.diff import Picture, Problem, Wanted, compare
 from bulk_patch.model import encode_json
 from bulk_patch.targets.synctera import Synctera
@@ -129,13 +130,13 @@ def test_a_note_has_no_before_image() -> None:
     built = change({"note": "moved"}, live({}))
     assert (body(built), before(built)) == ({"note": "moved"}, None)
     assert built.moves == (("note", None, "•••"),)
-    assert is_unsent_note(built, TARGET)
+    assert are_unsent_notes(built.fields, TARGET)
 
 
 def test_a_note_beside_another_change_is_more_than_a_note() -> None:
     built = change({"note": "moved", "email": "a@b.co"}, live({"email": "x@b.co"}))
     assert (body(built), before(built)) == ({"note": "moved", "email": "a@b.co"}, {"email": "x@b.co"})
-    assert not is_unsent_note(built, TARGET)
+    assert not are_unsent_notes(built.fields, TARGET)
 
 
 def test_a_ban_without_a_note_is_refused_and_the_row_says_what_it_lacks() -> None:

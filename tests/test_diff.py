@@ -13,7 +13,6 @@ from bulk_patch.diff import (
     Picture,
     Repeat,
     Wanted,
-    changed_fields,
     compare,
     prepare,
     settle_repeats,
@@ -55,7 +54,9 @@ def complaints(found: Wanted | Compared) -> dict[int, list[str]]:
 
 
 def changes(compared: Compared) -> dict[int, list[str]]:
-    return dict(changed_fields(compared))
+    names, flags = list(compared.changed.columns), compared.changed.to_numpy().tolist()
+    changed = ([name for name, flag in zip(names, its, strict=True) if flag] for its in flags)
+    return dict(zip(compared.changed.index.tolist(), changed, strict=True))
 
 
 # --- ids

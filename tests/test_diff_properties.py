@@ -18,7 +18,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bulk_patch.bodies import Change, build
+from bulk_patch.alike import build
+from bulk_patch.bodies import Change
 from bulk_patch.diff import Picture, compare, prepare
 from bulk_patch.job import Input, Job
 from bulk_patch.ledgers.sqlite import SqliteLedger
@@ -222,7 +223,7 @@ def decide_in_pandas(case: Case) -> list[tuple[State, Any, Any]]:
     picture = make_picture(case)
     compared = compare(wanted, picture, TARGET)
     decided: dict[int, tuple[State, Any, Any]] = {}
-    for built in build(compared, wanted, picture, TARGET):
+    for built in build(compared, wanted, picture, TARGET, many=2):
         if isinstance(built, Change):
             before = None if built.before is None else json.loads(built.before)
             decided[built.row] = (State.PENDING, json.loads(built.body), before)

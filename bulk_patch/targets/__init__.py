@@ -1,7 +1,7 @@
 """The Target seam: what an API's requests look like, and what its answers mean. Pure: no I/O, no clock."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,8 +54,8 @@ class Target(Protocol):
     def whole(self, name: str) -> "Whole | None":
         """Return the object that a top-level name stands for, or None for a plain field."""
 
-    def needs(self, wanted: Mapping[str, str]) -> str:
-        """Say what a change as a whole lacks, or "": rules that tie several fields together."""
+    def needs(self, names: Collection[str]) -> str:
+        """Say what a change of these fields lacks, or "": rules that tie several fields together."""
 
     def request(self, patch: Patch) -> Request:
         """Return the PATCH of a row: the sealed bytes, the key, a path that holds nothing but the id."""

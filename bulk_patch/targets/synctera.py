@@ -6,7 +6,7 @@ errors. To change what an answer gets, change `FAULT_TABLE`.
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -135,9 +135,9 @@ class Synctera:
         """Return the object of a top-level name."""
         return WHOLES.get(name)
 
-    def needs(self, wanted: Mapping[str, str]) -> str:
+    def needs(self, names: Collection[str]) -> str:
         """Refuse a ban without its reason: the API requires a note with it."""
-        if "ban_status" in wanted and "note" not in wanted:
+        if "ban_status" in names and "note" not in names:
             return "ban_status changes only with a note: add a note column"
         return ""
 
