@@ -73,7 +73,10 @@ class Partitions:
         rows = np.repeat(order, times)
         places = np.arange(len(rows)) + np.repeat(first - np.cumsum(times) + times, times)
         parts = self._parts[places]
-        by_part = np.unique(parts.astype(np.int64) * len(keys) + rows)  # an id may be asked for twice in one part
+        by_part = parts.astype(np.int64) * len(keys) + rows
+        by_part.sort()
+        if self._repeated:  # then one part may ask for an id twice
+            by_part = by_part[np.diff(by_part, prepend=-1) > 0]
         parts, rows = np.divmod(by_part, len(keys)) if len(keys) else (parts, rows)
         wanted = np.zeros(len(keys), np.bool_)
         wanted[rows] = True

@@ -263,16 +263,16 @@ def write_reports(
     make_private_folder(folder)
     with replacing(folder / RESULTS) as results, replacing(folder / FAILURES) as failures:
         write_result, write_failure = csv_line_writer(results), csv_line_writer(failures)
-        notes = [name for name in NOTES if name not in run.columns]  # one may be mapped to a field in the job
+        added = [at for at, name in enumerate(NOTES) if name not in run.columns]  # one may be mapped to a field
         write_result(COLUMNS)
-        write_failure([*run.columns, *notes])
+        write_failure([*run.columns, *(NOTES[at] for at in added)])
         rows = run.unchanged
         for row in ledger.rows(run.id):
             rows += 1
             write_result(map(escape, result_of(row)))
             if row.state not in REACHED:
-                noted = _notes_on(row, run)
-                write_failure([*json.loads(row.cells.decode()), *(noted[name] for name in notes)])
+                notes = _notes_on(row, run)
+                write_failure([*json.loads(row.cells.decode()), *[notes[at] for at in added]])
         if rows != run.input_rows:
             raise _unbalanced(run, rows)
     summary = summarise(ledger, run, running=running, next_command=next_command)
@@ -359,9 +359,9 @@ def hint_on(row: LedgerRow, run: Run) -> str:
     return "; ".join(filter(None, (row.hint, ADVICE[status])))
 
 
-def _notes_on(row: LedgerRow, run: Run) -> dict[str, Cell]:
-    """Return what failures.csv adds to a row."""
-    return dict(zip(NOTES, (str(status_of(row)), row.reason, hint_on(row, run), row.row, run.id), strict=True))
+def _notes_on(row: LedgerRow, run: Run) -> tuple[Cell, ...]:
+    """Return what failures.csv adds to a row, in the order of `NOTES`."""
+    return str(status_of(row)), row.reason, hint_on(row, run), row.row, run.id
 
 
 # --- what a row changes

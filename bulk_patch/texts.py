@@ -19,7 +19,8 @@ _SHIFT = np.uint64(32)
 
 def arrow_of(values: pd.Series | pd.Index) -> pa.LargeStringArray:
     """Return a column as Arrow has it; what is in one piece is not copied."""
-    whole: pa.LargeStringArray = joined(pa.array(values, type=pa.large_string()))
+    # Asked of the column itself, pandas looks for Arrow's method among its labels first: a hash table of all of them.
+    whole: pa.LargeStringArray = joined(pa.array(values.array, type=pa.large_string(), from_pandas=True))
     return whole
 
 

@@ -86,7 +86,7 @@ class PlanRow:
     recheck: bool = False  # an object was completed from an old picture: read again before sending
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # frozen it takes three times as long to make, and reports make millions
 class LedgerRow:
     """One row as the ledger holds it."""
 
