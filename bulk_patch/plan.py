@@ -2,10 +2,9 @@
 
 import json
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -33,68 +32,12 @@ from bulk_patch.ledgers import Ledger, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.source import Source
 from bulk_patch.taken_back import warn_of_input
+from bulk_patch.tally import Tally
 from bulk_patch.targets import Target
 from bulk_patch.texts import texts_of
 
 FRAME_ROWS = 100_000
-SAMPLES = 3
-TRANSITIONS = 5
 USUAL_TIMES = 10
-_MOST_KEPT = 20_000
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a person decides by. Everything in it is masked or a count."""
-
-    unchanged: int = 0
-    changes: int = 0
-    duplicates: int = 0
-    invalid: Counter[str] = field(default_factory=Counter)
-    invalid_rows: int = 0
-    fields: Counter[str] = field(default_factory=Counter)
-    cleared: Counter[str] = field(default_factory=Counter)
-    transitions: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def add(self, change: Change) -> None:
-        """Count one change."""
-        self.changes += 1
-        for name in change.fields:  # `update` takes several times as long for so few
-            self.fields[name] += 1
-        for name in change.clears:
-            self.cleared[name] += 1
-        for name, old, new in change.moves:
-            moves = self.transitions.setdefault(name, Counter())
-            moves["?" if old is None else old or "(none)", new or "(cleared)"] += 1
-            if len(moves) > _MOST_KEPT:  # masked values are few, but nobody promised it
-                self.transitions[name] = Counter(dict(moves.most_common(_MOST_KEPT // 2)))
-        if len(self.samples) < SAMPLES:
-            moves_shown = [[name, old, new] for name, old, new in change.moves]
-            self.samples.append({"row": change.row, "customer_id": change.customer_id, "changes": moves_shown})
-
-    def refuse(self, problems: Sequence[Problem]) -> None:
-        """Count one invalid row, once for each of its reasons."""
-        self.invalid_rows += 1
-        self.invalid.update(f"{problem.field} {problem.reason}" for problem in problems)
-
-    def details(self, *, reads: int, recheck: int) -> dict[str, Any]:
-        """Return the summary as JSON values."""
-        return {
-            "changes": self.changes,
-            "invalid": self.invalid.most_common(20),
-            "fields": dict(self.fields.most_common()),
-            "cleared": dict(self.cleared.most_common()),
-            "transitions": {
-                name: [[old, new, count] for (old, new), count in moves.most_common(TRANSITIONS)]
-                for name, moves in self.transitions.items()
-            },
-            "samples": self.samples,
-            "warnings": self.warnings,
-            "reads": reads,
-            "recheck": recheck,
-        }
 
 
 def scan_input(job: Job, target: Target) -> Source:

@@ -14,9 +14,10 @@ from bulk_patch.bodies import Change, encode_cells
 from bulk_patch.job import Job
 from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
 from bulk_patch.model import State
-from bulk_patch.plan import Tally, invalid_row, pending_row
+from bulk_patch.plan import invalid_row, pending_row
 from bulk_patch.read import Session
 from bulk_patch.reverse import Kept, Reversal, copies_left, is_comparable, old_texts, reverse, unnamed
+from bulk_patch.tally import Tally
 from bulk_patch.targets import Record, Target
 
 #: The cell of an old value that nobody knows. No field takes its last character: unless mended, the row is invalid.
