@@ -16,7 +16,7 @@ from pathlib import Path
 #: Module -> what it is called with, in full and in short.
 BENCHES: dict[str, tuple[list[str], list[str]]] = {
     "ledger": ([], ["--rows", "1000"]),
-    "plan": (["--rows", "100000", "1000000", "10000000", "--runs", "5", "5", "3"], ["--rows", "1000", "--runs", "1"]),
+    "plan": (["--rows", "100000", "1000000", "10000000", "--runs", "5"], ["--rows", "1000", "--runs", "1"]),
     "send": (["--all"], ["--rows", "100", "--runs", "1", "--all"]),
     "rate": ([], ["--seconds", "0.5", "--rates", "100"]),
     "resume": (["--rows", "10000000"], ["--rows", "10000", "--runs", "1"]),

@@ -58,8 +58,8 @@ def draw_plan(figures: Mapping[str, Any]) -> Figure:
 
 def draw_plan_growth(figures: Mapping[str, Any]) -> Figure:
     """Draw how the time for a row grows with the number of rows."""
-    runs = [size["runs"] for size in figures["sizes"]]
-    title = f"Planning: seconds for a million rows, by rows (medians of {min(runs)} to {max(runs)} runs)"
+    fewest = min(figures["sizes"], key=lambda size: int(size["runs"]))
+    title = f"Planning: seconds for a million rows, by rows ({_medians(fewest)})"
     figure = Figure(figsize=(WIDTH_IN, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=11)
@@ -95,7 +95,7 @@ def draw_memory(figures: Mapping[str, Any]) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
     axes.set_xlabel("rows done")
     axes.set_ylabel("MiB resident")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * max(mib for _, mib in figures["rss_mib_by_rows"]))
     axes.grid(color=GRID_COLOUR)
     return figure
 
