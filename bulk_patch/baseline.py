@@ -99,7 +99,7 @@ class FileBaseline(Baseline):
         return 0
 
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
-        """Cut a large file up in the order of the input."""
+        """Read the file; a large one is cut up in the order of the input."""
         columns = related(self._lookup.columns, {*asking.fields.values(), *self._watch})
         await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
 
@@ -222,7 +222,7 @@ def _scan(path: Path, input_id: str, target: Target) -> Source:
         foreign = {name: "" for name in header if name != id_column and target.field(name) is None}
         settings = Input(path=path, id=id_column, rename=foreign)
         try:
-            found = source.scan(settings, knows=lambda name: True, id_pattern=target.id_pattern)
+            found = source.scan(settings, knows=lambda name: True, id_pattern=target.id_pattern, every_cell=False)
         except InputError as error:
             failure = error
             continue

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -101,12 +102,13 @@ class CsvFile:
         """
         self.hashes = []
         digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            digest.update(file.read(self._header_bytes))
+        with self.path.open("rb") as file, ThreadPoolExecutor(1) as hasher:
+            hashing = hasher.submit(digest.update, file.read(self._header_bytes))
             rest, more = b"", b"-"
             while more:
                 more = file.read(BLOCK_BYTES)
-                digest.update(more)  # these very bytes, not another reading of the file
+                hashing.result()
+                hashing = hasher.submit(digest.update, more)  # these very bytes, not another reading of the file
                 data = rest + more
                 end = _end_of_records(data) if more else len(data)
                 block, rest = data[:end], data[end:]
@@ -114,6 +116,7 @@ class CsvFile:
                     raise self._refusal()
                 if block:
                     yield self._parse(block, columns)
+            hashing.result()
         self.hashes = [digest.hexdigest()]
 
     def _parse(self, block: bytes, columns: Sequence[str]) -> pa.Table:

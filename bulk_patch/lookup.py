@@ -43,7 +43,7 @@ class Lookup:
     async def cut(
         self, asking: Source, *, rows: int, columns: Collection[str], folder: Path, whole_rows: int = WHOLE_ROWS
     ) -> None:
-        """Get ready for being looked at once for every portion of an input, in order; a small file stays whole.
+        """Read the file, to be looked at once for every portion of an input, in order; a small one stays whole.
 
         Args:
             asking: The input.
@@ -51,13 +51,17 @@ class Lookup:
             columns: All that will be looked at, the id left out.
             folder: Where parts go.
             whole_rows: Up to so many rows the file stays whole; the answers are the same either way.
+
+        Raises:
+            InputError: The file is damaged, or not what was scanned any more.
         """
-        if self._found.rows <= whole_rows:
-            return
-        parts = Partitions(folder, asking.id_hashes, rows=rows)
         id_column = self._found.id_column
         kept = tuple(name for name in self._found.columns if name == id_column or name in columns)
         self._found = replace(self._found, columns=kept)
+        if self._found.rows <= whole_rows:
+            self._frame = await in_thread(self._whole)
+            return
+        parts = Partitions(folder, asking.id_hashes, rows=rows)
         try:
             async with aclosing(ahead(self._sorted(parts))) as pieces:
                 async for piece in pieces:
@@ -85,11 +89,12 @@ class Lookup:
             if part != self._part:
                 self._part = part
                 self._frame = self._indexed(self._parts.take(part))
-        elif self._frame is None:
-            tables = [self._named(frame) for frame in source.frames(self._found)]
-            self._frame = self._indexed(pa.concat_tables(tables) if tables else None)
         assert self._frame is not None
         return self._frame
+
+    def _whole(self) -> pd.DataFrame:
+        tables = [self._named(frame) for frame in source.frames(self._found)]
+        return self._indexed(pa.concat_tables(tables) if tables else None)
 
     def _named(self, frame: pd.DataFrame) -> pa.Table:
         """Return the rows that have an id, in lower case as the first column."""

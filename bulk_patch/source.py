@@ -79,6 +79,7 @@ def scan(
     knows: Callable[[str], bool],
     id_pattern: re.Pattern[str],
     known: Iterable[str] = (),
+    every_cell: bool = True,
 ) -> Source:
     """Read the whole input once and refuse it, or tell what is in it.
 
@@ -87,6 +88,8 @@ def scan(
         knows: Says whether a field exists.
         id_pattern: What an id looks like in lower case.
         known: Fields to suggest instead of an unknown one.
+        every_cell: Check all cells that will be used, so that `frames` meets nothing new; else it may be enough to
+            read the ids, for whoever reads the rest before anything depends on it.
 
     Raises:
         InputError: With everything that is wrong with the header, or the first lines at fault.
@@ -110,8 +113,7 @@ def scan(
         for table in _read(reader, path, columns, stamp):
             yield joined(pc.utf8_lower(joined(table.column(settings.id)))).fill_null("")
 
-    # All that will be used is checked here, so that `frames` meets nothing new.
-    to_read = [settings.id] if reader.checks_all else columns
+    to_read = columns if every_cell and not reader.checks_all else [settings.id]
     rows, hashes = _check_ids(read_ids(to_read), settings, id_pattern)
     sha256 = _hash_of(path, reader)
     repeated = _find_repeated(hashes, lambda: read_ids([settings.id]))

@@ -22,7 +22,8 @@ from bulk_patch.errors import (
     InputError,
     StoppedError,
 )
-from bulk_patch.job import Job
+from bulk_patch.job import Input, Job
+from bulk_patch.ledgers.sqlite import SqliteLedger
 from bulk_patch.model import Stop
 from bulk_patch.sandbox import Fault, Hook, Seen
 from tests.job_files import ANN, BEN, CAM, make_job, make_target, write_csv, write_parquet
@@ -54,7 +55,16 @@ def with_file(folder: Path, path: Path) -> Baseline:
     return make_baseline(make_job(folder, "baseline.kind=file", f"baseline.path={path}"))
 
 
-def look(baseline: Baseline) -> Picture:
+def look(baseline: Baseline, folder: Path) -> Picture:
+    """Return what a baseline knows for an input that has every field."""
+    names = make_target().field_names()
+    asking = source.scan(
+        Input(path=write_csv(folder / "asking.csv", f"customer_id,{','.join(names)}"), id="customer_id"),
+        knows=lambda name: True,
+        id_pattern=make_target().id_pattern,
+    )
+    with SqliteLedger.open(folder / "ledger.db", job="asking") as ledger:
+        asyncio.run(baseline.expect(asking, rows=10, folder=folder, ledger=ledger))
     picture = asyncio.run(baseline.picture(ids_of(ANN, BEN)))
     assert picture is not None
     return picture
@@ -62,7 +72,7 @@ def look(baseline: Baseline) -> Picture:
 
 def look_up(folder: Path, path: Path) -> dict[str, dict[str, str | None]]:
     """Return what a baseline file knows: customer to its texts."""
-    picture = look(with_file(folder, path))
+    picture = look(with_file(folder, path), folder)
     assert (picture.complete, picture.authoritative) == (False, False)
     columns = picture.frame.columns.tolist()
     cells = [[text if isinstance(text, str) else None for text in row] for row in picture.frame.to_numpy()]
@@ -115,7 +125,7 @@ def test_lines_without_an_id_are_nobody(tmp_path: Path) -> None:
 
 
 def test_a_file_with_a_header_and_no_rows_knows_nobody_and_its_columns(tmp_path: Path) -> None:
-    picture = look(with_file(tmp_path, write_csv(tmp_path / "all.csv", "id,email")))
+    picture = look(with_file(tmp_path, write_csv(tmp_path / "all.csv", "id,email")), tmp_path)
     assert (len(picture.frame), list(picture.frame.columns)) == (0, ["email"])
 
 

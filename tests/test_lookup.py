@@ -11,12 +11,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bulk_patch import partitions
 from bulk_patch.baseline import FileBaseline
+from bulk_patch.errors import InputError
 from bulk_patch.job import Job, load_job
 from bulk_patch.ledgers import Actor, Run
 from bulk_patch.ledgers.sqlite import SqliteLedger
@@ -116,6 +119,22 @@ def plan(job: Job, folder: Path, *, whole_rows: int) -> tuple[Run, list[dict[str
         ledger.begin(run)
         sealed = asyncio.run(write(ledger))
         return sealed, [asdict(row) for row in ledger.rows(run.id)]
+
+
+@pytest.mark.parametrize("whole_rows", [0, 1000])
+@pytest.mark.parametrize("column", ["email", "first_name"])
+def test_a_damaged_column_is_refused_where_it_is_compared(tmp_path: Path, column: str, whole_rows: int) -> None:
+    job = write_files(tmp_path, duplicates="last")
+    now = pq.read_table(tmp_path / "now.parquet")
+    offsets = pa.py_buffer(np.arange(len(now) + 1, dtype=np.int32).tobytes())
+    no_text = pa.Array.from_buffers(pa.string(), len(now), [None, offsets, pa.py_buffer(b"\xff" * len(now))])
+    place = now.column_names.index(column)
+    pq.write_table(now.set_column(place, column, no_text), tmp_path / "now.parquet")
+    if column == "first_name":  # nobody asks for it
+        plan(job, tmp_path / "out", whole_rows=whole_rows)
+        return
+    with pytest.raises(InputError, match="column 'email' holds text that is not UTF-8"):
+        plan(job, tmp_path / "out", whole_rows=whole_rows)
 
 
 @pytest.mark.parametrize("duplicates", ["reject", "last"])
