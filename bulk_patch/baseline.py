@@ -101,7 +101,10 @@ class FileBaseline(Baseline):
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
         """Read the file; a large one is cut up in the order of the input."""
         columns = related(self._lookup.columns, {*asking.fields.values(), *self._watch})
-        await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
+        try:
+            await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
+        except InputError as error:
+            raise InputError(f"baseline file: {error.message}", error.hint) from None
 
     async def picture(self, ids: pd.Series) -> Picture:
         """Look the customers up in the file; a column that is not in it is not known."""
@@ -187,9 +190,9 @@ async def read_live(session: Session, ids: Sequence[str]) -> list[Record]:
             raise CredentialError(f"the live baseline may not be read: {verdict.reason}", hint) from None
         if verdict.status == 404 or verdict.kind in NOT_THE_API:
             what = "404" if verdict.status == 404 else f"a page that is not the API's ({verdict.reason})"
-            hint = "check target.base_url and target.resource; nothing was sent"
+            hint = "check target.base_url and target.resource; nothing was sent for this input"
             raise InputError(f"the baseline's address answers {what}", hint) from None
-        hint = "nothing was sent; run the same command again when the API answers"
+        hint = "nothing was sent for this input; run the same command again when the API answers"
         raise IncompleteError(f"the live baseline could not be read: {verdict.reason}", hint) from None
     except Halt as halt:
         raise as_error(halt.stop) from None

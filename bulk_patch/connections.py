@@ -7,6 +7,7 @@ all else on the way (`python -m tests.bench.send`). Of aiohttp is kept what is h
 
 import asyncio
 import ssl
+from collections import deque
 from typing import Self
 
 import aiohttp
@@ -50,7 +51,7 @@ class Connections:
         self._proxy = URL(proxy) if proxy else None
         self._pace = pace
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
-        self._idle: list[tuple[Connection, float]] = []  # and since when
+        self._idle: deque[tuple[Connection, float]] = deque()  # and since when, the last used at the end
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -70,9 +71,9 @@ class Connections:
 
     async def __aexit__(self, *_: object) -> None:
         self._deadlines.close()
+        await self._pool.close()  # to it they are all in use, so it cuts them off: a polite end of TLS may never come
         for connection, _since in self._idle:
             connection.close()
-        await self._pool.close()
 
     async def exchange(self, method: str, path: str, headers: str, body: bytes | None, *, timeout_s: float) -> Reply:
         """Send one request and read its answer, exactly once: nothing is repeated or followed.
@@ -114,10 +115,17 @@ class Connections:
             _abort(connection)
             raise
         if is_whole and message.code != _SWITCHED and not transport.get_write_buffer_size():
-            self._idle.append((connection, self._loop.time()))
+            self._keep(connection)
         else:
             _abort(connection)
         return Reply(message.code, _lower(message), answer, is_whole, self._loop.time() - begun)
+
+    def _keep(self, connection: Connection) -> None:
+        """Keep a connection for the next request, and let go of those that nobody has needed for long."""
+        now = self._loop.time()
+        while self._idle and now - self._idle[0][1] >= _KEEPALIVE_S:
+            self._idle.popleft()[0].close()
+        self._idle.append((connection, now))
 
     def _take_idle(self) -> Connection | None:
         """Take the connection that was used last, if it is open and nobody has spoken on it since its last answer."""

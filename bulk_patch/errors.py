@@ -45,7 +45,7 @@ class Exit(IntEnum):
 _WORDS = {
     Exit.OK: "done",
     Exit.BUG: "a bug in bulk-patch; the ledger is intact",
-    Exit.USAGE: "the command, job file or input is wrong; nothing was sent",
+    Exit.USAGE: "the command, job file or input is wrong; nothing was sent for it",
     Exit.NEEDS_PERSON: "complete, but some rows need a person",
     Exit.INCOMPLETE: "incomplete; running it again is safe and goes on",
     Exit.STOPPED: "stopped by a guard or an integrity fault; a person must look",

@@ -1,8 +1,11 @@
 """What goes wrong between a connection and its answer: unasked words, bytes that wait, proxies that give up."""
 
 import asyncio
+import gc
 import socket
 import ssl
+import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -106,6 +109,59 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeyp
         assert [heard.connection for heard in server.requests] == [1, 1, 2, 2]
 
     run(scenario())
+
+
+def test_connections_that_were_needed_once_are_let_go_of(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.3)
+    is_open: set[int] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_open.add(id(writer))
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await asyncio.sleep(0.05)
+                writer.write(http().data)
+        finally:
+            is_open.discard(id(writer))
+
+    async def scenario() -> None:
+        async with serving(serve) as port, open_wire(f"http://127.0.0.1:{port}/v0") as wire:
+            await asyncio.gather(*(wire.send(GET) for _ in range(10)))
+            assert len(is_open) == 10
+            for _ in range(20):
+                await wire.send(GET)
+            assert len(is_open) == 1
+
+    run(scenario())
+
+
+def test_a_server_that_does_not_say_goodbye_over_tls_holds_nothing_open(
+    authority: tuple[ssl.SSLContext, Path], run: Run
+) -> None:
+    tls, ca_file = authority
+    ended = threading.Event()
+    door = socket.create_server(("127.0.0.1", 0))
+
+    def answer_and_be_deaf() -> None:
+        plain, _ = door.accept()
+        with tls.wrap_socket(plain, server_side=True) as client:
+            client.recv(65_536)
+            client.sendall(http().data)
+            ended.wait(20)
+
+    async def scenario() -> None:
+        async with open_wire(f"https://localhost:{door.getsockname()[1]}/v0", ca_file=ca_file) as wire:
+            assert came((await wire.send(GET))[0]).status == 200
+
+    server = threading.Thread(target=answer_and_be_deaf)
+    server.start()
+    with door, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(scenario())
+        gc.collect()
+    ended.set()
+    server.join()
+    assert [str(one.message) for one in caught] == []
 
 
 def test_a_request_that_was_given_up_does_not_leave_later(run: Run) -> None:

@@ -54,7 +54,8 @@ def _falsehood(
             body = json.loads(record["body"])
             if not any(line.status == 200 for line in lines):
                 return "the API never accepted it"
-            if all(holds(version.document, body) for version in _since_intent(evidence, record, history)):
+            held = all(holds(version.document, body) for version in _since_intent(evidence, record, history))
+            if held and not _was_shown_otherwise(evidence, record["customer_id"]):
                 return "the API held the planned values all the time"
         case "unknown":
             was_out = any(_record(other, run, row).get("state") == "sending" for other in _killed(evidence, span))
@@ -67,6 +68,12 @@ def _falsehood(
         case _ if state in UNSENT and lines:
             return "it was sent"
     return ""
+
+
+def _was_shown_otherwise(evidence: Evidence, customer_id: str) -> bool:
+    """Tell whether a read of this customer showed what is not so: then nobody could tell."""
+    reads = (line for line in evidence.log if line.method == "GET" and line.customer_id == customer_id)
+    return any((line.fault or "").startswith("differs") for line in reads)
 
 
 def _was_changed(evidence: Evidence, customer_id: str) -> bool:

@@ -94,10 +94,16 @@ def finish(stage: Stage, command: str, code: int | None) -> int | None:
             break
         if code == 4 and not stage.steady_clock:
             stage.move_clocks(COFFEE_S)
-        typed, code = command, stage.play(command)
-        if typed == "continue" and code == 9:  # the stop came before there was a run to go on with
-            code = stage.play("run")
+        code = play_on(stage, command)
         command = next_command(code)
+    return code
+
+
+def play_on(stage: Stage, command: str) -> int | None:
+    """Play what is to be typed next; return the exit code."""
+    code = stage.play(command)
+    if command == "continue" and code == 9:  # the stop came before there was a run to go on with
+        code = stage.play("run")
     return code
 
 

@@ -4,7 +4,7 @@ import random
 
 from tests.chaos.crew import Findings, Form, judge, make_folder, play_all
 from tests.chaos.evidence import load
-from tests.chaos.kills import KINDS, finish, next_command
+from tests.chaos.kills import KINDS, finish, next_command, play_on
 from tests.chaos.mishaps import MISHAPS, Several, Targeted
 from tests.chaos.scene import Scene, Settings, draw
 from tests.chaos.sightings import sight
@@ -31,7 +31,7 @@ def play(form: Form, trial: str) -> Findings:
     code = stage.play(library=dice.random() < 0.3)
     command = next_command(code)
     if code not in (0, 3) and dice.random() < 0.5:
-        code = stage.play(command)
+        code = play_on(stage, command)
         command = next_command(code)
     code = finish(stage, command, code)
     if code == 3 and dice.random() < 0.3:

@@ -312,11 +312,12 @@ def find_lies(evidence: Evidence, span: Span) -> Iterator[str]:
     patches = [line for line in lines if line.method == "PATCH"]
     runs = _runs_of(span)
     newest = max(runs, key=lambda run: int(run.facts["number"]), default=None)
+    ended_another_first = "planning run=" in span.said.partition("going_on run=")[2]
     code, where = span.exit_code, f"process {span.number}, {span.command}, ended with {span.exit_code}"
     wrong: Mapping[str, bool] = {
         "a bug or a broken ledger": code in (1, 7, 8),
         "the plan sent something": span.command == "plan" and bool(patches),
-        "it was refused, and sent something": code in (2, 9) and bool(patches),
+        "it was refused, and sent something": code in (2, 9) and bool(patches) and not ended_another_first,
         "nothing is planned": code in (0, 3) and newest is None,
         "rows are open": code in (0, 3) and span.command != "plan" and newest is not None and _is_open(newest),
         "not all is reached": code == 0 and span.command != "plan" and newest is not None and not _is_reached(newest),
