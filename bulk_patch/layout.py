@@ -72,6 +72,11 @@ def time_words(time_s: float | None) -> str:
     return "?" if time_s is None else f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def milliseconds_words(value: float) -> str:
+    """Say within what time something was done: whole milliseconds, and never within none."""
+    return f"{max(value, 1.0):.0f} ms"
+
+
 def duration_words(seconds: float) -> str:
     """Say a duration as a person would: `about 12 s`, `about 2 h 5 min`."""
     if seconds < 1:

@@ -16,7 +16,7 @@ from typing import Any
 
 from bulk_patch.approve import Approval, approvals_of, find_objection, waits_for_approval
 from bulk_patch.errors import Exit
-from bulk_patch.layout import amount, duration_words, time_words
+from bulk_patch.layout import amount, duration_words, milliseconds_words, time_words
 from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SendingSession
 from bulk_patch.model import State
 from bulk_patch.page_events import Note, list_events, verified_words, who_words, why_words
@@ -311,7 +311,8 @@ def _pace_words(summary: RunSummary) -> str:
         words += f", {rate['achieved_per_s']:.1f} a second"
     words += f" of at most {rate['limit_per_s']:g}" if rate["limit_per_s"] is not None else ", without a limit"
     if timings["p50_ms"] is not None and timings["p99_ms"] is not None:
-        words += f". Half of the changes within {timings['p50_ms']:.0f} ms, 99 % within {timings['p99_ms']:.0f} ms"
+        half, most = milliseconds_words(timings["p50_ms"]), milliseconds_words(timings["p99_ms"])
+        words += f". Half of the changes within {half}, 99 % within {most}"
     return f"{words}. Throttled {amount(rate['throttled'] or 0, 'time')}."
 
 

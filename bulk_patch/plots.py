@@ -86,7 +86,7 @@ def _throughput(
         keys.append(Key("limit", f"limit, {limit_per_s:g}"))
     total = sum(its.requests for _, _, its in points)
     words = f"{total:,} requests in {_span(points[-1][1])} of sending, counted when answered; "
-    words += f"at most {max(rates):.3g} a second"
+    words += f"at most {float(f'{max(rates):.3g}'):,g} a second"
     return _plot("Throughput", frame, drawn, restarts, words, keys, lambda value: f"{value:g}")
 
 

@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.errors import Exit
-from bulk_patch.layout import amount, digits, duration_words, join, numbered, safe, section, table, time_words, wrap
+from bulk_patch.layout import (
+    amount,
+    digits,
+    duration_words,
+    join,
+    milliseconds_words,
+    numbered,
+    safe,
+    section,
+    table,
+    time_words,
+    wrap,
+)
 from bulk_patch.ledgers import Holder, LedgerRow, Run
 from bulk_patch.model import Counts, State
 from bulk_patch.report import FAILURES, PAGE, RESULTS, SUMMARY, Change, RunSummary, fold_counts, merge_rows
@@ -149,7 +161,8 @@ def _throughput(summary: RunSummary) -> str:
     text = f"{least}{amount(timings['requests'] or 0, 'request')} in {duration_words(timings['send_s'] or 0)}"
     text += _rate_words(summary)
     if timings["p50_ms"] is not None and timings["p99_ms"] is not None:
-        text += f"; half of the changes within {timings['p50_ms']:.0f} ms, 99 % within {timings['p99_ms']:.0f} ms"
+        half, most = milliseconds_words(timings["p50_ms"]), milliseconds_words(timings["p99_ms"])
+        text += f"; half of the changes within {half}, 99 % within {most}"
     return f"{text}; throttled {amount(rate['throttled'] or 0, 'time')}"
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from bulk_patch.layout import amount, duration_words, numbered, safe, section, table, wrap
+from bulk_patch.layout import amount, duration_words, milliseconds_words, numbered, safe, section, table, wrap
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ from bulk_patch.layout import amount, duration_words, numbered, safe, section, t
 )
 def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
     assert duration_words(seconds) == words
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.0, "1 ms"), (0.4, "1 ms"), (1.4, "1 ms"), (84.7, "85 ms")])
+def test_nothing_is_done_within_no_time(value: float, words: str) -> None:
+    assert milliseconds_words(value) == words
 
 
 def test_one_thing_has_no_plural() -> None:

@@ -66,6 +66,10 @@ def test_the_rate_of_a_steady_run_is_drawn_as_it_was() -> None:
     assert [key.words for key in throughput.legend] == ["answers a second", "limit, 20"]
 
 
+def test_a_high_rate_is_said_in_digits() -> None:
+    assert "at most 3,000 a second" in plots_of(*steady(3000, 4))[0].words
+
+
 def test_answers_are_counted_by_class_and_classes_that_never_came_are_left_out() -> None:
     statuses = plots_of(*steady(5, 4), (0.1, 429, 0.1), (0.1, 503, 0.1), (0.1, 0, None))[-1]
     words = [key.words for key in statuses.legend]
