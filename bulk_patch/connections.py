@@ -7,6 +7,7 @@ all else on the way (`python -m tests.bench.send`). Of aiohttp is kept what is h
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from typing import Self
 
@@ -91,9 +92,9 @@ class Connections:
             TimeoutError: The answer took too long.
             Closed: The run stopped before a byte had left.
         """
-        begun, granted_at = self._loop.time(), self._pace.granted_at
+        granted_at, due_at = self._pace.granted_at, self._loop.time() + timeout_s
+        begun = time.monotonic()  # uvloop's clock goes by whole rounds and milliseconds: too coarse for an answer
         connection = self._take_idle() or await self._connect(timeout_s)
-        due_at = begun + timeout_s
         try:
             if self._pace.is_stale(granted_at):
                 left_s = due_at - self._loop.time()
@@ -118,7 +119,7 @@ class Connections:
             self._keep(connection)
         else:
             _abort(connection)
-        return Reply(message.code, _lower(message), answer, is_whole, self._loop.time() - begun)
+        return Reply(message.code, _lower(message), answer, is_whole, time.monotonic() - begun)
 
     def _keep(self, connection: Connection) -> None:
         """Keep a connection for the next request, and let go of those that nobody has needed for long."""

@@ -111,6 +111,15 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeyp
     run(scenario())
 
 
+def test_the_time_of_an_answer_is_finer_than_the_clock_of_a_loop(run: Run) -> None:
+    async def scenario() -> None:
+        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url) as wire:
+            replies = [came((await wire.send(PATCH))[0]) for _ in range(50)]
+        assert all(0 < reply.elapsed_s < 1 for reply in replies)
+
+    run(scenario())
+
+
 def test_connections_that_were_needed_once_are_let_go_of(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.3)
     is_open: set[int] = set()
