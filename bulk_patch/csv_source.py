@@ -260,7 +260,7 @@ def _end_of_header(data: bytes) -> int:
 def _end_of_records(data: bytes) -> int:
     """Return where the last whole record ends: after a line feed with an even number of quotes before it."""
     end = data.rfind(b"\n") + 1
-    inside = data.count(b'"', 0, end) % 2 if b'"' in data else 0  # to count takes ten times as long as to look for one
+    inside = data.count(b'"', 0, end) % 2 if b'"' in data else 0  # to count takes several times as long
     while inside:
         before = data.rfind(b"\n", 0, end - 1) + 1
         inside ^= data.count(b'"', before, end) % 2

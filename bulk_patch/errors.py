@@ -3,7 +3,7 @@
     BulkPatchError
     ├── UsageError          2  what was typed
     │   ├── JobError        2  the job file
-    │   └── InputError      2  the input file; nothing was sent
+    │   └── InputError      2  the input file; nothing was sent for it
     ├── IncompleteError     4  something outside is missing for now: run again
     ├── StoppedError        5  a guard or an integrity fault: a person must look
     ├── CredentialError     6  token, permission or TLS
@@ -109,7 +109,7 @@ class JobError(UsageError):
 
 
 class InputError(UsageError):
-    """The input or baseline file is wrong; nothing was sent."""
+    """The input or baseline file is wrong; nothing was sent for it."""
 
 
 class IncompleteError(BulkPatchError):

@@ -199,8 +199,8 @@ def _open(path: Path) -> Reader:
 def _list_parts(path: Path) -> list[Path]:
     """Return the regular files that make up an input, in reading order."""
     if not path.exists():
-        where = "download it first" if _REMOTE.search(str(path)) else "a path is relative to the job file"
-        raise InputError(f"there is no file {path}", where)
+        where = "a path in the job file is relative to it, one in --set to where you are"
+        raise InputError(f"there is no file {path}", "download it first" if _REMOTE.search(str(path)) else where)
     if not path.is_dir():
         suffix = path.suffix.lower()
         if not path.is_file():

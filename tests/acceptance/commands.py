@@ -26,7 +26,8 @@ TIMEOUT_S = 60
 #: Root may write everywhere, unless it gives up the right to pass by permissions.
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 needs_permissions = pytest.mark.skipif(
-    bool(WITHOUT_RIGHTS) and shutil.which("setpriv") is None, reason="root may write everywhere"
+    bool(WITHOUT_RIGHTS) and shutil.which("setpriv") is None,
+    reason="root may write everywhere, and without setpriv it cannot give that up",
 )
 
 
