@@ -11,7 +11,7 @@ from bulk_patch.find import LEDGER_FILE
 from bulk_patch.job import Job, output_root
 from bulk_patch.layout import amount, duration_words
 from bulk_patch.ledgers import Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Counts, State
 from bulk_patch.next_command import Invocation, next_command
 from bulk_patch.observe import Progress, silence

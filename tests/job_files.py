@@ -16,7 +16,7 @@ from bulk_patch import registry
 from bulk_patch.baseline import Baseline
 from bulk_patch.job import Job, load_job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.order import Order
 from bulk_patch.plan import FRAME_ROWS, scan_input, write_plan

@@ -12,7 +12,7 @@ _START = """
 import resource, sys, time
 from pathlib import Path
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from tests.ledger_plans import *
 

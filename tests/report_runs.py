@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.ledgers import Actor, PlanRow, Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State, encode_json
 from bulk_patch.targets.synctera import Synctera
 

@@ -23,7 +23,7 @@ from bulk_patch.errors import (
     StoppedError,
 )
 from bulk_patch.job import Input, Job
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Stop
 from bulk_patch.sandbox import Fault, Hook, Seen
 from tests.job_files import ANN, BEN, CAM, make_job, make_target, write_csv, write_parquet

@@ -14,7 +14,7 @@ from bulk_patch.errors import Exit, LedgerError, LockedError, OutdatedLedgerErro
 from bulk_patch.find import find_run, job_of, list_runs
 from bulk_patch.history import find_history, look_where
 from bulk_patch.ledgers import Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import start_logging
 from tests.job_files import JOB, make_job
 from tests.ledger_plans import START, make_customer, make_run, seal_plan

@@ -16,8 +16,8 @@ import pytest
 
 from bulk_patch.errors import LedgerError, LockedError
 from bulk_patch.ledgers import Holder
-from bulk_patch.ledgers.sqlite import SqliteLedger
-from bulk_patch.ledgers.sqlite_plan import pack_customer, unpack_customer
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.planning import pack_customer, unpack_customer
 from bulk_patch.model import Outcome, State
 from tests.ledger_children import HOLD, SEND, running
 from tests.ledger_plans import (

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import sqlite_database
 from bulk_patch.ledgers.seal import frame_row
-from bulk_patch.ledgers.sqlite import SqliteLedger
-from bulk_patch.ledgers.sqlite_database import Database
+from bulk_patch.ledgers.sqlite import database as database_module
+from bulk_patch.ledgers.sqlite.database import Database
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from tests.ledger_children import FILL, FILL_WITH_PLAN, run_to_end
 from tests.ledger_plans import (
@@ -302,7 +302,7 @@ def test_another_program_that_holds_the_ledger_is_not_waited_for_long(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(path)
-    monkeypatch.setattr(sqlite_database, "_BUSY_S", 0.05)
+    monkeypatch.setattr(database_module, "_BUSY_S", 0.05)
     browser = sqlite3.connect(path, isolation_level=None)
     try:
         with open_ledger(path) as ledger:
@@ -334,7 +334,7 @@ def test_a_sqlite_that_is_too_old_is_named(path: Path, monkeypatch: pytest.Monke
 
 
 def test_after_a_failed_write_nothing_more_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_database, "_BUSY_S", 0.05)
+    monkeypatch.setattr(database_module, "_BUSY_S", 0.05)
     with open_ledger(path) as ledger:
         run_id = start(ledger, 3)
         browser = sqlite3.connect(path, isolation_level=None)

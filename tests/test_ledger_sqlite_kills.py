@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.ledgers import sqlite
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite import ledger as ledger_module
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from tests.ledger_children import PLAN, SEND, WORK, running
 from tests.ledger_plans import (
@@ -85,7 +85,7 @@ def test_rows_of_a_discarded_run_that_a_kill_left_are_removed_later(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killed, open_ledger(path) as ledger:
-        killed.setattr(sqlite, "sweep", lambda database: None)
+        killed.setattr(ledger_module, "sweep", lambda database: None)
         ledger.discard(seal_plan(ledger, 50_000))
     with open_ledger(path) as ledger:
         assert ledger.runs() == []

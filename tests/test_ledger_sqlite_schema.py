@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import sqlite_schema
-from bulk_patch.ledgers.sqlite import SqliteLedger
-from bulk_patch.ledgers.sqlite_schema import MIGRATIONS, Migration
+from bulk_patch.ledgers.sqlite import schema
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.schema import MIGRATIONS, Migration
 from bulk_patch.model import Outcome, State
 from tests.ledger_plans import (
     JOB,
@@ -58,7 +58,7 @@ BROKEN = Migration("broken", ("CREATE TABLE half (x INTEGER)", "INSERT INTO no_s
 def add_migration(monkeypatch: pytest.MonkeyPatch, *migrations: Migration) -> None:
     """Make it the bulk-patch of a later day."""
     newest = (*MIGRATIONS, *migrations)
-    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", newest)
+    monkeypatch.setattr(schema, "MIGRATIONS", newest)
 
 
 #: What a ledger of today has.

@@ -22,7 +22,7 @@ from bulk_patch.baseline import FileBaseline
 from bulk_patch.errors import InputError
 from bulk_patch.job import Job, load_job
 from bulk_patch.ledgers import Actor, Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.lookup import SPILL, Lookup
 from bulk_patch.model import State
 from bulk_patch.partitions import Partitions

@@ -12,7 +12,7 @@ import pytest
 from bulk_patch import page_rows
 from bulk_patch.approve import rows_of, state_terms
 from bulk_patch.ledgers import Actor, Drift, FieldDrift, PlanRow, Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.page import write_files, write_page
 from bulk_patch.page_events import list_events

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, InputError, JobError
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.order import Order
 from bulk_patch.run import plan_job, run_job

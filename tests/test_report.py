@@ -12,7 +12,7 @@ from bulk_patch import source
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.job import Input
 from bulk_patch.ledgers import LedgerRow, Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import REPORTED, Counts, Outcome, State
 from bulk_patch.report import COLUMNS, exit_code_of, find_causes, summarise, write_reports
 from bulk_patch.stats import Stats

@@ -9,7 +9,7 @@ import pytest
 from bulk_patch.errors import UsageError
 from bulk_patch.exports import export
 from bulk_patch.ledgers import LedgerRow, PlanRow
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.report import COLUMNS, changes_of
 from tests.report_runs import ADDRESS, SYNCTERA, applied, change, moved, plan, read_csv, read_dicts, send, set_aside

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.errors import UsageError
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import attach_log_file, detach_log_file
 from bulk_patch.private_files import REVEALED_PAGE, file_mode, make_private_folder, replacing
 from bulk_patch.team_folder import share_folder

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.ledgers import Drift, FieldDrift, Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.verify import GONE, find_drift
 from tests.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, customer, moved, plan, send

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.sandbox import Sandbox
 from tests.acceptance.approvals import REVIEWER, plan_and_wait
 from tests.acceptance.commands import WITHOUT_RIGHTS, Workspace, assert_told, needs_permissions

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.processes import BULK_PATCH, ENVIRONMENT, ROOT

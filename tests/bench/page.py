@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bulk_patch.ledgers import PlanRow
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.page import write_page
 from bulk_patch.report import summarise

@@ -26,7 +26,7 @@ from bulk_patch.actor import who
 from bulk_patch.begin import new_run
 from bulk_patch.job import Job, output_root
 from bulk_patch.ledgers import PlanRow
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from bulk_patch.order import Order
 from tests.bench.figures import add_json_flag, write_figures

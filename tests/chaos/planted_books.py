@@ -14,8 +14,8 @@ from bulk_patch import diff, house, plan, report
 from bulk_patch.drive import Driver
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.house import House
-from bulk_patch.ledgers import sqlite_queries, sqlite_send
-from bulk_patch.ledgers.sqlite_database import Database
+from bulk_patch.ledgers.sqlite import queries, sending
+from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.model import Request, State, encode_json
 from bulk_patch.observe import get_logger
 from bulk_patch.wire import Wire
@@ -90,7 +90,7 @@ def _commit_late(name: str) -> None:
         return late
 
     around(Database, "transaction", lambda _: transaction)
-    around(sqlite_send.Session, name, make)
+    around(sending.Session, name, make)
 
 
 @planted("a row is sent before its intent is durable", *_KILLS)
@@ -138,7 +138,7 @@ def _() -> None:
                     "UPDATE progress SET state = 'pending', ambiguous = 0, reason = NULL "
                     "WHERE state = 'unknown' AND reason = 'left_in_flight'"
                 )
-                changes = sqlite_send.CountChanges()
+                changes = sending.CountChanges()
                 changes.leave(State.UNKNOWN, rows=left, open_rows=left)
                 changes.enter(State.PENDING, rows=left, open_rows=left)
                 changes.write(self._database, self._number)
@@ -146,23 +146,21 @@ def _() -> None:
 
         return changed
 
-    around(sqlite_send.Session, "start", make)
+    around(sending.Session, "start", make)
 
 
 @planted("a retry of a refused row keeps its key", "faults/refused: 422 own kept/once/middle/1")
 def _() -> None:
-    sqlite_queries.NEXT_GENERATIONS += " AND 0"
-    sqlite_queries.RETRY_REJECTED = sqlite_queries.RETRY_REJECTED.replace(
-        "generation = generation + 1, key_intent_at = NULL, ", ""
-    )
+    queries.NEXT_GENERATIONS += " AND 0"
+    queries.RETRY_REJECTED = queries.RETRY_REJECTED.replace("generation = generation + 1, key_intent_at = NULL, ", "")
 
 
 @planted("a refused row is sent again without being asked", "faults/refused: 409 own/once/middle/1")
 def _() -> None:
-    sqlite_queries.REFILL = """
+    queries.REFILL = """
 UPDATE progress SET lane = 1 WHERE (lane = 3 OR state = 'rejected') AND id BETWEEN :first AND :last
 """
-    sqlite_queries.RECORD = sqlite_queries.RECORD.replace("lane = :lane", "lane = coalesce(:lane, 3)")
+    queries.RECORD = queries.RECORD.replace("lane = :lane", "lane = coalesce(:lane, 3)")
 
 
 # --- what is told

@@ -27,7 +27,7 @@ from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.house import House
 from bulk_patch.job import Job, load_job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.order import Order, Silent
 from bulk_patch.pace import Pace

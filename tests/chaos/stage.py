@@ -29,7 +29,7 @@ def preload() -> None:
     """Import what the processes need, before the first fork."""
     import bulk_patch.cli
     import bulk_patch.engines.local
-    import bulk_patch.ledgers.sqlite
+    import bulk_patch.ledgers.sqlite.ledger
     import bulk_patch.run
     import bulk_patch.sandbox.server
     import bulk_patch.screens

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.sqlite import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from tests.ledger_plans import JOB
 
 

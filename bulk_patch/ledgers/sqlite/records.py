@@ -9,8 +9,8 @@ from typing import Any
 
 from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Actor, LedgerRow, Run
-from bulk_patch.ledgers.sqlite_database import Line
-from bulk_patch.ledgers.sqlite_plan import unpack_customer
+from bulk_patch.ledgers.sqlite.database import Line
+from bulk_patch.ledgers.sqlite.planning import unpack_customer
 from bulk_patch.model import State, encode_json, idempotency_key
 
 _RUN_FACTS = tuple(fact.name for fact in fields(Run))

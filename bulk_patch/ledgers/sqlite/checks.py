@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import Actor, Check, Drift, FieldDrift, sqlite_queries
-from bulk_patch.ledgers.sqlite_database import Database, Line
-from bulk_patch.ledgers.sqlite_plan import span, unpack_customer
-from bulk_patch.ledgers.sqlite_records import decoding, to_actor
+from bulk_patch.ledgers import Actor, Check, Drift, FieldDrift
+from bulk_patch.ledgers.sqlite import queries
+from bulk_patch.ledgers.sqlite.database import Database, Line
+from bulk_patch.ledgers.sqlite.planning import span, unpack_customer
+from bulk_patch.ledgers.sqlite.records import decoding, to_actor
 from bulk_patch.model import encode_json
 
 _PAGE_ROWS = 500
@@ -18,15 +19,15 @@ _MOST_AGE_S = 24 * 3600.0  # what was read longer ago says nothing of today
 def start_check(database: Database, run: int, actor: Actor, now: float) -> Check:
     """Return the newest check when it can go on, else a new one."""
     newest = next(iter(checks(database, run)), None)
-    (changed_at,) = database.first(sqlite_queries.LAST_SESSION, {"run": run}) or (0.0,)
+    (changed_at,) = database.first(queries.LAST_SESSION, {"run": run}) or (0.0,)
     if newest is not None and newest.ended_at is None:
         is_fresh = 0 <= now - newest.started_at <= _MOST_AGE_S
         if is_fresh and changed_at <= newest.started_at:
             return newest
     with database.transaction():
         values = {"run": run, "actor": encode_json(asdict(actor)).decode(), "now": now}
-        database.run(sqlite_queries.INSERT_CHECK, values)
-        database.run(sqlite_queries.KEEP_TIME, {"now": now})
+        database.run(queries.INSERT_CHECK, values)
+        database.run(queries.KEEP_TIME, {"now": now})
     return next(iter(checks(database, run)))
 
 
@@ -44,8 +45,8 @@ def record_check(database: Database, run: int, number: int, drifts: Sequence[Dri
         for drift in drifts
     ]
     with database.transaction():
-        database.run_many(sqlite_queries.INSERT_DRIFT, lines)
-        moved = database.run(sqlite_queries.MOVE_CHECK, {"number": number, "run": run, "upto": upto, "rows": rows})
+        database.run_many(queries.INSERT_DRIFT, lines)
+        moved = database.run(queries.MOVE_CHECK, {"number": number, "run": run, "upto": upto, "rows": rows})
         if moved.rowcount != 1:
             raise LedgerError(f"check {number} has ended, or looked at row {upto} already", "Please report this.")
 
@@ -53,19 +54,19 @@ def record_check(database: Database, run: int, number: int, drifts: Sequence[Dri
 def end_check(database: Database, run: int, number: int, now: float) -> None:
     """Remember that a check came to its end."""
     with database.transaction():
-        database.run(sqlite_queries.END_CHECK, {"number": number, "run": run, "now": now})
-        database.run(sqlite_queries.KEEP_TIME, {"now": now})
+        database.run(queries.END_CHECK, {"number": number, "run": run, "now": now})
+        database.run(queries.KEEP_TIME, {"now": now})
 
 
 def checks(database: Database, run: int) -> list[Check]:
     """Return the checks of a run, newest first."""
-    return [_to_check(line) for line in database.all(sqlite_queries.CHECKS, {"run": run})]
+    return [_to_check(line) for line in database.all(queries.CHECKS, {"run": run})]
 
 
 def drifts(database: Database, number: int) -> Iterator[Drift]:
     """Stream what a check found, in row order."""
     values = {"number": number, "after": -1, "n": _PAGE_ROWS}
-    while page := database.all(sqlite_queries.DRIFTS, values):
+    while page := database.all(queries.DRIFTS, values):
         for _, row, customer_id, reason, names, counts in page:
             with decoding(f"what was found in row {row}"):
                 fields = tuple(FieldDrift(**field) for field in json.loads(names))

@@ -9,11 +9,12 @@ from operator import attrgetter
 from typing import Any
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import Run, sqlite_queries
+from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.seal import Chunk, frame_row, hash_plan
-from bulk_patch.ledgers.sqlite_database import Database, Line
-from bulk_patch.ledgers.sqlite_plan import span, unpack_customer
-from bulk_patch.ledgers.sqlite_schema import READY, SPENT
+from bulk_patch.ledgers.sqlite import queries
+from bulk_patch.ledgers.sqlite.database import Database, Line
+from bulk_patch.ledgers.sqlite.planning import span, unpack_customer
+from bulk_patch.ledgers.sqlite.schema import READY, SPENT
 from bulk_patch.model import MOVES, Outcome, Patch, State, idempotency_key
 
 Candidate = tuple[Patch, State, bool]  # with the state it has now, and whether it must be read again
@@ -51,7 +52,7 @@ class CountChanges:
             {"run": run_number, "state": state, "rows": self._rows[state], "open": self._open[state]}
             for state in self._rows
         ]
-        database.run_many(sqlite_queries.CHANGE_COUNT, lines)
+        database.run_many(queries.CHANGE_COUNT, lines)
 
 
 class Session:
@@ -69,7 +70,7 @@ class Session:
         self._database = database
         self._number = number
         self._span = span(number)
-        self._chunks = [Chunk(*line) for line in database.all(sqlite_queries.CHUNKS, {"run": number})]
+        self._chunks = [Chunk(*line) for line in database.all(queries.CHUNKS, {"run": number})]
         self._first_rows = [chunk.first_row for chunk in self._chunks]
         self._verified: set[int] = set()
         self._session: int | None = None
@@ -79,12 +80,10 @@ class Session:
     def start(self, actor: str, now: float) -> int:
         """Take back what a kill left in flight and what an earlier session spent; return how many were in flight."""
         with self._database.transaction():
-            started = self._database.run(
-                sqlite_queries.INSERT_SESSION, {"run": self._number, "actor": actor, "now": now}
-            )
-            left = self._database.run(sqlite_queries.RECOVER, self._span | {"now": now, "silent_s": _SILENT_S}).rowcount
-            self._database.run(sqlite_queries.REFILL, self._span)
-            self._database.run(sqlite_queries.NOT_LATER, self._span | {"now": now})
+            started = self._database.run(queries.INSERT_SESSION, {"run": self._number, "actor": actor, "now": now})
+            left = self._database.run(queries.RECOVER, self._span | {"now": now, "silent_s": _SILENT_S}).rowcount
+            self._database.run(queries.REFILL, self._span)
+            self._database.run(queries.NOT_LATER, self._span | {"now": now})
             changes = CountChanges()
             changes.leave(State.SENDING, rows=left, open_rows=left)
             changes.enter(State.UNKNOWN, rows=left, open_rows=left)
@@ -105,8 +104,8 @@ class Session:
                 changes.enter(State.SENDING, rows=len(its), open_rows=len(its))
             ids = self._ids(line[0] for line in lines)
             if lines:
-                self._database.run(sqlite_queries.MARK_SENDING, {"ids": ids, "now": now})
-                self._database.run(sqlite_queries.START_RUN, {"run": self._number, "now": now})
+                self._database.run(queries.MARK_SENDING, {"ids": ids, "now": now})
+                self._database.run(queries.START_RUN, {"run": self._number, "now": now})
                 self._finish(changes, now)
         return [self._patch(line, now) for line in lines]
 
@@ -117,16 +116,16 @@ class Session:
 
     def _next(self, n: int, *, only_requested: bool, rows: Sequence[int] | None) -> list[Line]:
         """Return the lines of the next rows, all of them verified."""
-        closed = self._database.first(sqlite_queries.RUN_STATE, {"run": self._number}) == ("closed",)
+        closed = self._database.first(queries.RUN_STATE, {"run": self._number}) == ("closed",)
         only_requested = only_requested or closed
         limits: dict[str, Any] = self._span | {"n": max(n, 0)}  # a negative limit is none
         if rows is not None:
             among = limits | {"ids": self._ids(rows), "only_requested": int(only_requested)}
-            lines = self._database.all(sqlite_queries.NEXT_AMONG, among)
+            lines = self._database.all(queries.NEXT_AMONG, among)
         elif only_requested:
-            lines = self._database.all(sqlite_queries.NEXT_REQUESTED, limits)
+            lines = self._database.all(queries.NEXT_REQUESTED, limits)
         else:
-            lines = self._database.all(sqlite_queries.NEXT_READY, limits)
+            lines = self._database.all(queries.NEXT_READY, limits)
         for line in lines:
             self._verify(line)
         return lines
@@ -150,7 +149,7 @@ class Session:
         for place in range(len(self._chunks)):
             self._verify_chunk(place)
         sealed = sum(chunk.rows for chunk in self._chunks)
-        if self._database.first(sqlite_queries.COUNT_SENDABLE, self._span) != (sealed,):
+        if self._database.first(queries.COUNT_SENDABLE, self._span) != (sealed,):
             raise self._damage("the number of its rows")
 
     def _verify_chunk(self, place: int) -> None:
@@ -158,7 +157,7 @@ class Session:
         offset = self._span["first"]
         limits = {"first": offset | chunk.first_row, "last": offset | chunk.last_row}
         found = hashlib.sha256()
-        for its_row, customer_id, *rest in self._database.all(sqlite_queries.CHUNK_ROWS, limits):
+        for its_row, customer_id, *rest in self._database.all(queries.CHUNK_ROWS, limits):
             found.update(frame_row(its_row, unpack_customer(customer_id), *rest))
         if found.digest() != chunk.sha256:
             raise self._damage(f"a row from {chunk.first_row} to {chunk.last_row}")
@@ -205,7 +204,7 @@ class Session:
 
     def _standings(self, rows: Iterable[int]) -> dict[int, Line]:
         """Return for each row its state, whether it was in a lane, its generation, and whether it is ambiguous."""
-        lines = self._database.all(sqlite_queries.STANDING, {"ids": self._ids(rows)})
+        lines = self._database.all(queries.STANDING, {"ids": self._ids(rows)})
         return {row: tuple(standing) for *standing, its_rows in lines for row in json.loads(its_rows)}
 
     def _record_alike(self, standing: Line, outcomes: Sequence[Outcome], changes: CountChanges, now: float) -> None:
@@ -219,8 +218,8 @@ class Session:
         values = {"ids": self._ids(outcome.row for outcome in outcomes), **self._values(one, after, generation, now)}
         changes.enter(after, rows=rows, open_rows=rows if values["lane"] is not None else 0)
         if one.new_generation:
-            self._database.run(sqlite_queries.INSERT_GENERATIONS, values)
-        self._database.run(sqlite_queries.RECORD, values)
+            self._database.run(queries.INSERT_GENERATIONS, values)
+        self._database.run(queries.RECORD, values)
 
     def _values(self, outcome: Outcome, state: State, generation: int, now: float) -> dict[str, Any]:
         """Return the values that a row with this outcome gets."""
@@ -251,11 +250,11 @@ class Session:
             session = {"session": self._session}
             changes = CountChanges()
             if by_itself:
-                self._database.run(sqlite_queries.COUNT_SPENT, session)
-                given_up = self._database.run(sqlite_queries.GIVE_UP, session).rowcount
+                self._database.run(queries.COUNT_SPENT, session)
+                given_up = self._database.run(queries.GIVE_UP, session).rowcount
                 changes.leave(State.UNKNOWN, rows=0, open_rows=given_up)
-            self._database.run(sqlite_queries.END_SESSION, session | {"now": now, "by_itself": by_itself})
-            self._database.run(sqlite_queries.FINISH_RUN, {"run": self._number, "now": now})
+            self._database.run(queries.END_SESSION, session | {"now": now, "by_itself": by_itself})
+            self._database.run(queries.FINISH_RUN, {"run": self._number, "now": now})
             self._finish(changes, now)
 
     def _ids(self, rows: Iterable[int]) -> str:
@@ -264,23 +263,23 @@ class Session:
 
     def _finish(self, changes: CountChanges, now: float) -> None:
         changes.write(self._database, self._number)
-        self._database.run(sqlite_queries.KEEP_TIME, {"now": now})
+        self._database.run(queries.KEEP_TIME, {"now": now})
 
 
 def request_retry(database: Database, run_number: int, now: float) -> int:
     """Ask for rejected and unknown rows again; return how many are asked for."""
     rows = span(run_number)
     with database.transaction():
-        database.run(sqlite_queries.NEXT_GENERATIONS, rows | {"now": now})
-        rejected = database.run(sqlite_queries.RETRY_REJECTED, rows).rowcount
-        final = database.run(sqlite_queries.RETRY_FINAL, rows).rowcount
-        database.run(sqlite_queries.RETRY_UNKNOWN, rows)
+        database.run(queries.NEXT_GENERATIONS, rows | {"now": now})
+        rejected = database.run(queries.RETRY_REJECTED, rows).rowcount
+        final = database.run(queries.RETRY_FINAL, rows).rowcount
+        database.run(queries.RETRY_UNKNOWN, rows)
         changes = CountChanges()
         changes.enter(State.REJECTED, rows=0, open_rows=rejected)
         changes.enter(State.UNKNOWN, rows=0, open_rows=final)
         changes.write(database, run_number)
-        database.run(sqlite_queries.KEEP_TIME, {"now": now})
-        line = database.first(sqlite_queries.COUNT_REQUESTED, rows)
+        database.run(queries.KEEP_TIME, {"now": now})
+        line = database.first(queries.COUNT_REQUESTED, rows)
     return line[0] if line else 0
 
 

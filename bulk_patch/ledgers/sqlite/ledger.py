@@ -18,21 +18,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import (
-    MOST_SESSIONS,
-    Actor,
-    Check,
-    Drift,
-    Holder,
-    LedgerRow,
-    PlanRow,
-    Run,
-    SendingSession,
-    sqlite_checks,
-    sqlite_queries,
-)
-from bulk_patch.ledgers.sqlite_database import Database, Line
-from bulk_patch.ledgers.sqlite_file import (
+from bulk_patch.ledgers import MOST_SESSIONS, Actor, Check, Drift, Holder, LedgerRow, PlanRow, Run, SendingSession
+from bulk_patch.ledgers.sqlite import checks, queries
+from bulk_patch.ledgers.sqlite.database import Database, Line
+from bulk_patch.ledgers.sqlite.files import (
     Lock,
     explained,
     find_holder,
@@ -40,9 +29,9 @@ from bulk_patch.ledgers.sqlite_file import (
     open_for_reading,
     open_for_writing,
 )
-from bulk_patch.ledgers.sqlite_plan import Planning, forget_run, pack_customer, span, sweep
-from bulk_patch.ledgers.sqlite_records import decoding, to_actor, to_facts, to_row, to_run, to_text, to_values
-from bulk_patch.ledgers.sqlite_send import Candidate, Session, request_retry
+from bulk_patch.ledgers.sqlite.planning import Planning, forget_run, pack_customer, span, sweep
+from bulk_patch.ledgers.sqlite.records import decoding, to_actor, to_facts, to_row, to_run, to_text, to_values
+from bulk_patch.ledgers.sqlite.sending import Candidate, Session, request_retry
 from bulk_patch.model import Counts, Outcome, Patch, State
 
 _PAGE_ROWS = 500
@@ -121,7 +110,7 @@ class SqliteLedger:
 
     def runs(self, target: str | None = None) -> list[Run]:
         """Return all runs, newest first, of one target or of all."""
-        return [to_run(line) for line in self._database.all(sqlite_queries.RUNS, {"id": None, "target": target})]
+        return [to_run(line) for line in self._database.all(queries.RUNS, {"id": None, "target": target})]
 
     def run(self, run_id: str) -> Run:
         """Return one run by its exact id; `LedgerError` when there is none."""
@@ -129,20 +118,20 @@ class SqliteLedger:
 
     def open_run(self, target: str) -> Run | None:
         """Return the newest sealed run of this target that has rows still to be tried."""
-        line = self._database.first(sqlite_queries.OPEN_RUN, {"target": target})
+        line = self._database.first(queries.OPEN_RUN, {"target": target})
         return self.run(line[0]) if line else None
 
     def begin(self, run: Run) -> None:
         """Start a plan; unsealed ones of the same target go."""
         database = self._database
         with database.transaction():
-            for (number,) in database.all(sqlite_queries.UNSEALED, {"target": run.target}):
+            for (number,) in database.all(queries.UNSEALED, {"target": run.target}):
                 forget_run(database, number)
-            if database.first(sqlite_queries.RUNS, {"id": run.id, "target": None}):
+            if database.first(queries.RUNS, {"id": run.id, "target": None}):
                 raise LedgerError(f"there is a run {run.id} already")
             started = replace(run, state="planning")
-            number = database.run(sqlite_queries.INSERT_RUN, to_values(started)).lastrowid
-            database.run(sqlite_queries.KEEP_TIME, {"now": run.created_at})
+            number = database.run(queries.INSERT_RUN, to_values(started)).lastrowid
+            database.run(queries.KEEP_TIME, {"now": run.created_at})
         assert number is not None
         sweep(database)
         self._planning = Planning(database, started, number)
@@ -182,7 +171,7 @@ class SqliteLedger:
         with self._database.transaction():
             if self.run(run_id).state == "planning":
                 raise LedgerError(f"run {run_id} is not sealed and cannot be closed")
-            self._database.run(sqlite_queries.CLOSE_RUN, {"id": run_id})
+            self._database.run(queries.CLOSE_RUN, {"id": run_id})
 
     def has_sent(self, run_id: str) -> bool:
         """Tell whether any row of the run ever had an intent."""
@@ -194,7 +183,7 @@ class SqliteLedger:
             raise TypeError(f"these facts of a run never change: {', '.join(sorted(fixed))}")
         with self._database.transaction():
             changed = replace(self.run(run_id), **changes)
-            self._database.run(sqlite_queries.UPDATE_RUN, to_values(changed))
+            self._database.run(queries.UPDATE_RUN, to_values(changed))
 
     # --- sending
 
@@ -244,12 +233,12 @@ class SqliteLedger:
             "detail": to_text(detail),
         }
         with self._database.transaction():
-            self._database.run(sqlite_queries.INSERT_NOTE, values)
-            self._database.run(sqlite_queries.KEEP_TIME, {"now": now})
+            self._database.run(queries.INSERT_NOTE, values)
+            self._database.run(queries.KEEP_TIME, {"now": now})
 
     def notes(self, run_id: str) -> list[tuple[float, Actor, str, Mapping[str, Any]]]:
         """Return the noted facts in order."""
-        lines = self._database.all(sqlite_queries.NOTES, {"run": self._number(run_id)})
+        lines = self._database.all(queries.NOTES, {"run": self._number(run_id)})
         return [(at, to_actor(actor), action, to_facts(detail)) for at, actor, action, detail in lines]
 
     def check_seal(self, run_id: str) -> None:
@@ -260,36 +249,36 @@ class SqliteLedger:
 
     def start_check(self, run_id: str, actor: Actor, *, now: float) -> Check:
         """Return the newest check of a run when it can go on, else a new one."""
-        return sqlite_checks.start_check(self._database, self._number(run_id), actor, now)
+        return checks.start_check(self._database, self._number(run_id), actor, now)
 
     def record_check(self, run_id: str, check: int, drifts: Sequence[Drift], *, upto: int, rows: int) -> None:
         """Keep what was found in the next rows, and that it was looked for."""
-        sqlite_checks.record_check(self._database, self._number(run_id), check, drifts, upto, rows)
+        checks.record_check(self._database, self._number(run_id), check, drifts, upto, rows)
 
     def end_check(self, run_id: str, check: int, *, now: float) -> None:
         """Remember that a check came to its end."""
-        sqlite_checks.end_check(self._database, self._number(run_id), check, now)
+        checks.end_check(self._database, self._number(run_id), check, now)
 
     def checks(self, run_id: str) -> list[Check]:
         """Return the checks of a run, newest first."""
-        return sqlite_checks.checks(self._database, self._number(run_id))
+        return checks.checks(self._database, self._number(run_id))
 
     def drifts(self, check: int) -> Iterator[Drift]:
         """Stream what a check found, in row order."""
-        return sqlite_checks.drifts(self._database, check)
+        return checks.drifts(self._database, check)
 
     # --- reading
 
     def sessions(self, run_id: str) -> list[SendingSession]:
         """Return when a run was sent and by whom, in order."""
         values = {"run": self._number(run_id), "n": MOST_SESSIONS}
-        lines = self._database.all(sqlite_queries.SESSIONS, values)
+        lines = self._database.all(queries.SESSIONS, values)
         return [SendingSession(to_actor(actor), begun, ended) for actor, begun, ended in reversed(lines)]
 
     def counts(self, run_id: str) -> Counts:
         """Return rows per state, every state named."""
         counts = dict.fromkeys(State, 0)
-        for state, rows in self._database.all(sqlite_queries.COUNTS, {"run": self._number(run_id)}):
+        for state, rows in self._database.all(queries.COUNTS, {"run": self._number(run_id)}):
             with decoding(f"the number of rows that are {state}"):
                 counts[State(state)] = rows
         return counts
@@ -298,9 +287,9 @@ class SqliteLedger:
         """Return how many rows are still to be tried; of a closed run only what `retry` asked for."""
         number = self._number(run_id)
         if self.run(run_id).state == "closed":
-            line = self._database.first(sqlite_queries.COUNT_REQUESTED, span(number))
+            line = self._database.first(queries.COUNT_REQUESTED, span(number))
         else:
-            line = self._database.first(sqlite_queries.COUNT_OPEN, {"run": number})
+            line = self._database.first(queries.COUNT_OPEN, {"run": number})
         return line[0] if line else 0
 
     def rows(
@@ -316,31 +305,31 @@ class SqliteLedger:
         values |= {"after": values["first"] | after, "n": _PAGE_ROWS}
         values["states"] = None if states is None else to_text(states)
         if customer_id is None:
-            return self._stream(sqlite_queries.PAGE, values, self.run(run_id).secret)
+            return self._stream(queries.PAGE, values, self.run(run_id).secret)
         values["customer_id"] = pack_customer(customer_id)
-        return self._stream(sqlite_queries.CUSTOMER_PAGE, values, self.run(run_id).secret)
+        return self._stream(queries.CUSTOMER_PAGE, values, self.run(run_id).secret)
 
     def history(self, customer_id: str) -> list[tuple[str, LedgerRow]]:
         """Return every row of all sealed runs about one customer, oldest run first."""
-        lines = self._database.all(sqlite_queries.HISTORY, {"customer_id": pack_customer(customer_id)})
+        lines = self._database.all(queries.HISTORY, {"customer_id": pack_customer(customer_id)})
         return [(run_id, to_row(line, secret)) for run_id, secret, *line in lines]
 
     def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (customer id, body) of what any run of this target applied or found mismatching, oldest first."""
         for customer_id in customer_ids:
             values = {"customer_id": pack_customer(customer_id), "target": target}
-            for (body,) in self._database.all(sqlite_queries.APPLIED_BODIES, values):
+            for (body,) in self._database.all(queries.APPLIED_BODIES, values):
                 yield customer_id, body
 
     def last_time(self) -> float:
         """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one."""
-        line = self._database.first(sqlite_queries.LAST_TIME)
+        line = self._database.first(queries.LAST_TIME)
         return line[0] if line else 0.0
 
     # --- within
 
     def _line(self, run_id: str) -> Line:
-        line = self._database.first(sqlite_queries.RUNS, {"id": run_id, "target": None})
+        line = self._database.first(queries.RUNS, {"id": run_id, "target": None})
         if line is None:
             raise LedgerError(f"there is no run {run_id}", "`bulk-patch status` lists the runs.")
         return line

@@ -7,7 +7,7 @@ applied in one transaction with the row that records it, so a ledger has all of 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bulk_patch.ledgers.sqlite_database import Database
+from bulk_patch.ledgers.sqlite.database import Database
 
 APPLICATION_ID = 1651862635  # "bulk" in the file's header
 

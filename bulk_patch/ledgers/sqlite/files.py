@@ -13,14 +13,8 @@ from pathlib import Path
 
 from bulk_patch.errors import LedgerError, LockedError, OutdatedLedgerError
 from bulk_patch.ledgers import Holder
-from bulk_patch.ledgers.sqlite_database import Database, explain
-from bulk_patch.ledgers.sqlite_schema import (
-    APPLICATION_ID,
-    FILE_SETTINGS,
-    migrate,
-    newest_version,
-    read_version,
-)
+from bulk_patch.ledgers.sqlite.database import Database, explain
+from bulk_patch.ledgers.sqlite.schema import APPLICATION_ID, FILE_SETTINGS, migrate, newest_version, read_version
 
 _LOCK_POLL_S = 0.05
 _LOCK_GRACE_S = 0.1  # `find_holder` touches the lock for an instant; that must not fail a command

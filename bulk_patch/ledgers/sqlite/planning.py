@@ -10,10 +10,11 @@ from itertools import islice
 from typing import Any
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import PlanRow, Run, sqlite_queries
+from bulk_patch.ledgers import PlanRow, Run
 from bulk_patch.ledgers.seal import CHUNK_ROWS, Chunk, frame_row, hash_plan
-from bulk_patch.ledgers.sqlite_database import Database, Line
-from bulk_patch.ledgers.sqlite_schema import ROW_BITS
+from bulk_patch.ledgers.sqlite import queries
+from bulk_patch.ledgers.sqlite.database import Database, Line
+from bulk_patch.ledgers.sqlite.schema import ROW_BITS
 from bulk_patch.model import State, encode_json
 
 _BATCH_ROWS = 20_000  # one transaction; larger ones only make the log longer
@@ -68,8 +69,8 @@ class Planning:
             first, last = self._offset | batch[0].row, self._offset | batch[-1].row
             lines = [self._take(row) for row in batch]
             with self._database.transaction():
-                self._database.run_many(sqlite_queries.INSERT_ROW, lines)
-                self._database.run(sqlite_queries.INSERT_PROGRESS, {"first": first, "last": last})
+                self._database.run_many(queries.INSERT_ROW, lines)
+                self._database.run(queries.INSERT_PROGRESS, {"first": first, "last": last})
 
     def _take(self, row: PlanRow) -> Line:
         """Check, count and hash one row; return its line."""
@@ -123,14 +124,14 @@ class Planning:
             "sealed_at": now,
             "details": encode_json(details).decode(),
         }
-        self._database.run(sqlite_queries.LARGE_CACHE)
+        self._database.run(queries.LARGE_CACHE)
         with self._database.transaction():
-            self._database.run_many(sqlite_queries.INSERT_CHUNK, self._chunk_lines())
-            self._database.run_many(sqlite_queries.INSERT_COUNT, self._count_lines(unchanged))
-            self._database.run(sqlite_queries.INSERT_CUSTOMERS, span(self._number))
-            self._database.run(sqlite_queries.SEAL_RUN, facts)
-            self._database.run(sqlite_queries.KEEP_TIME, {"now": now})
-        self._database.run(sqlite_queries.SMALL_CACHE)
+            self._database.run_many(queries.INSERT_CHUNK, self._chunk_lines())
+            self._database.run_many(queries.INSERT_COUNT, self._count_lines(unchanged))
+            self._database.run(queries.INSERT_CUSTOMERS, span(self._number))
+            self._database.run(queries.SEAL_RUN, facts)
+            self._database.run(queries.KEEP_TIME, {"now": now})
+        self._database.run(queries.SMALL_CACHE)
         return plan_sha256
 
     def _chunk_lines(self) -> Sequence[Mapping[str, Any]]:
@@ -160,22 +161,22 @@ class Planning:
 
 def forget_run(database: Database, number: int) -> None:
     """Remove a run at once, within a transaction; its rows follow with `sweep`."""
-    for statement in sqlite_queries.DELETE_RUN:
+    for statement in queries.DELETE_RUN:
         database.run(statement, {"run": number})
 
 
 def sweep(database: Database) -> None:
     """Remove the rows of forgotten runs, in slices: no transaction is large, and a kill leaves some for later."""
-    while line := database.first(sqlite_queries.NEXT_DISCARDED):
+    while line := database.first(queries.NEXT_DISCARDED):
         number = line[0]
         limits = span(number)
-        (last,) = database.first(sqlite_queries.LAST_ROW, limits) or (None,)
+        (last,) = database.first(queries.LAST_ROW, limits) or (None,)
         first = limits["first"]
         while last is not None and first <= last:
             with database.transaction():
-                for statement in sqlite_queries.DELETE_SLICE:
+                for statement in queries.DELETE_SLICE:
                     database.run(statement, {"first": first, "last": first + _BATCH_ROWS - 1})
             first += _BATCH_ROWS
         with database.transaction():
-            for statement in sqlite_queries.DELETE_REST:
+            for statement in queries.DELETE_REST:
                 database.run(statement, limits | {"run": number})
