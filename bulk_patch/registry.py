@@ -8,7 +8,7 @@ from bulk_patch.errors import JobError
 
 #: (group, kind) -> "module:attribute", imported when asked for.
 BUILT_IN = {
-    ("target", "synctera"): "bulk_patch.targets.synctera:Synctera",
+    ("target", "synctera"): "bulk_patch.targets.synctera.target:Synctera",
     ("ledger", "sqlite"): "bulk_patch.ledgers.sqlite.ledger:SqliteLedger",
     ("engine", "local"): "bulk_patch.engines.local:LocalEngine",
     ("baseline", "none"): "bulk_patch.baseline:NoBaseline",

@@ -22,7 +22,7 @@ from bulk_patch.order import Order
 from bulk_patch.plan import FRAME_ROWS, scan_input, write_plan
 from bulk_patch.run import plan_job
 from bulk_patch.sandbox import Sandbox
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from tests.ledger_plans import make_run
 
 TODAY = date(2026, 11, 22)

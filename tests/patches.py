@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bulk_patch.model import History, Patch, Reply, encode_json
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 
 ANN = "7d943c51-e4ff-4e57-9558-08cab6b963c7"
 BEN = "0c51a3d2-93e4-4f6b-8a57-b2d1f0e6c9a8"

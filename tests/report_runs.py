@@ -11,7 +11,7 @@ from typing import Any
 from bulk_patch.ledgers import Actor, PlanRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State, encode_json
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 
 ACTOR = Actor("operator", "login", "host", 42)
 NOON = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC).timestamp()

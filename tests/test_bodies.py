@@ -13,7 +13,7 @@ from bulk_patch.alike import build
 from bulk_patch.bodies import Change, are_unsent_notes, encode_cells, frame_cells
 from bulk_patch.diff import Picture, Problem, Wanted, compare
 from bulk_patch.model import encode_json
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from tests.job_files import ANN, make_target
 from tests.test_diff import CLEAR, COUNTRY, FLAT, STREET, ZIP, picture, table, want
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _WITH_OWN_MUTANT = """
 import sys
 from pathlib import Path
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from tests.chaos import golden, mutants
 from tests.chaos.crew import Form
 from tests.chaos.mutant import Mutant, change_rule

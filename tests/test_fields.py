@@ -8,7 +8,7 @@ import pytest
 from bulk_patch.errors import JobError
 from bulk_patch.targets import fields as f
 from bulk_patch.targets.fields import Field, Seen
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from tests.job_files import make_target
 
 CUSTOMERS, PERSONS = make_target(), make_target("persons")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bulk_patch.targets.fields import Kind
-from bulk_patch.targets.synctera import Synctera
-from bulk_patch.targets.synctera_fields import WHOLES
+from bulk_patch.targets.synctera.fields import WHOLES
+from bulk_patch.targets.synctera.target import Synctera
 from tests.test_fields import CUSTOMERS, PERSONS, is_fine
 
 DOCUMENT = Path(

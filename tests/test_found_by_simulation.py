@@ -14,7 +14,7 @@ from bulk_patch.model import Act, Request
 from bulk_patch.pace import CONNECT_LATE_S, LATE_S, Pace
 from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.targets.evidence import Evidence
-from bulk_patch.targets.synctera_fields import WHOLES
+from bulk_patch.targets.synctera.fields import WHOLES
 from tests.chaos.evidence import Record
 from tests.chaos.kills import COFFEE_S
 from tests.chaos.scene import Settings, draw

@@ -28,7 +28,7 @@ from bulk_patch.model import State
 from bulk_patch.partitions import Partitions
 from bulk_patch.plan import scan_input, write_plan
 from bulk_patch.private_files import emptied
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from bulk_patch.texts import hash_ids
 
 JOB = """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bulk_patch.errors import Exit
 from bulk_patch.model import Act, History, Patch, Reply, Verdict, Wait
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from tests.chaos.crew import Findings, Form
 
 STATUSES = range(100, 600)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from bulk_patch.model import Patch, Reply, Verdict
-from bulk_patch.targets import synctera
+from bulk_patch.targets.synctera import target
 
 Plant = Callable[[], None]
 
@@ -51,7 +51,7 @@ def around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 def change_rule(kind: str, **changes: Any) -> None:
     """Change a line of the fault table."""
-    table = cast(dict[str, synctera.Rule], synctera.FAULT_TABLE)
+    table = cast(dict[str, target.Rule], target.FAULT_TABLE)
     table[kind] = replace(table[kind], **changes)
 
 
@@ -64,4 +64,4 @@ def change_verdicts(change: Callable[[Verdict, Patch, Any], Verdict]) -> None:
 
         return changed
 
-    around(synctera.Synctera, "judge", make)
+    around(target.Synctera, "judge", make)

@@ -18,7 +18,7 @@ from bulk_patch.pace import Pace
 from bulk_patch.read import Session
 from bulk_patch.send import Sender
 from bulk_patch.targets import answers
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from bulk_patch.wire import Wire
 from tests.chaos.mutant import Garden, around, change_rule, change_verdicts
 

@@ -32,7 +32,7 @@ from bulk_patch.model import State
 from bulk_patch.order import Order, Silent
 from bulk_patch.pace import Pace
 from bulk_patch.read import Session
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from tests.chaos.evidence import Document, Edit, Evidence, Line, Span, Story, read_ledger
 from tests.chaos.expect import WHOLES, Wish, plan
 from tests.chaos.scene import COLUMNS, JOB, TOKEN, Scene

@@ -33,7 +33,7 @@ def preload() -> None:
     import bulk_patch.run
     import bulk_patch.sandbox.server
     import bulk_patch.screens
-    import bulk_patch.targets.synctera
+    import bulk_patch.targets.synctera.target
     import bulk_patch.terminal  # noqa: F401 - imported for what it loads
     from bulk_patch.page_template import template
 

@@ -14,7 +14,7 @@ from bulk_patch import registry
 from bulk_patch.model import Act, History, Lost, NoReply, Patch, Reply, Request, Wait
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Seen
-from bulk_patch.targets.synctera import Synctera
+from bulk_patch.targets.synctera.target import Synctera
 from tests.patches import ANN, KEY
 
 TODAY = dt.date(2026, 11, 22)

@@ -29,7 +29,7 @@ from bulk_patch.targets import fields as f
 from bulk_patch.targets.answers import json_object, retry_after_s, status_words
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.fields import Field, Whole
-from bulk_patch.targets.synctera_fields import WHOLES, synctera_fields
+from bulk_patch.targets.synctera.fields import WHOLES, synctera_fields
 
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 ERROR_URI = re.compile(r"https?://(?:[\w-]+\.)*synctera\.com/errors/([\w-]+)")
