@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bulk_patch.errors import UsageError
+from bulk_patch.files.atomic import ROW_WRITERS, Cell, replacing
 from bulk_patch.ledgers import Ledger, Run
-from bulk_patch.private_files import ROW_WRITERS, Cell, replacing
 from bulk_patch.report import COLUMNS, changes_of, result_of
 from bulk_patch.targets import Target
 

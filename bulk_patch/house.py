@@ -23,6 +23,8 @@ from bulk_patch.connect import connected
 from bulk_patch.decide import Facts
 from bulk_patch.drive import Driver, Ended
 from bulk_patch.errors import Exit, InputError, RefusedError, StoppedError, gravest
+from bulk_patch.files.atomic import emptied, file_mode, make_private_folder
+from bulk_patch.files.team import share_folder
 from bulk_patch.guards import check_plan
 from bulk_patch.job import Job, output_root
 from bulk_patch.ledgers import Ledger, Run
@@ -32,7 +34,6 @@ from bulk_patch.order import Order
 from bulk_patch.page import retell, write_files
 from bulk_patch.page_events import REASON_GIVEN
 from bulk_patch.plan import FRAME_ROWS, write_plan
-from bulk_patch.private_files import emptied, file_mode, make_private_folder
 from bulk_patch.read import Session
 from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
 from bulk_patch.send import Sender
@@ -40,7 +41,6 @@ from bulk_patch.signals import draining
 from bulk_patch.source import Source
 from bulk_patch.stats import Stats
 from bulk_patch.targets import Target
-from bulk_patch.team_folder import share_folder
 from bulk_patch.undo import UNDOES, columns_of, write_undo
 
 _TICK_S = 0.5

@@ -24,12 +24,12 @@ from bulk_patch import source
 from bulk_patch.baseline import SPILL, Baseline, related
 from bulk_patch.diff import Picture
 from bulk_patch.errors import InputError
+from bulk_patch.files.atomic import emptied, private_file, replacing
 from bulk_patch.job import Input, Job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.lookup import Lookup
 from bulk_patch.model import State
 from bulk_patch.partitions import Partitions
-from bulk_patch.private_files import emptied, private_file, replacing
 from bulk_patch.read import Session
 from bulk_patch.source import Source
 from bulk_patch.targets import Target

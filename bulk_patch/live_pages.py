@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bulk_patch.private_files import explaining, make_private_folder, replacing
+from bulk_patch.files.atomic import explaining, make_private_folder, replacing
 
 _READ_AT = b"read_at"
 _IDS = b"ids_sha256"

@@ -16,6 +16,7 @@ from typing import Any
 
 from bulk_patch.approve import Approval, approvals_of, find_objection, waits_for_approval
 from bulk_patch.errors import Exit
+from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_drafts, replacing
 from bulk_patch.layout import amount, duration_words, milliseconds_words, time_words
 from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SendingSession
 from bulk_patch.model import State
@@ -32,7 +33,6 @@ from bulk_patch.page_rows import (
 )
 from bulk_patch.page_template import policy, style_and_script, template
 from bulk_patch.plots import draw
-from bulk_patch.private_files import REVEALED_PAGE, explaining, remove_drafts, replacing
 from bulk_patch.report import PAGE, VERIFIED, RunSummary, is_reported, summarise, write_reports, write_summary
 from bulk_patch.stats import Stats
 from bulk_patch.taken_back import TakenBack

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.exports import export
+from bulk_patch.files.atomic import csv_line_writer
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
-from bulk_patch.private_files import csv_line_writer
 from bulk_patch.report import write_reports
 from tests.report_runs import SYNCTERA, applied, moved, plan, send
 

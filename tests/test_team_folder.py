@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.errors import UsageError
+from bulk_patch.files.atomic import REVEALED_PAGE, file_mode, make_private_folder, replacing
+from bulk_patch.files.team import share_folder
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import attach_log_file, detach_log_file
-from bulk_patch.private_files import REVEALED_PAGE, file_mode, make_private_folder, replacing
-from bulk_patch.team_folder import share_folder
 from tests.ledger_plans import make_run, seal_plan
 
 RUN = make_run().id

@@ -126,8 +126,8 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
     """
     with speaking(common):
         from bulk_patch.actor import who
+        from bulk_patch.files.atomic import make_private_folder
         from bulk_patch.find import find_run
-        from bulk_patch.private_files import make_private_folder
         from bulk_patch.report import write_summary
         from bulk_patch.terminal import from_here, say
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from bulk_patch.errors import UsageError
-from bulk_patch.private_files import (
+from bulk_patch.files.atomic import (
     REVEALED_PAGE,
     TEAM_FILE,
     TEAM_FOLDER,
