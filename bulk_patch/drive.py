@@ -19,9 +19,9 @@ from bulk_patch.guards import RunGuards
 from bulk_patch.job import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import First, Outcome, Patch, State, Stop
+from bulk_patch.observe.totals import Stats
 from bulk_patch.pace import Closed
 from bulk_patch.read import Halt, Session, Unreadable
-from bulk_patch.stats import Stats
 from bulk_patch.targets import Record
 
 SAFE_KEY_AGE_S = 6 * 24 * 3600.0  # the API forgets a key after seven days

@@ -30,6 +30,7 @@ from bulk_patch.job import Job, output_root
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger
+from bulk_patch.observe.totals import Stats
 from bulk_patch.order import Order
 from bulk_patch.page import retell, write_files
 from bulk_patch.page_events import REASON_GIVEN
@@ -39,7 +40,6 @@ from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
 from bulk_patch.send import Sender
 from bulk_patch.signals import draining
 from bulk_patch.source import Source
-from bulk_patch.stats import Stats
 from bulk_patch.targets import Target
 from bulk_patch.undo import UNDOES, columns_of, write_undo
 

@@ -20,6 +20,7 @@ from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_drafts, re
 from bulk_patch.layout import amount, duration_words, milliseconds_words, time_words
 from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SendingSession
 from bulk_patch.model import State
+from bulk_patch.observe.totals import Stats
 from bulk_patch.page_events import Note, list_events, verified_words, who_words, why_words
 from bulk_patch.page_rows import (
     FEWEST_PRINTED,
@@ -34,7 +35,6 @@ from bulk_patch.page_rows import (
 from bulk_patch.page_template import policy, style_and_script, template
 from bulk_patch.plots import draw
 from bulk_patch.report import PAGE, VERIFIED, RunSummary, is_reported, summarise, write_reports, write_summary
-from bulk_patch.stats import Stats
 from bulk_patch.taken_back import TakenBack
 from bulk_patch.targets import Target
 

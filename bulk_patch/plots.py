@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from bulk_patch.series import CLASSES, Series, Slice
+from bulk_patch.observe.timeline import CLASSES, Series, Slice
 
 MOST_POINTS = 90
 SHORTEST_POINT_S = 1.0

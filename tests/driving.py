@@ -18,8 +18,8 @@ from bulk_patch.job import Job
 from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, Patch, State, encode_json
+from bulk_patch.observe.totals import Stats
 from bulk_patch.send import Sender
-from bulk_patch.stats import Stats
 from tests.job_files import make_job
 from tests.ledger_plans import ACTOR, find_states, make_run
 from tests.sending import Bench, make_id, new, old, open_bench

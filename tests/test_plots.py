@@ -3,8 +3,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bulk_patch.observe.timeline import Series
 from bulk_patch.plots import Plot, draw
-from bulk_patch.series import Series
 from tests.hand_clock import HandClock
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.series import CLASSES, FIRST_WIDTH_S, MOST_PAUSES, MOST_SESSIONS, SLICES, Series, Slice
+from bulk_patch.observe.timeline import CLASSES, FIRST_WIDTH_S, MOST_PAUSES, MOST_SESSIONS, SLICES, Series, Slice
 from tests.hand_clock import HandClock
 
 answers = st.lists(

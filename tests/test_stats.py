@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.stats import Stats
+from bulk_patch.observe.totals import Stats
 
 latencies = st.lists(st.floats(0.000_01, 600), min_size=1, max_size=200)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulk_patch.series import Series
+from bulk_patch.observe.timeline import Series
 
 _STEP = 1.05  # a bucket is 5 % wide, so a percentile is right to 5 %
 
