@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bulk_patch.errors import BulkPatchError
-    from bulk_patch.job import load_job
+    from bulk_patch.job.settings import load_job
     from bulk_patch.report import RunSummary
     from bulk_patch.run import plan_job, run_job
 
@@ -15,7 +15,7 @@ __all__ = ["BulkPatchError", "RunSummary", "load_job", "plan_job", "run_job"]
 _HOMES = {
     "BulkPatchError": "bulk_patch.errors",
     "RunSummary": "bulk_patch.report",
-    "load_job": "bulk_patch.job",
+    "load_job": "bulk_patch.job.settings",
     "plan_job": "bulk_patch.run",
     "run_job": "bulk_patch.run",
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.errors import Exit, LedgerError, RefusedError, UsageError
-from bulk_patch.job import Guards, Job
+from bulk_patch.job.settings import Guards, Job
 from bulk_patch.ledgers import Actor, Ledger, Run
 from bulk_patch.model import State, Stop, encode_json
 from bulk_patch.signatures import find_fault, sign

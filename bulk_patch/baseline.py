@@ -11,7 +11,7 @@ import pandas as pd
 from bulk_patch import source
 from bulk_patch.diff import Picture
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
-from bulk_patch.job import Input, Job
+from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.live_pages import LivePages
 from bulk_patch.lookup import SPILL, Lookup

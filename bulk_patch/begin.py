@@ -14,7 +14,7 @@ from bulk_patch.ahead import in_thread
 from bulk_patch.approve import approvals_of
 from bulk_patch.baseline import Baseline
 from bulk_patch.decide import Facts
-from bulk_patch.job import Job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.order import Order
 from bulk_patch.plan import scan_input

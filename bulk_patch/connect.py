@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bulk_patch.credential import Credential
-from bulk_patch.job import Job
+from bulk_patch.job.settings import Job
 from bulk_patch.pace import Pace
 from bulk_patch.read import Session
 from bulk_patch.targets import Target

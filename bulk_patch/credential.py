@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from bulk_patch.errors import CredentialError
-from bulk_patch.job import SECRET_REFERENCE
+from bulk_patch.job.settings import SECRET_REFERENCE
 
 _COMMAND_TIMEOUT_S = 30
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bulk_patch.job import Input
+from bulk_patch.job.settings import Input
 from bulk_patch.model import State
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import HIDDEN, Field, Seen, anything

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from bulk_patch.engines import Engine
 from bulk_patch.errors import Exit
 from bulk_patch.guards import RunGuards
-from bulk_patch.job import Job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import First, Outcome, Patch, State, Stop
 from bulk_patch.observe.totals import Stats

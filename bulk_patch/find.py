@@ -12,7 +12,7 @@ from bulk_patch import registry
 from bulk_patch.actor import who
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.files.atomic import is_shared
-from bulk_patch.job import Job, load_job, output_root
+from bulk_patch.job.settings import Job, load_job, output_root
 from bulk_patch.ledgers import Holder, Ledger, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import get_logger

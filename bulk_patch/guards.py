@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 
 from bulk_patch.errors import Exit
-from bulk_patch.job import Guards, share_of
+from bulk_patch.job.settings import Guards, share_of
 from bulk_patch.model import Counts, Outcome, State, Stop
 
 WINDOW = 500

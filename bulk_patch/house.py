@@ -26,7 +26,7 @@ from bulk_patch.errors import Exit, InputError, RefusedError, StoppedError, grav
 from bulk_patch.files.atomic import emptied, file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
 from bulk_patch.guards import check_plan
-from bulk_patch.job import Job, output_root
+from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger

@@ -25,7 +25,7 @@ from bulk_patch.baseline import SPILL, Baseline, related
 from bulk_patch.diff import Picture
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied, private_file, replacing
-from bulk_patch.job import Input, Job
+from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.lookup import Lookup
 from bulk_patch.model import State

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bulk_patch.approve import waits_for_approval
 from bulk_patch.errors import Exit
+from bulk_patch.job.overrides import last_of_each
 from bulk_patch.ledgers import Run
 from bulk_patch.model import Counts, State
-from bulk_patch.overrides import last_of_each
 
 _FIRST_MEND = {
     Exit.CREDENTIAL: "mend the credential or the permission",

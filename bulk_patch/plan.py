@@ -27,7 +27,7 @@ from bulk_patch.diff import (
     settle_repeats,
 )
 from bulk_patch.errors import InputError, JobError
-from bulk_patch.job import Job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.source import Source

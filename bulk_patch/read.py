@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bulk_patch.credential import Credential
 from bulk_patch.errors import BulkPatchError, Exit
-from bulk_patch.job import Retry
+from bulk_patch.job.settings import Retry
 from bulk_patch.layout import duration_words
 from bulk_patch.model import Act, History, NoReply, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger

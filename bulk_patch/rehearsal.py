@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bulk_patch.errors import UsageError
 from bulk_patch.files.atomic import make_private_folder
-from bulk_patch.job import Job
+from bulk_patch.job.settings import Job
 from bulk_patch.sandbox import SandboxError, SandboxSettings, child
 from bulk_patch.sandbox.world import TAKEN
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bulk_patch.csv_source import CsvFile
 from bulk_patch.errors import InputError
-from bulk_patch.job import Input
+from bulk_patch.job.settings import Input
 from bulk_patch.parquet_source import TEXT_KINDS, ParquetParts
 from bulk_patch.texts import TEXT, hash_ids, joined
 

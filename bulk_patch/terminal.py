@@ -8,7 +8,7 @@ from typing import TextIO
 
 from bulk_patch.drive import Driver, fewest_claimed
 from bulk_patch.find import LEDGER_FILE
-from bulk_patch.job import Job, output_root
+from bulk_patch.job.settings import Job, output_root
 from bulk_patch.layout import amount, duration_words
 from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger

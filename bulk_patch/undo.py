@@ -11,7 +11,7 @@ from itertools import islice
 
 from bulk_patch.baseline import LIVE_PAGE, read_live
 from bulk_patch.bodies import Change, encode_cells
-from bulk_patch.job import Job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.plan import invalid_row, pending_row

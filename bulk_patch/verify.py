@@ -15,7 +15,7 @@ from itertools import islice, takewhile
 from bulk_patch.actor import who
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.house import House, open_house
-from bulk_patch.job import Job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Check, Drift, FieldDrift, Ledger, LedgerRow, Run
 from bulk_patch.model import Patch, State, Stop
 from bulk_patch.observe import get_logger

@@ -14,7 +14,7 @@ from bulk_patch.drive import Driver
 from bulk_patch.engines import Engine
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.errors import Exit
-from bulk_patch.job import Job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, Patch, State, encode_json

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from bulk_patch import registry
 from bulk_patch.baseline import Baseline
-from bulk_patch.job import Job, load_job
+from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State

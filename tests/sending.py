@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.credential import Credential
-from bulk_patch.job import Retry
+from bulk_patch.job.settings import Retry
 from bulk_patch.model import Outcome, Patch, encode_json, idempotency_key
 from bulk_patch.pace import Pace
 from bulk_patch.read import Session

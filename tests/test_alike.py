@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bulk_patch.alike import build
 from bulk_patch.diff import Picture, compare, prepare
-from bulk_patch.job import Input
+from bulk_patch.job.settings import Input
 from tests.job_files import make_customer, make_target
 from tests.test_diff import table
 

@@ -27,7 +27,7 @@ from bulk_patch.approve import (
     waits_for_approval,
 )
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
-from bulk_patch.job import Guards, Job
+from bulk_patch.job.settings import Guards, Job
 from bulk_patch.ledgers import Actor, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from tests.ledger_plans import START, make_run, seal_plan

@@ -22,7 +22,7 @@ from bulk_patch.errors import (
     InputError,
     StoppedError,
 )
-from bulk_patch.job import Input, Job
+from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Stop
 from bulk_patch.sandbox import Fault, Hook, Seen

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from bulk_patch.alike import build
 from bulk_patch.bodies import Change
 from bulk_patch.diff import Picture, compare, prepare
-from bulk_patch.job import Input, Job
+from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from tests.job_files import count_rows, make_customer, make_job, make_target, plan_offline, write_parquet

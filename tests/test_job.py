@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import Exit, JobError
-from bulk_patch.job import Job, load_job, output_root, share_of
+from bulk_patch.job.settings import Job, load_job, output_root, share_of
 from tests.job_files import JOB, make_job
 
 SECRET = "sk_live_51HxAbCdEfGh"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.job import Guards, load_job
+from bulk_patch.job.settings import Guards, load_job
 from tests.job_files import JOB, make_job
 from tests.test_job import SECRET, look_up, refused
 

@@ -21,7 +21,7 @@ from bulk_patch import partitions
 from bulk_patch.baseline import FileBaseline
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied
-from bulk_patch.job import Job, load_job
+from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Actor, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.lookup import SPILL, Lookup

@@ -10,7 +10,7 @@ import pytest
 
 from bulk_patch.credential import Credential
 from bulk_patch.errors import Exit
-from bulk_patch.job import Retry
+from bulk_patch.job.settings import Retry
 from bulk_patch.model import Lost, NoReply, Reply, Request
 from bulk_patch.pace import Closed, Pace
 from bulk_patch.read import Halt, Session, Unreadable

@@ -10,7 +10,7 @@ import pytest
 
 from bulk_patch import source
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.job import Input
+from bulk_patch.job.settings import Input
 from bulk_patch.ledgers import LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import REPORTED, Counts, Outcome, State

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bulk_patch import csv_source, parquet_source
 from bulk_patch.errors import InputError
-from bulk_patch.job import Input
+from bulk_patch.job.settings import Input
 from bulk_patch.source import Source, frames, scan
 from tests.reference_csv import Rows, judge
 

@@ -12,7 +12,7 @@ from bulk_patch.flags import Common
 
 if TYPE_CHECKING:
     from bulk_patch.find import Found
-    from bulk_patch.job import Job
+    from bulk_patch.job.settings import Job
     from bulk_patch.ledgers import Ledger
     from bulk_patch.report import RunSummary
 
@@ -121,7 +121,7 @@ def watcher_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, asks
 @contextmanager
 def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
     """Load a job; with --sandbox, aim it at a rehearsal server that lives as long as the block."""
-    from bulk_patch.job import load_job, output_root
+    from bulk_patch.job.settings import load_job, output_root
     from bulk_patch.rehearsal import at_sandbox
 
     job = load_job(job_file, common.sets)
@@ -133,7 +133,7 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
 def job_of_run(found: "Found", run_name: str, common: Common) -> "tuple[Job, str]":
     """Return the job that a run was planned from, and its file as a next command names it."""
     from bulk_patch.find import job_of
-    from bulk_patch.job import load_job
+    from bulk_patch.job.settings import load_job
     from bulk_patch.terminal import from_here
 
     if run_name.endswith(".toml"):

@@ -24,7 +24,7 @@ from bulk_patch.flags import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bulk_patch.job import Job
+    from bulk_patch.job.settings import Job
     from bulk_patch.order import Order
     from bulk_patch.report import RunSummary
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.job import load_job
+from bulk_patch.job.settings import load_job
 from bulk_patch.sandbox import Sandbox
 from tests.acceptance.commands import Workspace, read_csv, wait_until
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from bulk_patch import load_job
 from bulk_patch.actor import who
 from bulk_patch.begin import new_run
-from bulk_patch.job import Job, output_root
+from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State

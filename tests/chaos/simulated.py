@@ -25,7 +25,7 @@ from bulk_patch.credential import Credential
 from bulk_patch.drive import Driver
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.house import House
-from bulk_patch.job import Job, load_job
+from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bulk_patch import registry
 from bulk_patch.errors import JobError
-from bulk_patch.overrides import apply_override, last_of_each, make_absolute
+from bulk_patch.job.overrides import apply_override, last_of_each, make_absolute
 
 SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
 
