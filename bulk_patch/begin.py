@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from bulk_patch import registry, source
+from bulk_patch import plugins, source
 from bulk_patch.actor import who
-from bulk_patch.ahead import in_thread
 from bulk_patch.approve import approvals_of
 from bulk_patch.baseline import Baseline
+from bulk_patch.concurrency import in_thread
 from bulk_patch.decide import Facts
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
@@ -78,7 +78,7 @@ async def scan_both(job: Job, target: Target, session: Session | None) -> tuple[
     Raises:
         InputError, JobError: One of them is refused; the input, when both are.
     """
-    making = asyncio.ensure_future(in_thread(registry.find("baseline", job.baseline.kind), job, target, session))
+    making = asyncio.ensure_future(in_thread(plugins.find("baseline", job.baseline.kind), job, target, session))
     try:
         found = await in_thread(scan_input, job, target)
     except BaseException:

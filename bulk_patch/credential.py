@@ -1,14 +1,8 @@
 """The token: fetched late, held in memory only, fetched again when the API refuses it."""
 
-import os
-import shlex
-import subprocess
 from pathlib import Path
 
-from bulk_patch.errors import CredentialError
-from bulk_patch.job.settings import SECRET_REFERENCE
-
-_COMMAND_TIMEOUT_S = 30
+from bulk_patch.job.secrets import read_secret
 
 
 class Credential:
@@ -46,48 +40,3 @@ class Credential:
         if self._reference:
             self._token = read_secret(self._reference, self._folder)
         self.version += 1
-
-
-def read_secret(reference: str, folder: Path) -> str:
-    """Fetch what a secret reference points at; called late, and again when the API refuses it.
-
-    Args:
-        reference: `env:NAME`, `file:PATH` (relative to `folder`) or `cmd:PROGRAM ARGS` (no shell).
-        folder: The job file's folder.
-
-    Raises:
-        CredentialError: When there is nothing there, or nothing that can be a header.
-    """
-    match = SECRET_REFERENCE.fullmatch(reference.strip())
-    if match is None:  # the job model refused it already
-        raise CredentialError("the token is not a reference", "use env:NAME, file:PATH or cmd:PROGRAM ARGS")
-    kind, where = match[1], match[2]
-    secret = ""
-    if kind == "env":
-        secret = os.environ.get(where, "")
-        hint = f"export {where}=… in the shell that runs this, or name another reference in [target] token"
-    elif kind == "file":
-        hint = "write the token into that file, readable by you only"
-        try:
-            secret = (folder / Path(where).expanduser()).read_text(encoding="utf-8")
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the home of nobody
-            raise CredentialError(f"the token file cannot be read: {type(error).__name__}", hint) from None
-    else:
-        hint = "run the command by hand: it has to print the token and end with 0"
-        try:
-            done = subprocess.run(
-                shlex.split(where),
-                capture_output=True,
-                text=True,
-                timeout=_COMMAND_TIMEOUT_S,
-                check=True,
-            )
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            raise CredentialError(f"the token command failed: {type(error).__name__}", hint) from None
-        secret = done.stdout
-    secret = secret.strip()
-    if not secret:
-        raise CredentialError(f"the token is empty ({kind}:{where.split()[0]})", hint)
-    if not secret.isascii() or not secret.isprintable():
-        raise CredentialError("the token holds characters that no header may carry", hint)
-    return secret

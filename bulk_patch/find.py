@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
 
-from bulk_patch import registry
+from bulk_patch import plugins
 from bulk_patch.actor import who
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.files.atomic import is_shared
@@ -53,7 +53,7 @@ class Found:
         kind, _, resource = [*self.run.target.split(" "), "", ""][:3]
         if not resource:
             raise LedgerError(f"{self.run.job}: run {self.run.id} is damaged: its target is {self.run.target!r}")
-        target: Target = registry.find("target", kind)(resource, today=datetime.now(tz=UTC).date())
+        target: Target = plugins.find("target", kind)(resource, today=datetime.now(tz=UTC).date())
         return target
 
     def record(self) -> Ledger:

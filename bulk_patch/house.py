@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulk_patch import registry
+from bulk_patch import plugins
 from bulk_patch.actor import who
 from bulk_patch.approve import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
 from bulk_patch.baseline import SPILL, Baseline
@@ -53,12 +53,12 @@ log = get_logger()
 async def open_house(job: Job, order: Order, *, sends: bool) -> "AsyncIterator[House]":
     """Open ledger, wire and signals, and close them in reverse whatever happens."""
     folder = output_root(job.file, given=order.output) / job.name
-    target: Target = registry.find("target", job.target.kind)(
+    target: Target = plugins.find("target", job.target.kind)(
         job.target.resource, today=dt.datetime.now(tz=dt.UTC).date()
     )
     async with AsyncExitStack() as stack:
         group = share_folder(folder, job.ledger.group)
-        ledger: Ledger = registry.find("ledger", job.ledger.kind).open(folder / "ledger.db", job=job.name, group=group)
+        ledger: Ledger = plugins.find("ledger", job.ledger.kind).open(folder / "ledger.db", job=job.name, group=group)
         stack.callback(ledger.close)
         session: Session | None = None
         if sends:
@@ -288,7 +288,7 @@ class House:
         stats.limit_per_s = None if isinstance(job.limits.rate_per_s, str) else float(job.limits.rate_per_s)
         waived = "canary" in run.waived or only_requested or only_rows is not None
         canary = 0 if waived else max(0, job.guards.canary - counts.get(State.APPLIED, 0))
-        engine = registry.find("engine", job.engine.kind)(
+        engine = plugins.find("engine", job.engine.kind)(
             Sender(session, watch=tuple(job.guards.watch)).send, concurrency=job.limits.concurrency
         )
         self.driver = Driver(
@@ -316,7 +316,7 @@ class House:
             ticks.cancel()
             self.order.watcher.sent()
         await self._in_thread(ledger.end_session, run.id, now=time.time(), by_itself=ended.by_itself)
-        remember = registry.find("baseline", job.baseline.kind).remember
+        remember = plugins.find("baseline", job.baseline.kind).remember
         await self._in_thread(remember, run.target, self.target, folder=self.folder, ledger=ledger)
         self.handed_out += self.driver.tally.handed_out
         self.driver = None  # only now: a signal has to find it as long as there is something to record

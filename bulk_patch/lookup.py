@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bulk_patch import source
-from bulk_patch.ahead import ahead, in_thread, read_ahead
+from bulk_patch.concurrency import ahead, in_thread, read_ahead
 from bulk_patch.partitions import Partitions, Sorted
 from bulk_patch.source import Source
 from bulk_patch.texts import TEXT, joined

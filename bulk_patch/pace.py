@@ -14,7 +14,8 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
+
+from bulk_patch.concurrency import wait_or
 
 LATE_S = 0.010  # between the instant that the rate allows and the first byte
 CONNECT_LATE_S = 0.002  # of it, between the permit and the first byte
@@ -371,10 +372,3 @@ class Outage:
             return True
         is_half = len(self._failures) >= max(OUTAGE_FAILURES, self._successful)
         return is_half and len(self._failing) >= OUTAGE_ROWS
-
-
-async def wait_or(event: asyncio.Event, seconds: float) -> bool:
-    """Sleep, but wake up when the event is set; tell whether it was."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
-    return event.is_set()

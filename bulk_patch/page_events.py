@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bulk_patch.layout import amount, duration_words, time_words
 from bulk_patch.ledgers import Actor, Ledger, Run
 from bulk_patch.observe.timeline import Pause
 from bulk_patch.report import VERIFIED
+from bulk_patch.words import amount, duration_words, time_words
 
 REASON_GIVEN = "reason given"  # the action of a note: why a plan that was made before is sent
 

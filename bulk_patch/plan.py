@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from bulk_patch import source
-from bulk_patch.ahead import ahead, in_thread, read_ahead
 from bulk_patch.alike import build
 from bulk_patch.baseline import Baseline
 from bulk_patch.bodies import Change, are_unsent_notes, frame_cells
+from bulk_patch.concurrency import ahead, in_thread, read_ahead
 from bulk_patch.diff import (
     Compared,
     Picture,

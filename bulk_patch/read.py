@@ -6,16 +6,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from bulk_patch.concurrency import wait_or
 from bulk_patch.credential import Credential
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job.settings import Retry
-from bulk_patch.layout import duration_words
 from bulk_patch.model import Act, History, NoReply, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
-from bulk_patch.pace import Closed, Pace, backoff_s, steps_s, wait_or
+from bulk_patch.pace import Closed, Pace, backoff_s, steps_s
 from bulk_patch.targets import Record, Streak, Target
 from bulk_patch.targets.answers import http_date
 from bulk_patch.wire import Wire
+from bulk_patch.words import duration_words
 
 LONGEST_PAUSE_S = 15 * 60
 #: Before the API ever answered, a page that is not its own means a wrong address: not worth a second try.

@@ -9,7 +9,6 @@ from typing import TextIO
 from bulk_patch.drive import Driver, fewest_claimed
 from bulk_patch.find import LEDGER_FILE
 from bulk_patch.job.settings import Job, output_root
-from bulk_patch.layout import amount, duration_words
 from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Counts, State
@@ -18,6 +17,7 @@ from bulk_patch.observe import Progress, silence
 from bulk_patch.report import FAILURES, RunSummary, find_causes
 from bulk_patch.screens import end_screen, last_lines, plan_screen
 from bulk_patch.signals import interruptible
+from bulk_patch.words import amount, duration_words
 
 
 def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:

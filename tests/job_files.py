@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bulk_patch import registry
+from bulk_patch import plugins
 from bulk_patch.baseline import Baseline
 from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
@@ -114,7 +114,7 @@ def plan_offline(
     """Plan a job whose baseline asks nobody, into an open ledger."""
     target = make_target(job.target.resource)
     found = scan_input(job, target)
-    baseline: Baseline = registry.find("baseline", job.baseline.kind)(job, target, None)
+    baseline: Baseline = plugins.find("baseline", job.baseline.kind)(job, target, None)
     facts = {"columns": found.columns, "baseline": job.baseline.kind, "input_sha256": found.sha256} | facts
     run = make_run(run_id, job=job.name, target=job.target_name, **facts)
 

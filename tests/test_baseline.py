@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bulk_patch import registry, source
+from bulk_patch import plugins, source
 from bulk_patch.baseline import Baseline, as_error
 from bulk_patch.diff import Picture
 from bulk_patch.errors import (
@@ -47,7 +47,7 @@ def test_without_a_baseline_nothing_is_known_and_nothing_is_read(tmp_path: Path)
 
 def make_baseline(job: Job, session: Any = None) -> Baseline:
     """Return the baseline of a job; one that asks nobody needs no session."""
-    baseline: Baseline = registry.find("baseline", job.baseline.kind)(job, make_target(), session)
+    baseline: Baseline = plugins.find("baseline", job.baseline.kind)(job, make_target(), session)
     return baseline
 
 

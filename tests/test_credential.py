@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bulk_patch import credential
-from bulk_patch.credential import Credential, read_secret
+from bulk_patch.credential import Credential
 from bulk_patch.errors import CredentialError, Exit
+from bulk_patch.job.secrets import read_secret
 
 TOKEN = "s3cr3t-t0ken"
 

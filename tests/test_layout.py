@@ -1,6 +1,7 @@
 import pytest
 
-from bulk_patch.layout import amount, duration_words, milliseconds_words, numbered, safe, section, table, wrap
+from bulk_patch.layout import numbered, safe, section, table, wrap
+from bulk_patch.words import amount, duration_words, milliseconds_words
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch import registry
+from bulk_patch import plugins
 from bulk_patch.errors import Exit, JobError
 
 PLUG_IN = """\
@@ -22,10 +22,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-@pytest.mark.parametrize(("group", "kind"), registry.BUILT_IN)
+@pytest.mark.parametrize(("group", "kind"), plugins.BUILT_IN)
 def test_everything_in_the_table_can_be_imported(group: str, kind: str) -> None:
-    plug_in = registry.find(group, kind)
-    assert f"{plug_in.__module__}:{plug_in.__qualname__}" == registry.BUILT_IN[group, kind]
+    plug_in = plugins.find(group, kind)
+    assert f"{plug_in.__module__}:{plug_in.__qualname__}" == plugins.BUILT_IN[group, kind]
 
 
 @pytest.mark.parametrize(
@@ -39,38 +39,38 @@ def test_everything_in_the_table_can_be_imported(group: str, kind: str) -> None:
     ],
 )
 def test_kinds_are_listed_by_group(group: str, expected: list[str]) -> None:
-    assert registry.kinds(group) == expected
+    assert plugins.kinds(group) == expected
 
 
-@pytest.mark.parametrize(("group", "kind"), sorted(registry.PLANNED))
-@pytest.mark.parametrize("ask", [registry.check, registry.find])
+@pytest.mark.parametrize(("group", "kind"), sorted(plugins.PLANNED))
+@pytest.mark.parametrize("ask", [plugins.check, plugins.find])
 def test_a_kind_that_is_not_built_yet_is_refused_with_those_that_are(group: str, kind: str, ask: object) -> None:
     assert callable(ask)
     with pytest.raises(JobError, match=f"{group}.kind: '{kind}' is not built yet") as caught:
         ask(group, kind)
     assert caught.value.exit_code is Exit.USAGE
-    assert caught.value.hint == f"use one of: {', '.join(registry.kinds(group))}"
+    assert caught.value.hint == f"use one of: {', '.join(plugins.kinds(group))}"
 
 
 def test_nothing_is_built_and_yet_to_be_built() -> None:
-    assert registry.PLANNED.isdisjoint(registry.BUILT_IN)
+    assert plugins.PLANNED.isdisjoint(plugins.BUILT_IN)
 
 
 def test_a_kind_that_nobody_knows_is_refused() -> None:
     with pytest.raises(JobError, match=r"engine\.kind: 'warp' is not known") as caught:
-        registry.find("engine", "warp")
+        plugins.find("engine", "warp")
     assert caught.value.hint == "use one of: local"
 
 
 @pytest.mark.usefixtures("installed")
 def test_an_installed_plug_in_is_found_beside_the_built_in_ones() -> None:
-    assert registry.kinds("target") == ["mirror", "synctera"]
-    registry.check("target", "mirror")
-    assert registry.find("target", "mirror").__name__ == "Mirror"
+    assert plugins.kinds("target") == ["mirror", "synctera"]
+    plugins.check("target", "mirror")
+    assert plugins.find("target", "mirror").__name__ == "Mirror"
 
 
 @pytest.mark.usefixtures("installed")
 def test_an_installed_plug_in_is_of_its_group_only() -> None:
-    assert registry.kinds("engine") == ["local"]
+    assert plugins.kinds("engine") == ["local"]
     with pytest.raises(JobError, match="is not known"):
-        registry.check("engine", "mirror")
+        plugins.check("engine", "mirror")

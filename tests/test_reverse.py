@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from bulk_patch import registry
+from bulk_patch import plugins
 from bulk_patch.bodies import Change
 from bulk_patch.ledgers import LedgerRow
 from bulk_patch.model import State, encode_json
 from bulk_patch.reverse import Kept, Reversal, copies_left, old_texts, reverse, unnamed
 from bulk_patch.targets import Target
 
-TARGET: Target = registry.find("target", "synctera")("customers", today=dt.date(2026, 11, 22))
+TARGET: Target = plugins.find("target", "synctera")("customers", today=dt.date(2026, 11, 22))
 ID = "00000000-0000-4000-8000-000000000001"
 HOME = {"address_line_1": "1 Main Street", "city": "Austin", "country_code": "US", "postal_code": "78701"}
 MOVED = {**HOME, "city": "Waco"}

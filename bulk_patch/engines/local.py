@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
+from bulk_patch.concurrency import wait_or
 from bulk_patch.model import Outcome, Patch, State
-from bulk_patch.pace import wait_or
 
 GATHER_S = 0.05  # a transaction costs the same for one outcome as for hundreds
 

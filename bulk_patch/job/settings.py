@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bulk_patch import registry
+from bulk_patch import plugins
 from bulk_patch.errors import JobError
 from bulk_patch.job.overrides import apply_override, last_of_each, make_absolute
 
@@ -298,7 +298,7 @@ def output_root(job_file: Path | None, *, given: Path | None = None) -> Path:
 
 def _usable(group: str, kind: str) -> str:
     try:
-        registry.check(group, kind)
+        plugins.check(group, kind)
     except JobError as error:
         raise ValueError(f"{error.message.partition(': ')[2]}; {error.hint}") from None
     return kind

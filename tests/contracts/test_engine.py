@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulk_patch import registry
+from bulk_patch import plugins
 from bulk_patch.engines import Engine
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Outcome, Patch, State
@@ -87,7 +87,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
 
 
 def test_every_engine_that_a_job_can_name_is_tested_here() -> None:
-    built_in = {kind for group, kind in registry.BUILT_IN if group == "engine"}
+    built_in = {kind for group, kind in plugins.BUILT_IN if group == "engine"}
     assert built_in == set(ENGINES)
 
 

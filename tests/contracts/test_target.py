@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulk_patch import registry
+from bulk_patch import plugins
 from bulk_patch.model import Act, History, Lost, NoReply, Patch, Reply, Request, Wait
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Seen
@@ -55,7 +55,7 @@ def make_patch(name: str, **facts: Any) -> Patch:
 
 
 def test_every_target_that_a_job_can_name_is_tested_here() -> None:
-    built_in = {kind for group, kind in registry.BUILT_IN if group == "target"}
+    built_in = {kind for group, kind in plugins.BUILT_IN if group == "target"}
     assert built_in == {name.split()[0] for name in TARGETS}
 
 

@@ -5,7 +5,7 @@ The step before is at work while its results are used, never more than one item 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -44,3 +44,10 @@ async def read_ahead(items: Iterable[T]) -> AsyncGenerator[T]:
     async with aclosing(ahead(one_by_one())) as made:
         async for item in made:
             yield item
+
+
+async def wait_or(event: asyncio.Event, seconds: float) -> bool:
+    """Sleep, but wake up when the event is set; tell whether it was."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()

@@ -1,0 +1,33 @@
+"""Numbers, times and durations in words. Pure."""
+
+from datetime import UTC, datetime
+
+
+def amount(number: float, noun: str) -> str:
+    """Return a number with its noun: `1 row`, `2,000 rows`."""
+    return f"{number:,.0f} {noun}" + ("" if number == 1 else "s")
+
+
+def time_words(time_s: float | None) -> str:
+    """Return Unix seconds as people write a time, to the second."""
+    return "?" if time_s is None else f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def milliseconds_words(value: float) -> str:
+    """Say within what time something was done: whole milliseconds, and never within none."""
+    return f"{max(value, 1.0):.0f} ms"
+
+
+def duration_words(seconds: float) -> str:
+    """Say a duration as a person would: `about 12 s`, `about 2 h 5 min`."""
+    if seconds < 1:
+        return "under 1 s"
+    if round(seconds) < 60:
+        return f"about {round(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"about {hours} h {minutes} min"
+    return f"about {hours // 24} d {hours % 24} h"
