@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from bulk_patch.bodies import Before, Change, View, make_change
 from bulk_patch.diff import Compared, Picture, Problem, Wanted
+from bulk_patch.inputs.columns import arrow_of, encode_each, texts_of
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Kind
-from bulk_patch.texts import arrow_of, encode_each, texts_of
 
 Made = Change | tuple[int, Problem]
 Pick = Callable[[Sequence[Any]], tuple[Any, ...]]  # some of a list, by their places

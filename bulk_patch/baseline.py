@@ -8,9 +8,11 @@ from typing import Protocol
 
 import pandas as pd
 
-from bulk_patch import source
 from bulk_patch.diff import Picture
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
+from bulk_patch.inputs import source
+from bulk_patch.inputs.columns import texts_of
+from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.live_pages import LivePages
@@ -18,9 +20,7 @@ from bulk_patch.lookup import SPILL, Lookup
 from bulk_patch.model import Act, Stop
 from bulk_patch.pace import Closed
 from bulk_patch.read import NOT_THE_API, Halt, Session, Unreadable
-from bulk_patch.source import Source
 from bulk_patch.targets import Record, Target
-from bulk_patch.texts import texts_of
 
 __all__ = ["SPILL", "Baseline", "FileBaseline", "LiveBaseline", "NoBaseline"]
 

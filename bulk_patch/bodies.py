@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from bulk_patch.diff import Picture, Problem
+from bulk_patch.inputs.columns import arrow_of, encode_each
 from bulk_patch.model import encode_json
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Field, Kind, Seen, Whole
-from bulk_patch.texts import arrow_of, encode_each
 
 _CELLS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bulk_patch.inputs.columns import arrow_of, is_plain, nfc, series_of
 from bulk_patch.job.settings import Input
 from bulk_patch.model import State
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import HIDDEN, Field, Seen, anything
-from bulk_patch.texts import arrow_of, is_plain, nfc, series_of
 
 
 @dataclass(frozen=True, slots=True)

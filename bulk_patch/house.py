@@ -26,6 +26,7 @@ from bulk_patch.errors import Exit, InputError, RefusedError, StoppedError, grav
 from bulk_patch.files.atomic import emptied, file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
 from bulk_patch.guards import check_plan
+from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import Counts, State, Stop
@@ -39,7 +40,6 @@ from bulk_patch.read import Session
 from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
 from bulk_patch.send import Sender
 from bulk_patch.signals import draining
-from bulk_patch.source import Source
 from bulk_patch.targets import Target
 from bulk_patch.undo import UNDOES, columns_of, write_undo
 

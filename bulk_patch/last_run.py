@@ -20,21 +20,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bulk_patch import source
 from bulk_patch.baseline import SPILL, Baseline, related
 from bulk_patch.diff import Picture
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied, private_file, replacing
+from bulk_patch.inputs import source
+from bulk_patch.inputs.columns import arrow_of
+from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.lookup import Lookup
 from bulk_patch.model import State
 from bulk_patch.partitions import Partitions
 from bulk_patch.read import Session
-from bulk_patch.source import Source
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Seen
-from bulk_patch.texts import arrow_of
 
 PORTION_ROWS = 50_000
 _ID, _AT = "id", "at"  # columns beside the fields; `at`: when the customer was last confirmed or in doubt, Unix seconds

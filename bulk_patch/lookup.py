@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bulk_patch import source
 from bulk_patch.concurrency import ahead, in_thread, read_ahead
+from bulk_patch.inputs import source
+from bulk_patch.inputs.columns import TEXT, joined
+from bulk_patch.inputs.source import Source
 from bulk_patch.partitions import Partitions, Sorted
-from bulk_patch.source import Source
-from bulk_patch.texts import TEXT, joined
 
 SPILL = "spill"  # folder of a job for what only one plan needs
 WHOLE_ROWS = 200_000  # up to so many rows one frame is faster

@@ -17,7 +17,7 @@ import pyarrow.ipc
 from numpy.typing import NDArray
 
 from bulk_patch.files.atomic import explaining, make_private_folder
-from bulk_patch.texts import hash_ids
+from bulk_patch.inputs.columns import hash_ids
 
 MOST_PARTS = 200  # each is an open file
 

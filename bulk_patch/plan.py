@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from bulk_patch import source
 from bulk_patch.alike import build
 from bulk_patch.baseline import Baseline
 from bulk_patch.bodies import Change, are_unsent_notes, frame_cells
@@ -27,14 +26,15 @@ from bulk_patch.diff import (
     settle_repeats,
 )
 from bulk_patch.errors import InputError, JobError
+from bulk_patch.inputs import source
+from bulk_patch.inputs.columns import texts_of
+from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
 from bulk_patch.model import State
-from bulk_patch.source import Source
 from bulk_patch.taken_back import warn_of_input
 from bulk_patch.tally import Tally
 from bulk_patch.targets import Target
-from bulk_patch.texts import texts_of
 
 FRAME_ROWS = 100_000
 USUAL_TIMES = 10

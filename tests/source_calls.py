@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bulk_patch.errors import Exit, InputError
+from bulk_patch.inputs.source import Source, frames, scan
 from bulk_patch.job.settings import Input
-from bulk_patch.source import Source, frames, scan
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ANN = "11111111-aaaa-4aaa-8aaa-111111111111"

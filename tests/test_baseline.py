@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bulk_patch import plugins, source
+from bulk_patch import plugins
 from bulk_patch.baseline import Baseline, as_error
 from bulk_patch.diff import Picture
 from bulk_patch.errors import (
@@ -22,6 +22,7 @@ from bulk_patch.errors import (
     InputError,
     StoppedError,
 )
+from bulk_patch.inputs import source
 from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Stop

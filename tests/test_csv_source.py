@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bulk_patch import csv_source
-from bulk_patch.source import frames
+from bulk_patch.inputs import csv
+from bulk_patch.inputs.source import frames
 from tests.source_calls import ANN, BOB, HEADER, cells, inspect, refuse
 
 
@@ -34,7 +34,7 @@ def test_a_frame_has_the_columns_of_the_file_as_str_and_is_indexed_by_data_row(f
 
 
 def test_frames_are_full_whatever_the_blocks_of_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 150)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 150)
     file.write_text(HEADER + "".join(f"{ANN},{at},b\n" for at in range(50)))
     portions = list(frames(inspect(file), rows=7))
     assert [len(frame) for frame in portions] == [7] * 7 + [1]
@@ -49,7 +49,7 @@ def test_either_line_end_a_byte_order_mark_and_a_missing_last_line_end_are_fine(
 
 
 def test_a_byte_order_mark_inside_the_data_stays_in_its_cell(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 1)  # so that the mark begins a block
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 1)  # so that the mark begins a block
     file.write_text(f"first_name,customer_id\na,{ANN}\n\ufeffb,{BOB}\n", encoding="utf-8")
     assert [row[0] for row in cells(file)] == ["a", "\ufeffb"]
 
@@ -118,7 +118,7 @@ def fault_lines(message: str) -> list[int]:
 def test_a_faulty_row_refuses_the_file_with_its_line(
     file: Path, monkeypatch: pytest.MonkeyPatch, body: bytes, line: int, what: str, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", block_bytes)
     file.write_bytes(HEADER.encode() + body.replace(b"%b", ANN.encode()))
     message = refuse(file).message
     assert fault_lines(message) == [line]
@@ -148,8 +148,8 @@ def test_a_file_full_of_faults_is_not_read_to_its_end(file: Path) -> None:
 def test_a_record_that_never_ends_is_refused_in_bounded_memory(
     file: Path, monkeypatch: pytest.MonkeyPatch, body: bytes, line: int
 ) -> None:
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(csv_source, "LONGEST_RECORD_BYTES", 128)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv, "LONGEST_RECORD_BYTES", 128)
     file.write_bytes(HEADER.encode() + body.replace(b"%b", ANN.encode()))
     message = refuse(file).message
     assert fault_lines(message) == [line]
@@ -157,9 +157,9 @@ def test_a_record_that_never_ends_is_refused_in_bounded_memory(
 
 
 def test_a_file_is_read_block_by_block(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 1000)
     file.write_text(HEADER + f'{ANN},"a\na",b\n' * 1000)
-    tables = list(csv_source.CsvFile(file).tables(["customer_id"]))
+    tables = list(csv.CsvFile(file).tables(["customer_id"]))
     assert sum(map(len, tables)) == 1000
     assert max(map(len, tables)) * len(f'{ANN},"a\na",b\n') <= 2000
 
@@ -186,7 +186,7 @@ def test_what_is_no_csv_is_recognised(file: Path, start: bytes, what: str) -> No
 def test_a_file_that_is_refused_without_a_known_reason_is_refused_all_the_same(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_source, "find_faults", lambda _: iter(()))
+    monkeypatch.setattr(csv, "find_faults", lambda _: iter(()))
     file.write_text(HEADER + f"{ANN},a\n")
     assert "no CSV" in refuse(file).message
 

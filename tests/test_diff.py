@@ -17,9 +17,9 @@ from bulk_patch.diff import (
     prepare,
     settle_repeats,
 )
+from bulk_patch.inputs.columns import nfc
 from bulk_patch.job.settings import Input
 from bulk_patch.model import State
-from bulk_patch.texts import nfc
 from tests.job_files import ANN, BEN, CAM, make_target
 
 TARGET = make_target()

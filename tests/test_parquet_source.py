@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bulk_patch import parquet_source
-from bulk_patch.source import frames, sha256_of
+from bulk_patch.inputs import parquet
+from bulk_patch.inputs.source import frames, sha256_of
 from tests.source_calls import ANN, BOB, cells, inspect, refuse, write_parquet
 
 
@@ -158,7 +158,7 @@ def test_a_date_that_iso_cannot_say_is_refused(part: Path) -> None:
 def test_a_row_group_that_unpacks_to_a_thousand_times_the_file_is_refused(
     part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet_source, "_LARGE_GROUP_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet, "_LARGE_GROUP_BYTES", 1 << 20)
     bomb = pa.table({"customer_id": [ANN], "first_name": ["a" * (8 << 20)]})
     pq.write_table(bomb, part, compression="zstd", use_dictionary=False, write_statistics=False)
     assert re.search(r"a row group unpacks to 8 MiB, \d{4,} times the file", refuse(part).message)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bulk_patch import source
 from bulk_patch.errors import Exit, LedgerError
+from bulk_patch.inputs import source
 from bulk_patch.job.settings import Input
 from bulk_patch.ledgers import LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from bulk_patch import csv_source
 from bulk_patch.errors import InputError
-from bulk_patch.source import fingerprint, frames, sha256_of
+from bulk_patch.inputs import csv
+from bulk_patch.inputs.source import fingerprint, frames, sha256_of
 from tests.source_calls import ANN, BOB, HEADER, UUID, cells, inspect, refuse, write_parquet
 
 
@@ -127,14 +127,14 @@ def test_one_usable_id_is_enough_for_the_file(file: Path) -> None:
 
 
 def test_repeated_ids_are_found_in_lower_case_and_across_blocks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 64)
     ids = [ANN, BOB, "x", ANN.upper(), "", "", "x", f" {BOB}"]
     file.write_text(HEADER + "".join(f"{one},a,b\n" for one in ids))
     assert inspect(file).repeated_ids == {ANN, "x"}
 
 
 def test_two_ids_with_one_hash_are_still_two_ids(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulk_patch.source.hash", lambda _: 7, raising=False)
+    monkeypatch.setattr("bulk_patch.inputs.source.hash", lambda _: 7, raising=False)
     file.write_text(HEADER + f"{ANN},a,b\n{BOB},a,b\nx,a,b\nx,a,b\n")
     assert inspect(file).repeated_ids == {"x"}
 
@@ -222,14 +222,14 @@ def test_a_file_that_grows_while_it_is_scanned_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch, tail: str
 ) -> None:
     file.write_text(HEADER + f"{ANN},a,b\n" * 10)
-    tables = csv_source.CsvFile.tables
+    tables = csv.CsvFile.tables
 
-    def grow_and_read(self: csv_source.CsvFile, columns: list[str]) -> Iterator[pa.Table]:
+    def grow_and_read(self: csv.CsvFile, columns: list[str]) -> Iterator[pa.Table]:
         with file.open("a") as writer:
             writer.write(tail)
         return tables(self, columns)
 
-    monkeypatch.setattr(csv_source.CsvFile, "tables", grow_and_read)
+    monkeypatch.setattr(csv.CsvFile, "tables", grow_and_read)
     assert "changed while it was read" in refuse(file).message
 
 
@@ -238,12 +238,12 @@ def test_a_file_that_changes_before_the_ids_are_read_again_is_refused(
 ) -> None:
     file.write_text(HEADER + f"{ANN},a,b\n" * 2)
     before = file.stat()
-    tables = csv_source.CsvFile.tables
+    tables = csv.CsvFile.tables
 
-    def read_and_change(self: csv_source.CsvFile, columns: list[str]) -> Iterator[pa.Table]:
+    def read_and_change(self: csv.CsvFile, columns: list[str]) -> Iterator[pa.Table]:
         yield from tables(self, columns)
         file.write_text(HEADER + f"{BOB},a,b\n" * 2)
         os.utime(file, ns=(before.st_mtime_ns, before.st_mtime_ns))
 
-    monkeypatch.setattr(csv_source.CsvFile, "tables", read_and_change)
+    monkeypatch.setattr(csv.CsvFile, "tables", read_and_change)
     assert "changed while it was read" in refuse(file).message

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulk_patch import csv_source, parquet_source
 from bulk_patch.errors import InputError
+from bulk_patch.inputs import csv, parquet
+from bulk_patch.inputs.source import Source, frames, scan
 from bulk_patch.job.settings import Input
-from bulk_patch.source import Source, frames, scan
 from tests.reference_csv import Rows, judge
 
 ANYTHING = re.compile(r".*", re.DOTALL)
@@ -26,8 +26,8 @@ ANYTHING = re.compile(r".*", re.DOTALL)
 def folder(block_bytes: int = 1 << 20) -> Iterator[Path]:
     """Give a folder of its own to one example, and let the reader cut files into such blocks."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_source, "BLOCK_BYTES", block_bytes)
-        patch.setattr(parquet_source, "BATCH_ROWS", block_bytes)
+        patch.setattr(csv, "BLOCK_BYTES", block_bytes)
+        patch.setattr(parquet, "BATCH_ROWS", block_bytes)
         yield Path(name)
 
 

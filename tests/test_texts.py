@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.texts import TEXT, arrow_of, hash_ids, is_plain, joined, series_of
+from bulk_patch.inputs.columns import TEXT, arrow_of, hash_ids, is_plain, joined, series_of
 
 IDS = st.one_of(
     st.none(), st.text(max_size=3), st.uuids().map(str), st.text("0123456789abcdef-", min_size=36, max_size=36)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
-from bulk_patch import csv_source, parquet_source
+from bulk_patch.inputs import csv, parquet
 from tests.chaos.crew import Findings, Form, keep, make_folder, play_all
 from tests.chaos.evidence import Copy, Run, read_ledger
 from tests.chaos.input_files import Draft, as_csv, as_parquet, baseline_csv, draw, spoil
@@ -116,8 +116,8 @@ def _play_nasty(folder: Path, nasty: Nasty) -> list[str]:
 
 def _play_drawn(folder: Path, seed: str) -> list[str]:
     dice = random.Random(seed)
-    csv_source.BLOCK_BYTES = dice.choice([13, 101, 4 << 20])  # the files are small: cut them all the same
-    parquet_source.BATCH_ROWS = dice.choice([1, 3, 50_000])
+    csv.BLOCK_BYTES = dice.choice([13, 101, 4 << 20])  # the files are small: cut them all the same
+    parquet.BATCH_ROWS = dice.choice([1, 3, 50_000])
     draft, first_line = draw(dice), ""
     if dice.random() < 0.25:
         path = folder / "input.parquet"

@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bulk_patch.csv_source import CsvFile
 from bulk_patch.errors import InputError
+from bulk_patch.inputs.columns import TEXT, hash_ids, joined
+from bulk_patch.inputs.csv import CsvFile
+from bulk_patch.inputs.parquet import TEXT_KINDS, ParquetParts
 from bulk_patch.job.settings import Input
-from bulk_patch.parquet_source import TEXT_KINDS, ParquetParts
-from bulk_patch.texts import TEXT, hash_ids, joined
 
 _NO_ID = hash("")
 _SHOWN = 20  # faults or columns in one message
