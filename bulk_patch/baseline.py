@@ -8,8 +8,10 @@ from typing import Protocol
 
 import pandas as pd
 
+from bulk_patch.client.reads import read_live
+from bulk_patch.client.session import Session
 from bulk_patch.diff import Picture
-from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
+from bulk_patch.errors import InputError
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import texts_of
 from bulk_patch.inputs.source import Source
@@ -17,10 +19,7 @@ from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.live_pages import LivePages
 from bulk_patch.lookup import SPILL, Lookup
-from bulk_patch.model import Act, Stop
-from bulk_patch.pace import Closed
-from bulk_patch.read import NOT_THE_API, Halt, Session, Unreadable
-from bulk_patch.targets import Record, Target
+from bulk_patch.targets import Target
 
 __all__ = ["SPILL", "Baseline", "FileBaseline", "LiveBaseline", "NoBaseline"]
 
@@ -171,39 +170,6 @@ class LiveBaseline(Baseline):
         if self._pages is not None:
             self._pages.save(number, ids, frame, read_at=read_at)
         return frame
-
-
-async def read_live(session: Session, ids: Sequence[str]) -> list[Record]:
-    """Read customers as they are now, before anything is sent.
-
-    Raises:
-        InputError: The address answers 404 or a page that is not the API's.
-        IncompleteError: The API cannot be read now, or the session has stopped.
-        CredentialError, StoppedError: It refuses, or something is wrong on the way.
-    """
-    try:
-        return await session.read_many(ids)
-    except Unreadable as failure:
-        verdict = failure.verdict
-        if verdict.status == 403 and verdict.act is Act.REJECTED:  # in the API's own words
-            hint = "the token lacks a permission, or belongs to another workspace"
-            raise CredentialError(f"the live baseline may not be read: {verdict.reason}", hint) from None
-        if verdict.status == 404 or verdict.kind in NOT_THE_API:
-            what = "404" if verdict.status == 404 else f"a page that is not the API's ({verdict.reason})"
-            hint = "check target.base_url and target.resource; nothing was sent for this input"
-            raise InputError(f"the baseline's address answers {what}", hint) from None
-        hint = "nothing was sent for this input; run the same command again when the API answers"
-        raise IncompleteError(f"the live baseline could not be read: {verdict.reason}", hint) from None
-    except Halt as halt:
-        raise as_error(halt.stop) from None
-    except Closed:
-        raise IncompleteError("this command ends: it reads no more customers", "run the same command again") from None
-
-
-def as_error(stop: Stop) -> BulkPatchError:
-    """Turn a stop that came before anything was sent into the error of its exit code."""
-    kinds = {Exit.CREDENTIAL: CredentialError, Exit.STOPPED: StoppedError, Exit.INCOMPLETE: IncompleteError}
-    return kinds[stop.exit_code](stop.reason, stop.hint)
 
 
 def related(columns: Iterable[str], names: Collection[str]) -> frozenset[str]:

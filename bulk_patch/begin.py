@@ -12,6 +12,7 @@ from bulk_patch import plugins
 from bulk_patch.actor import who
 from bulk_patch.approve import approvals_of
 from bulk_patch.baseline import Baseline
+from bulk_patch.client.session import Session
 from bulk_patch.concurrency import in_thread
 from bulk_patch.decide import Facts
 from bulk_patch.inputs import source
@@ -20,7 +21,6 @@ from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.order import Order
 from bulk_patch.plan import scan_input
-from bulk_patch.read import Session
 from bulk_patch.targets import Target
 
 

@@ -19,7 +19,7 @@ from bulk_patch.actor import who
 from bulk_patch.approve import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
 from bulk_patch.baseline import SPILL, Baseline
 from bulk_patch.begin import gather_facts, input_facts, new_run, scan_both, sealed_runs
-from bulk_patch.connect import connected
+from bulk_patch.client.session import Session, connected
 from bulk_patch.decide import Facts
 from bulk_patch.drive import Driver, Ended
 from bulk_patch.errors import Exit, InputError, RefusedError, StoppedError, gravest
@@ -36,7 +36,6 @@ from bulk_patch.order import Order
 from bulk_patch.page import retell, write_files
 from bulk_patch.page_events import REASON_GIVEN
 from bulk_patch.plan import FRAME_ROWS, write_plan
-from bulk_patch.read import Session
 from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
 from bulk_patch.send import Sender
 from bulk_patch.signals import draining

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bulk_patch.baseline import SPILL, Baseline, related
+from bulk_patch.client.session import Session
 from bulk_patch.diff import Picture
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied, private_file, replacing
@@ -32,7 +33,6 @@ from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.lookup import Lookup
 from bulk_patch.model import State
 from bulk_patch.partitions import Partitions
-from bulk_patch.read import Session
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Seen
 

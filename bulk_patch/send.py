@@ -9,6 +9,8 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
+from bulk_patch.client.rate_limiter import Closed
+from bulk_patch.client.session import Halt, Session, Unreadable
 from bulk_patch.errors import Exit
 from bulk_patch.model import (
     NEVER_LEFT,
@@ -24,8 +26,6 @@ from bulk_patch.model import (
     Stop,
     Verdict,
 )
-from bulk_patch.pace import Closed
-from bulk_patch.read import Halt, Session, Unreadable
 from bulk_patch.targets import Record
 
 QUIET_S = 300.0  # after which no earlier attempt can still be under way, to the API or in it

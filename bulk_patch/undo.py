@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 
-from bulk_patch.baseline import LIVE_PAGE, read_live
+from bulk_patch.baseline import LIVE_PAGE
 from bulk_patch.bodies import Change, encode_cells
+from bulk_patch.client.reads import read_live
+from bulk_patch.client.session import Session
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.plan import invalid_row, pending_row
-from bulk_patch.read import Session
 from bulk_patch.reverse import Kept, Reversal, copies_left, is_comparable, old_texts, reverse, unnamed
 from bulk_patch.tally import Tally
 from bulk_patch.targets import Record, Target

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
 
 from bulk_patch.actor import who
+from bulk_patch.client.rate_limiter import Closed
+from bulk_patch.client.session import Halt, Unreadable
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.house import House, open_house
 from bulk_patch.job.settings import Job
@@ -20,8 +22,6 @@ from bulk_patch.ledgers import Check, Drift, FieldDrift, Ledger, LedgerRow, Run
 from bulk_patch.model import Patch, State, Stop
 from bulk_patch.observe import get_logger
 from bulk_patch.order import Order
-from bulk_patch.pace import Closed
-from bulk_patch.read import Halt, Unreadable
 from bulk_patch.report import VERIFIED
 from bulk_patch.targets import Record, Target
 from bulk_patch.targets.fields import Seen, hidden

@@ -1,6 +1,6 @@
 """Paces on the virtual clock, and what their tests ask of them."""
 
-from bulk_patch.pace import Pace
+from bulk_patch.client.rate_limiter import Pace
 from tests.virtual_time import TICK_S, virtual_loop
 
 ALLOWED_LATE_S = 0.01

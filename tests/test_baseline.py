@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from bulk_patch import plugins
-from bulk_patch.baseline import Baseline, as_error
+from bulk_patch.baseline import Baseline
+from bulk_patch.client.reads import as_error
 from bulk_patch.diff import Picture
 from bulk_patch.errors import (
     BulkPatchError,

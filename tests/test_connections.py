@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
-from bulk_patch import connections
+from bulk_patch.client import connections
 from bulk_patch.model import Lost, Request
 from bulk_patch.targets.answers import json_object, retry_after_s
 from tests.patches import KEY, make_reply

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch import credential
-from bulk_patch.credential import Credential
+from bulk_patch.client import credential
+from bulk_patch.client.credential import Credential
 from bulk_patch.errors import CredentialError, Exit
 from bulk_patch.job.secrets import read_secret
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from bulk_patch.deadlines import Deadline, Deadlines
+from bulk_patch.client.timeouts import Deadline, Deadlines
 from tests.test_connections import serving
 from tests.test_wire import Run, run
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bulk_patch.client.rate_limiter import CONNECT_LATE_S, LATE_S, Pace
 from bulk_patch.errors import Exit
 from bulk_patch.model import Act, Request
-from bulk_patch.pace import CONNECT_LATE_S, LATE_S, Pace
 from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.synctera.fields import WHOLES

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulk_patch.client.backoff import backoff_s, steps_s
+from bulk_patch.client.rate_limiter import Closed, Pace
 from bulk_patch.concurrency import wait_or
-from bulk_patch.pace import Closed, Pace, backoff_s, steps_s
 from tests.paces import ROUNDING, count_beyond_rate, draw_brake, make_pace, now, take
 from tests.virtual_time import Deadlock, run_virtually, virtual_loop, virtually
 

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from bulk_patch.pace import Closed, Outage
+from bulk_patch.client.outage import Outage
+from bulk_patch.client.rate_limiter import Closed
 from tests.paces import draw_brake, fail, is_drawn, make_pace, now, take
 from tests.virtual_time import virtual_loop, virtually
 

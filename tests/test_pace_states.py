@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from bulk_patch.pace import Closed, Pace
+from bulk_patch.client.rate_limiter import Closed, Pace
 from tests.paces import ROUNDING, count_beyond_rate
 from tests.virtual_time import VirtualLoop
 

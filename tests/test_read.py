@@ -8,15 +8,15 @@ from email.utils import formatdate
 
 import pytest
 
-from bulk_patch.credential import Credential
+from bulk_patch.client.credential import Credential
+from bulk_patch.client.http import Wire
+from bulk_patch.client.rate_limiter import Closed, Pace
+from bulk_patch.client.session import Halt, Session, Unreadable
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Retry
 from bulk_patch.model import Lost, NoReply, Reply, Request
-from bulk_patch.pace import Closed, Pace
-from bulk_patch.read import Halt, Session, Unreadable
 from bulk_patch.sandbox import Fault
 from bulk_patch.send import Sender
-from bulk_patch.wire import Wire
 from tests.patches import ANN, history, make_reply, make_target
 from tests.raw_server import Heard, RawServer, Say, http
 from tests.sending import PAGE, Bench, faults, make_id, make_row, on_bench, page, refusal

@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 import uvloop
 
-from bulk_patch.connections import BODY_CAP
-from bulk_patch.credential import Credential
+from bulk_patch.client.connections import BODY_CAP
+from bulk_patch.client.credential import Credential
+from bulk_patch.client.http import Wire
+from bulk_patch.client.rate_limiter import Pace
 from bulk_patch.model import Lost, NoReply, Reply, Request
-from bulk_patch.pace import Pace
-from bulk_patch.wire import Wire
 from tests.patches import ANN, KEY
 from tests.raw_server import Heard, RawServer, Say, Then, http
 

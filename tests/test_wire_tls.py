@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bulk_patch import wire as wire_module
-from bulk_patch.credential import Credential
+from bulk_patch.client import http as wire_module
+from bulk_patch.client.credential import Credential
+from bulk_patch.client.http import Wire
+from bulk_patch.client.rate_limiter import Closed, Pace
 from bulk_patch.errors import CredentialError, Exit
 from bulk_patch.model import Lost, NoReply, Reply, Request, State
-from bulk_patch.pace import Closed, Pace
 from bulk_patch.sandbox import Sandbox
-from bulk_patch.wire import Wire
 from tests.paces import count_beyond_rate
 from tests.patches import ANN, KEY
 from tests.raw_server import RawServer, Say, http

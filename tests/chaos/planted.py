@@ -12,14 +12,14 @@ from typing import Any
 from yarl import URL
 
 from bulk_patch import drive
+from bulk_patch.client.http import Wire
+from bulk_patch.client.rate_limiter import Pace
+from bulk_patch.client.session import Session
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Act, History, Lost, NoReply, Patch, Reply, Request, Verdict, Wait
-from bulk_patch.pace import Pace
-from bulk_patch.read import Session
 from bulk_patch.send import Sender
 from bulk_patch.targets import answers
 from bulk_patch.targets.synctera.target import Synctera
-from bulk_patch.wire import Wire
 from tests.chaos.mutant import Garden, around, change_rule, change_verdicts
 
 planted = Garden()

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bulk_patch import diff, house, plan, report
+from bulk_patch.client.http import Wire
 from bulk_patch.drive import Driver
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.house import House
@@ -18,7 +19,6 @@ from bulk_patch.ledgers.sqlite import queries, sending
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.model import Request, State, encode_json
 from bulk_patch.observe import get_logger
-from bulk_patch.wire import Wire
 from tests.chaos.mutant import Garden, around
 
 planted = Garden()

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.connections import Connections
+from bulk_patch.client.connections import Connections
 from tests.chaos.crew import Findings, Form, keep, make_folder, play_all
 from tests.chaos.kills import finish
 from tests.chaos.scene import Settings, draw

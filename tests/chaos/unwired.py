@@ -9,14 +9,14 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
-from bulk_patch.connections import BODY_CAP
-from bulk_patch.credential import Credential
+from bulk_patch.client.connections import BODY_CAP
+from bulk_patch.client.credential import Credential
+from bulk_patch.client.http import Wire
+from bulk_patch.client.rate_limiter import CONNECT_LATE_S, Pace
 from bulk_patch.model import Lost, NoReply, Reply, Request
-from bulk_patch.pace import CONNECT_LATE_S, Pace
 from bulk_patch.sandbox import Fault, Sandbox, Seen
 from bulk_patch.sandbox.api import Call, Outcome, read_path
 from bulk_patch.sandbox.problems import Answer, problem
-from bulk_patch.wire import Wire
 from tests.chaos.universe import Killed, Universe
 from tests.chaos.weather import NEVER_LEFT, Trip, Weather
 

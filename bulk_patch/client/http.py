@@ -10,11 +10,11 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from bulk_patch.connections import Connections, NeverLeft
-from bulk_patch.credential import Credential
+from bulk_patch.client.connections import Connections, NeverLeft
+from bulk_patch.client.credential import Credential
+from bulk_patch.client.rate_limiter import Pace
 from bulk_patch.errors import CredentialError
 from bulk_patch.model import Lost, NoReply, Reply, Request
-from bulk_patch.pace import Pace
 
 _CONNECT_TIMEOUT_S = 10.0
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")

@@ -2,20 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
+from bulk_patch.client.backoff import backoff_s, steps_s
+from bulk_patch.client.credential import Credential
+from bulk_patch.client.http import Wire
+from bulk_patch.client.rate_limiter import Closed, Pace
 from bulk_patch.concurrency import wait_or
-from bulk_patch.credential import Credential
 from bulk_patch.errors import BulkPatchError, Exit
-from bulk_patch.job.settings import Retry
+from bulk_patch.job.settings import Job, Retry
 from bulk_patch.model import Act, History, NoReply, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
-from bulk_patch.pace import Closed, Pace, backoff_s, steps_s
 from bulk_patch.targets import Record, Streak, Target
 from bulk_patch.targets.answers import http_date
-from bulk_patch.wire import Wire
 from bulk_patch.words import duration_words
 
 LONGEST_PAUSE_S = 15 * 60
@@ -291,3 +292,28 @@ class Session:
 def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
     for start in range(0, len(items), size):
         yield list(items[start : start + size])
+
+
+@asynccontextmanager
+async def connected(job: Job, target: Target) -> AsyncIterator[Session]:
+    """Yield a session with the API of a job, or with the sandbox that it is aimed at; nothing is asked for yet.
+
+    Raises:
+        CredentialError: The token cannot be had.
+    """
+    if job.sandbox_token:
+        credential = Credential.of_sandbox(job.sandbox_token)
+    else:
+        credential = Credential(job.target.token, job.file.parent)
+    rate = job.limits.rate_per_s
+    pace = Pace(None if isinstance(rate, str) else float(rate), longest_delay_s=job.retry.longest_delay_s)
+    wire = Wire(
+        job.target.base_url,
+        credential=credential,
+        pace=pace,
+        timeout_s=job.limits.timeout_s,
+        proxy=job.target.proxy,
+        ca_file=job.target.ca_file,
+    )
+    async with wire:
+        yield Session(target, wire, credential=credential, retry=job.retry, concurrency=job.limits.concurrency)

@@ -19,9 +19,9 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from bulk_patch.deadlines import Deadline, Deadlines
+from bulk_patch.client.rate_limiter import Pace
+from bulk_patch.client.timeouts import Deadline, Deadlines
 from bulk_patch.model import Reply
-from bulk_patch.pace import Pace
 
 BODY_CAP = 1 << 20  # bytes, decoded
 _KEEPALIVE_S = 30.0  # shorter than what gateways keep, so that they do not close under a request

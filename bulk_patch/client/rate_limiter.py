@@ -12,40 +12,21 @@ import asyncio
 import math
 import random
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 
+from bulk_patch.client.backoff import backoff_s
+from bulk_patch.client.outage import Outage
 from bulk_patch.concurrency import wait_or
 
 LATE_S = 0.010  # between the instant that the rate allows and the first byte
 CONNECT_LATE_S = 0.002  # of it, between the permit and the first byte
 FLOOR_PER_S = 0.1
-OUTAGE_FAILURES = 10
-OUTAGE_ROWS = 3
-OUTAGE_WINDOW_S = 30.0
-SLOT_S = 0.1  # successes of so long are counted together: one by one, 7,000/s took 20 MiB
-STEPS_CAP_S = 30.0
 SHORT_S = 0.05
 
 
 class Closed(Exception):  # noqa: N818 - not an error, a way out
     """The run stops: what waited for a permit was not sent."""
-
-
-def backoff_s(attempt: int, longest_s: float, draw: Callable[[], float] = random.random) -> float:
-    """Return a full-jitter delay: uniform in 0 … min(longest, 2^attempt) seconds.
-
-    Args:
-        attempt: 0 for the first repetition.
-        longest_s: Cap of the delay.
-        draw: Uniform in [0, 1).
-    """
-    return draw() * min(longest_s, 2.0 ** min(attempt, 30))
-
-
-def steps_s(attempt: int) -> float:
-    """Return 1, 2, 4 … 30 s: the wait for an API that is still busy with this key."""
-    return min(STEPS_CAP_S, 2.0 ** min(attempt, 30))
 
 
 class Pace:
@@ -278,97 +259,3 @@ class Pace:
         if not near:
             self._rate = min(self._rate, max(0.9 * self._ceiling, self._floor))
         self._changed_at = now
-
-
-class Outage:
-    """The brake for an API that is down: pure, fed with what happened.
-
-    It is drawn by ten failures in a row, or by ten that are half of the answers in 30 s, from at least three rows.
-    While it holds, one waiting row at a time probes, with growing pauses; the first success releases it. A request is
-    known by the time of its permit: what was out before the brake was drawn is no probe.
-    """
-
-    def __init__(self) -> None:
-        self.drawn = False
-        self.probe_at = -math.inf
-        self._probe: float | None = None  # permit of the probe that is out
-        self._probes = 0  # that failed
-        self._since: float | None = None  # first failure after the last success
-        self._in_a_row = 0
-        self._rows_in_a_row: set[int] = set()
-        self._failures: deque[tuple[float, int]] = deque()  # in the window: when, and of which row
-        self._failing: Counter[int] = Counter()  # the same by row
-        self._successes: deque[tuple[float, int]] = deque()  # in the window: since when so many, slot by slot
-        self._successful = 0  # their sum
-
-    @property
-    def probing(self) -> bool:
-        """Tell whether a probe is out."""
-        return self._probe is not None
-
-    def sent(self, now: float) -> None:
-        """Note that a request goes out; while the brake holds it is the probe."""
-        if self.drawn:
-            self._probe = now
-
-    def ended(self, sent_at: float) -> None:
-        """Note that a request ended without saying anything about an outage."""
-        if sent_at == self._probe:
-            self._probe = None
-
-    def succeeded(self, now: float) -> None:
-        """Note a success."""
-        if self.drawn:
-            self._failures.clear()
-            self._failing.clear()
-            self._successes.clear()
-            self._successful = 0
-        self._successful += 1
-        if self._successes and now - self._successes[-1][0] < SLOT_S:
-            since, count = self._successes[-1]
-            self._successes[-1] = (since, count + 1)
-        else:
-            self._successes.append((now, 1))
-            self._forget(now)
-        self.drawn, self.probe_at, self._probe, self._probes = False, -math.inf, None, 0
-        self._since, self._in_a_row = None, 0
-        self._rows_in_a_row.clear()
-
-    def failed(self, row: int, sent_at: float, now: float, longest_s: float, draw: Callable[[], float]) -> None:
-        """Note a failure of a row."""
-        self._since = now if self._since is None else self._since
-        self._in_a_row += 1
-        if len(self._rows_in_a_row) < OUTAGE_ROWS:
-            self._rows_in_a_row.add(row)
-        self._failures.append((now, row))
-        self._failing[row] += 1
-        self._forget(now)
-        was_probe = sent_at == self._probe
-        if was_probe:
-            self._probe = None
-            self._probes += 1
-        is_new = not self.drawn and self._is_one()
-        if is_new or was_probe:
-            self.drawn = True
-            self.probe_at = now + max(1.0, backoff_s(self._probes, longest_s, draw))
-
-    def lasting_s(self, now: float) -> float:
-        """Return how long nothing has succeeded, seconds; 0 while the brake is not drawn."""
-        return now - self._since if self.drawn and self._since is not None else 0.0
-
-    def _forget(self, now: float) -> None:
-        """Let go of what is older than the window."""
-        begin = now - OUTAGE_WINDOW_S
-        while self._successes and self._successes[0][0] < begin:
-            self._successful -= self._successes.popleft()[1]
-        while self._failures and self._failures[0][0] < begin:
-            _, row = self._failures.popleft()
-            self._failing[row] -= 1
-            if not self._failing[row]:
-                del self._failing[row]
-
-    def _is_one(self) -> bool:
-        if self._in_a_row >= OUTAGE_FAILURES and len(self._rows_in_a_row) >= OUTAGE_ROWS:
-            return True
-        is_half = len(self._failures) >= max(OUTAGE_FAILURES, self._successful)
-        return is_half and len(self._failing) >= OUTAGE_ROWS
