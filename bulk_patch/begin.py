@@ -11,7 +11,7 @@ from typing import Any
 from bulk_patch import plugins
 from bulk_patch.actor import who
 from bulk_patch.approve import approvals_of
-from bulk_patch.baseline import Baseline
+from bulk_patch.baselines import Baseline
 from bulk_patch.client.session import Session
 from bulk_patch.concurrency import in_thread
 from bulk_patch.decide import Facts

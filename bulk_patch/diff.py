@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bulk_patch.baselines.snapshot import Picture
 from bulk_patch.inputs.columns import arrow_of, is_plain, nfc, series_of
 from bulk_patch.job.settings import Input
 from bulk_patch.model import State
@@ -36,16 +37,6 @@ class Wanted:
     ids: pd.Series  # lower-cased
     values: pd.DataFrame  # a column per field
     problems: Problems
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What a baseline knows of a chunk's customers."""
-
-    frame: pd.DataFrame  # index: id; dotted columns of text, and objects once more as JSON text; missing: absent
-    complete: bool  # a column that is not there means absent, not unknown
-    authoritative: bool  # a customer that is not there does not exist
-    sparse: bool = False  # a missing cell means unknown; absent is an empty one
 
 
 @dataclass(frozen=True, slots=True)

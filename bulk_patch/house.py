@@ -17,7 +17,8 @@ from typing import Any
 from bulk_patch import plugins
 from bulk_patch.actor import who
 from bulk_patch.approve import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
-from bulk_patch.baseline import SPILL, Baseline
+from bulk_patch.baselines import Baseline
+from bulk_patch.baselines.index import SPILL
 from bulk_patch.begin import gather_facts, input_facts, new_run, scan_both, sealed_runs
 from bulk_patch.client.session import Session, connected
 from bulk_patch.decide import Facts

@@ -11,20 +11,11 @@ from typing import Any
 import pandas as pd
 
 from bulk_patch.alike import build
-from bulk_patch.baseline import Baseline
+from bulk_patch.baselines import Baseline
+from bulk_patch.baselines.snapshot import Picture
 from bulk_patch.bodies import Change, are_unsent_notes, frame_cells
 from bulk_patch.concurrency import ahead, in_thread, read_ahead
-from bulk_patch.diff import (
-    Compared,
-    Picture,
-    Problem,
-    Problems,
-    Repeat,
-    Wanted,
-    compare,
-    prepare,
-    settle_repeats,
-)
+from bulk_patch.diff import Compared, Problem, Problems, Repeat, Wanted, compare, prepare, settle_repeats
 from bulk_patch.errors import InputError, JobError
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import texts_of

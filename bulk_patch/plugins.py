@@ -11,10 +11,10 @@ BUILT_IN = {
     ("target", "synctera"): "bulk_patch.targets.synctera.target:Synctera",
     ("ledger", "sqlite"): "bulk_patch.ledgers.sqlite.ledger:SqliteLedger",
     ("engine", "local"): "bulk_patch.engines.local:LocalEngine",
-    ("baseline", "none"): "bulk_patch.baseline:NoBaseline",
-    ("baseline", "file"): "bulk_patch.baseline:FileBaseline",
-    ("baseline", "last-run"): "bulk_patch.last_run:LastRunBaseline",
-    ("baseline", "live"): "bulk_patch.baseline:LiveBaseline",
+    ("baseline", "none"): "bulk_patch.baselines.none:NoBaseline",
+    ("baseline", "file"): "bulk_patch.baselines.file:FileBaseline",
+    ("baseline", "last-run"): "bulk_patch.baselines.last_run:LastRunBaseline",
+    ("baseline", "live"): "bulk_patch.baselines.live:LiveBaseline",
 }
 
 #: Kinds that the interface names and that are not built yet.

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 
-from bulk_patch.baseline import LIVE_PAGE
+from bulk_patch.baselines.live import LIVE_PAGE
 from bulk_patch.bodies import Change, encode_cells
 from bulk_patch.client.reads import read_live
 from bulk_patch.client.session import Session

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bulk_patch import plugins
-from bulk_patch.baseline import Baseline
+from bulk_patch.baselines import Baseline
 from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger

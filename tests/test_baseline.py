@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from bulk_patch import plugins
-from bulk_patch.baseline import Baseline
+from bulk_patch.baselines import Baseline
+from bulk_patch.baselines.snapshot import Picture
 from bulk_patch.client.reads import as_error
-from bulk_patch.diff import Picture
 from bulk_patch.errors import (
     BulkPatchError,
     CredentialError,

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk_patch.alike import build
+from bulk_patch.baselines.snapshot import Picture
 from bulk_patch.bodies import Change, are_unsent_notes, encode_cells, frame_cells
-from bulk_patch.diff import Picture, Problem, Wanted, compare
+from bulk_patch.diff import Problem, Wanted, compare
 from bulk_patch.model import encode_json
 from bulk_patch.targets.synctera.target import Synctera
 from tests.job_files import ANN, make_target

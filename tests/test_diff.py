@@ -8,15 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bulk_patch.diff import (
-    Compared,
-    Picture,
-    Repeat,
-    Wanted,
-    compare,
-    prepare,
-    settle_repeats,
-)
+from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.diff import Compared, Repeat, Wanted, compare, prepare, settle_repeats
 from bulk_patch.inputs.columns import nfc
 from bulk_patch.job.settings import Input
 from bulk_patch.model import State

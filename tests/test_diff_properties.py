@@ -19,8 +19,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bulk_patch.alike import build
+from bulk_patch.baselines.snapshot import Picture
 from bulk_patch.bodies import Change
-from bulk_patch.diff import Picture, compare, prepare
+from bulk_patch.diff import compare, prepare
 from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State

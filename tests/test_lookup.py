@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bulk_patch import partitions
-from bulk_patch.baseline import FileBaseline
+from bulk_patch.baselines import partitions
+from bulk_patch.baselines.file import FileBaseline
+from bulk_patch.baselines.index import SPILL, Lookup
+from bulk_patch.baselines.partitions import Partitions
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied
 from bulk_patch.inputs.columns import hash_ids
 from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Actor, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
-from bulk_patch.lookup import SPILL, Lookup
 from bulk_patch.model import State
-from bulk_patch.partitions import Partitions
 from bulk_patch.plan import scan_input, write_plan
 from bulk_patch.targets.synctera.target import Synctera
 

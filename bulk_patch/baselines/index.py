@@ -1,6 +1,6 @@
 """A file of customers, looked up by the rows of the input: whole in memory, or cut up when it is large."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bulk_patch.baselines.partitions import Partitions, Sorted
 from bulk_patch.concurrency import ahead, in_thread, read_ahead
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import TEXT, joined
 from bulk_patch.inputs.source import Source
-from bulk_patch.partitions import Partitions, Sorted
 
 SPILL = "spill"  # folder of a job for what only one plan needs
 WHOLE_ROWS = 200_000  # up to so many rows one frame is faster
@@ -111,3 +111,9 @@ class Lookup:
             return pd.DataFrame(columns=names, dtype="str", index=pd.Index([], name=_ID, dtype="str"))
         frame: pd.DataFrame = table.to_pandas(types_mapper=lambda _: TEXT, ignore_metadata=True)
         return frame.set_index(_ID)
+
+
+def related(columns: Iterable[str], names: Collection[str]) -> frozenset[str]:
+    """Return the columns that are these fields, or belong to one object with one of them."""
+    tops = {name.partition(".")[0] for name in names}
+    return frozenset(column for column in columns if column.partition(".")[0] in tops)

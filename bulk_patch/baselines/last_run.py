@@ -20,9 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bulk_patch.baseline import SPILL, Baseline, related
+from bulk_patch.baselines import Baseline
+from bulk_patch.baselines.index import SPILL, Lookup, related
+from bulk_patch.baselines.partitions import Partitions
+from bulk_patch.baselines.snapshot import Picture
 from bulk_patch.client.session import Session
-from bulk_patch.diff import Picture
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied, private_file, replacing
 from bulk_patch.inputs import source
@@ -30,9 +32,7 @@ from bulk_patch.inputs.columns import arrow_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
-from bulk_patch.lookup import Lookup
 from bulk_patch.model import State
-from bulk_patch.partitions import Partitions
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Seen
 

@@ -1,0 +1,68 @@
+"""`file`: an export of the customers, CSV or Parquet."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from bulk_patch.baselines import Baseline
+from bulk_patch.baselines.index import SPILL, Lookup, related
+from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.client.session import Session
+from bulk_patch.errors import InputError
+from bulk_patch.inputs import source
+from bulk_patch.inputs.source import Source
+from bulk_patch.job.settings import Input, Job
+from bulk_patch.ledgers import Ledger
+from bulk_patch.targets import Target
+
+
+class FileBaseline(Baseline):
+    """`file`: an export of the customers, CSV or Parquet, with dotted columns and the id as `id` or as in the input."""
+
+    def __init__(self, job: Job, target: Target, session: Session) -> None:
+        path = job.baseline.path
+        assert path is not None  # the job model sees to it
+        self._watch = job.guards.watch
+        found = _scan(path, job.input.id, target)
+        self.sha256 = found.sha256
+        self.taken_at = found.mtime_ns / 1e9
+        self._lookup = Lookup(found)
+
+    def reads(self, customers: int) -> int:
+        """Return 0."""
+        return 0
+
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+        """Read the file; a large one is cut up in the order of the input."""
+        columns = related(self._lookup.columns, {*asking.fields.values(), *self._watch})
+        try:
+            await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
+        except InputError as error:
+            raise InputError(f"baseline file: {error.message}", error.hint) from None
+
+    async def picture(self, ids: pd.Series) -> Picture:
+        """Look the customers up in the file; a column that is not in it is not known."""
+        return Picture(self._lookup.look(), complete=False, authoritative=False)
+
+
+def _scan(path: Path, input_id: str, target: Target) -> Source:
+    """Find what a baseline file has of a target's fields; what is no field may be of any type."""
+    header = source.read_header(path)
+    failure = InputError(f"{path.name} has no column 'id' or {input_id!r}", "a baseline names the customer of each row")
+    for id_column in dict.fromkeys(name for name in (input_id, "id") if name in header):
+        foreign = {name: "" for name in header if name != id_column and target.field(name) is None}
+        settings = Input(path=path, id=id_column, rename=foreign)
+        try:
+            found = source.scan(settings, knows=lambda name: True, id_pattern=target.id_pattern, every_cell=False)
+        except InputError as error:
+            failure = error
+            continue
+        if found.repeated_ids:
+            hint = "a baseline holds every customer once: take the repeated ones out"
+            raise InputError(f"{path.name}: {len(found.repeated_ids)} ids occur more than once", hint)
+        # An object is compared by its dotted columns; one in a single cell has no spelling to rely on. And the name
+        # `id` is that of the customer, whatever else a file calls so.
+        columns = (name for name in found.columns if target.whole(name) is None and name != "id")
+        return replace(found, columns=tuple(dict.fromkeys((id_column, *columns))))
+    raise InputError(f"baseline file: {failure.message}", failure.hint)

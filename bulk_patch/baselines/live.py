@@ -1,0 +1,87 @@
+"""`live`: the customers as the API shows them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bulk_patch.baselines import Baseline
+from bulk_patch.baselines.live_cache import LivePages
+from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.client.reads import read_live
+from bulk_patch.client.session import Session
+from bulk_patch.inputs.columns import texts_of
+from bulk_patch.inputs.source import Source
+from bulk_patch.job.settings import Job
+from bulk_patch.ledgers import Ledger
+from bulk_patch.targets import Target
+
+LIVE_PAGE = 5_000  # customers that are read, and kept, at a time
+
+
+class LiveBaseline(Baseline):
+    """`live`: the customers as the API shows them, up to a hundred a request, under the run's rate.
+
+    What was read is kept until the plan is sealed: a plan that was killed does not read it again.
+    """
+
+    sha256 = ""
+
+    def __init__(self, job: Job, target: Target, session: Session) -> None:
+        self._job = job
+        self._target = target
+        self._session = session
+        self._pages: LivePages | None = None
+        self._page = 0
+        self._held = 0  # customers that were read by a plan that was not finished
+        self.taken_at = time.time()
+
+    def reads(self, customers: int) -> int:
+        """Return one per hundred customers that have to be read, rounded up."""
+        return -(-max(0, customers - self._held) // self._target.ids_per_read)
+
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+        """Find what a plan of the same input has read that was killed, with nothing sent since."""
+        sent = [(run.id, run.stats.get("requests", 0)) for run in ledger.runs(self._job.target_name) if run.plan_sha256]
+        about = f"{asking.sha256} {self._job.identity} {self._job.target_name} {rows} {LIVE_PAGE} {sent}"
+        self._pages = LivePages(folder, about, max_age_s=self._job.baseline.max_age_h * 3600)
+        self._held = self._pages.customers()
+
+    def sealed(self) -> None:
+        """Remove the pages."""
+        if self._pages is not None:
+            self._pages.remove()
+
+    async def picture(self, ids: pd.Series) -> Picture:
+        """Read the customers.
+
+        Raises:
+            BulkPatchError: As `read_live`.
+        """
+        is_id = self._target.id_pattern.fullmatch
+        wanted = [customer_id for customer_id in dict.fromkeys(texts_of(ids)) if is_id(customer_id)]
+        frames = [await self._look(wanted[at : at + LIVE_PAGE]) for at in range(0, len(wanted), LIVE_PAGE)]
+        frame = pd.concat(frames) if frames else _as_frame([])
+        return Picture(frame, complete=True, authoritative=True)
+
+    async def _look(self, ids: Sequence[str]) -> pd.DataFrame:
+        """Return one page, as it was kept or as it is now."""
+        number = self._page
+        self._page += 1
+        kept = self._pages.load(number, ids) if self._pages is not None else None
+        if kept is not None:
+            frame, read_at = kept
+            self.taken_at = min(self.taken_at, read_at)
+            return frame
+        read_at = time.time()
+        records = await read_live(self._session, ids)
+        frame = _as_frame([{**self._target.evidence.flatten(one), "id": str(one["id"]).lower()} for one in records])
+        if self._pages is not None:
+            self._pages.save(number, ids, frame, read_at=read_at)
+        return frame
+
+
+def _as_frame(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, dtype="str") if rows else pd.DataFrame({"id": pd.Series(dtype="str")})
+    return frame.drop_duplicates("id").set_index("id")

@@ -1,0 +1,26 @@
+"""`none`: nothing is compared."""
+
+import pandas as pd
+
+from bulk_patch.baselines import Baseline
+from bulk_patch.client.session import Session
+from bulk_patch.job.settings import Job
+from bulk_patch.targets import Target
+
+
+class NoBaseline(Baseline):
+    """`none`: everything that is given is sent."""
+
+    sha256 = ""
+    taken_at = 0.0
+
+    def __init__(self, job: Job, target: Target, session: Session) -> None:
+        pass
+
+    def reads(self, customers: int) -> int:
+        """Return 0."""
+        return 0
+
+    async def picture(self, ids: pd.Series) -> None:
+        """Know nothing."""
+        return
