@@ -20,7 +20,7 @@ from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.order import Order
-from bulk_patch.plan import scan_input
+from bulk_patch.planning.build import scan_input
 from bulk_patch.targets import Target
 
 

@@ -36,12 +36,12 @@ from bulk_patch.observe.totals import Stats
 from bulk_patch.order import Order
 from bulk_patch.page import retell, write_files
 from bulk_patch.page_events import REASON_GIVEN
-from bulk_patch.plan import FRAME_ROWS, write_plan
+from bulk_patch.planning.build import FRAME_ROWS, write_plan
+from bulk_patch.planning.undo import UNDOES, columns_of, write_undo
 from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
 from bulk_patch.send import Sender
 from bulk_patch.signals import draining
 from bulk_patch.targets import Target
-from bulk_patch.undo import UNDOES, columns_of, write_undo
 
 _TICK_S = 0.5
 _CAUSES_TOLD = 3

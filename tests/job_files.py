@@ -19,7 +19,7 @@ from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.order import Order
-from bulk_patch.plan import FRAME_ROWS, scan_input, write_plan
+from bulk_patch.planning.build import FRAME_ROWS, scan_input, write_plan
 from bulk_patch.run import plan_job
 from bulk_patch.sandbox import Sandbox
 from bulk_patch.targets.synctera.target import Synctera

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulk_patch.alike import build
 from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.diff import compare, prepare
 from bulk_patch.job.settings import Input
+from bulk_patch.planning.changes_in_bulk import build
+from bulk_patch.planning.diff import compare, prepare
 from tests.job_files import make_customer, make_target
 from tests.test_diff import table
 

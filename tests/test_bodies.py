@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.alike import build
 from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.bodies import Change, are_unsent_notes, encode_cells, frame_cells
-from bulk_patch.diff import Problem, Wanted, compare
 from bulk_patch.model import encode_json
+from bulk_patch.planning.changes import Change, are_unsent_notes, encode_cells, frame_cells
+from bulk_patch.planning.changes_in_bulk import build
+from bulk_patch.planning.diff import Problem, Wanted, compare
 from bulk_patch.targets.synctera.target import Synctera
 from tests.job_files import ANN, make_target
 from tests.test_diff import CLEAR, COUNTRY, FLAT, STREET, ZIP, picture, table, want

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.diff import Compared, Repeat, Wanted, compare, prepare, settle_repeats
 from bulk_patch.inputs.columns import nfc
 from bulk_patch.job.settings import Input
 from bulk_patch.model import State
+from bulk_patch.planning.diff import Compared, Wanted, compare, prepare
+from bulk_patch.planning.duplicates import Repeat, settle_repeats
 from tests.job_files import ANN, BEN, CAM, make_target
 
 TARGET = make_target()

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bulk_patch.alike import build
 from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.bodies import Change
-from bulk_patch.diff import compare, prepare
 from bulk_patch.job.settings import Input, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
+from bulk_patch.planning.changes import Change
+from bulk_patch.planning.changes_in_bulk import build
+from bulk_patch.planning.diff import compare, prepare
 from tests.job_files import count_rows, make_customer, make_job, make_target, plan_offline, write_parquet
 
 TARGET = make_target()

@@ -28,7 +28,7 @@ from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Actor, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.plan import scan_input, write_plan
+from bulk_patch.planning.build import scan_input, write_plan
 from bulk_patch.targets.synctera.target import Synctera
 
 JOB = """

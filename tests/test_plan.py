@@ -8,7 +8,7 @@ import pytest
 from bulk_patch.errors import Exit, JobError
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.plan import scan_input
+from bulk_patch.planning.build import scan_input
 from tests.job_files import (
     ANN,
     BEN,

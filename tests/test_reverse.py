@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from bulk_patch import plugins
-from bulk_patch.bodies import Change
 from bulk_patch.ledgers import LedgerRow
 from bulk_patch.model import State, encode_json
-from bulk_patch.reverse import Kept, Reversal, copies_left, old_texts, reverse, unnamed
+from bulk_patch.planning.changes import Change
+from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, old_texts, reverse, unnamed
 from bulk_patch.targets import Target
 
 TARGET: Target = plugins.find("target", "synctera")("customers", today=dt.date(2026, 11, 22))

@@ -5,16 +5,8 @@ from typing import Protocol
 
 import pandas as pd
 
-from bulk_patch.baselines.index import SPILL as SPILL, Lookup as Lookup
-from bulk_patch.baselines.live_cache import LivePages as LivePages
 from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.client.reads import read_live as read_live
-from bulk_patch.client.session import Session as Session
-from bulk_patch.errors import InputError as InputError
-from bulk_patch.inputs import source as source
-from bulk_patch.inputs.columns import texts_of as texts_of
 from bulk_patch.inputs.source import Source
-from bulk_patch.job.settings import Input as Input, Job as Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.targets import Target
 

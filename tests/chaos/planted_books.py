@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bulk_patch import diff, house, plan, report
+from bulk_patch import house, report
 from bulk_patch.client.http import Wire
 from bulk_patch.drive import Driver
 from bulk_patch.errors import Exit, LedgerError
@@ -19,6 +19,8 @@ from bulk_patch.ledgers.sqlite import queries, sending
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.model import Request, State, encode_json
 from bulk_patch.observe import get_logger
+from bulk_patch.planning import build as plan
+from bulk_patch.planning import diff
 from tests.chaos.mutant import Garden, around
 
 planted = Garden()

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bulk_patch.bodies import Change
-from bulk_patch.diff import Problem
 from bulk_patch.ledgers import LedgerRow
 from bulk_patch.model import Patch, encode_json
+from bulk_patch.planning.changes import Change
+from bulk_patch.planning.diff import Problem
 from bulk_patch.targets import Record, Target
 from bulk_patch.targets.fields import Field, Seen, Whole
 

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from bulk_patch.baselines.snapshot import Picture
 from bulk_patch.inputs.columns import arrow_of, is_plain, nfc, series_of
 from bulk_patch.job.settings import Input
-from bulk_patch.model import State
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import HIDDEN, Field, Seen, anything
 
@@ -48,16 +47,6 @@ class Compared:
     known: pd.Series  # bool, the same rows: the baseline has this customer
     unchanged: int
     problems: Problems = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """What becomes of one of several rows with one id."""
-
-    state: State  # pending: this one stands for all
-    reason: str = ""
-    hint: str = ""
-    stand_in: int = 0  # the row, always an earlier one, that carries the same change; 0: none has to
 
 
 # --- wanted
@@ -125,33 +114,6 @@ def _note_bad_ids(ids: pd.Series, target: Target, problems: Problems) -> None:
         if pd.Series([text]).str.fullmatch(r"[\d.,]+e\+?\d+|\d+\.0").item():
             hint = "a spreadsheet turned the id into a number: export the column as text"
         _add(problems, row, Problem("id", "is missing" if not text else "is no UUID", hint))
-
-
-def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
-    """Decide rows whose ids repeat.
-
-    Args:
-        wanted: All rows of the input whose id occurs more than once, and no others.
-        last_wins: `duplicates = "last"`: rows that disagree give way to the last one.
-    """
-    changes = wanted.values.fillna("\0")  # no value holds it: it tells "no change" from "clear"
-    same_change = changes.apply(lambda row: hash(tuple(row)), axis=1) if len(changes) else pd.Series(dtype="int64")
-    decided: dict[int, Repeat] = {}
-    for _, rows in wanted.ids.groupby(wanted.ids, sort=False).groups.items():
-        stands = rows[-1] if last_wins else rows[0]
-        others = [row for row in rows if row != stands]
-        if same_change.loc[rows].nunique() == 1 or last_wins:
-            word = "the same change as row" if not last_wins else "overruled by row"
-            stand_in = 0 if last_wins else stands
-            decided |= {row: Repeat(State.DUPLICATE, f"{word} {stands}", stand_in=stand_in) for row in others}
-            decided[stands] = Repeat(State.PENDING)
-        else:
-            hint = 'keep one of them, or set input.duplicates = "last"'
-            for row in rows:
-                named = [str(other) for other in rows if other != row]
-                shown = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
-                decided[row] = Repeat(State.INVALID, f"disagrees with row {shown} of the same id", hint)
-    return decided
 
 
 # --- compared

@@ -10,21 +10,22 @@ from typing import Any
 
 import pandas as pd
 
-from bulk_patch.alike import build
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.bodies import Change, are_unsent_notes, frame_cells
 from bulk_patch.concurrency import ahead, in_thread, read_ahead
-from bulk_patch.diff import Compared, Problem, Problems, Repeat, Wanted, compare, prepare, settle_repeats
-from bulk_patch.errors import InputError, JobError
+from bulk_patch.errors import JobError
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import texts_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
 from bulk_patch.model import State
+from bulk_patch.planning.changes import Change, are_unsent_notes, frame_cells
+from bulk_patch.planning.changes_in_bulk import build
+from bulk_patch.planning.diff import Compared, Problem, Problems, Wanted, compare, prepare
+from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates
+from bulk_patch.planning.summary import Tally
 from bulk_patch.taken_back import warn_of_input
-from bulk_patch.tally import Tally
 from bulk_patch.targets import Target
 
 FRAME_ROWS = 100_000
@@ -136,11 +137,11 @@ async def _portions(
     job: Job, found: Source, target: Target, baseline: Baseline, *, frame_rows: int
 ) -> AsyncIterator[_Portion]:
     """Yield the input in portions, each with what the baseline knows of its customers."""
-    repeats = await in_thread(_find_repeats, found, job, target, frame_rows)
+    repeats = await in_thread(find_repeats, found, job, target, frame_rows)
 
     def prepare_portion(frame: pd.DataFrame) -> _Portion:
         wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
-        duplicates = _take_duplicates(wanted, repeats)
+        duplicates = take_duplicates(wanted, repeats)
         return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates)
 
     async with aclosing(read_ahead(source.frames(found, rows=frame_rows))) as frames:
@@ -190,7 +191,7 @@ class _Deciding:
             else:
                 problems.setdefault(built[0], []).append(built[1])
         self._refused |= {row: its for row, its in problems.items() if row in portion.repeats}
-        _refuse_repeats(duplicates, problems, self._refused)
+        refuse_repeats(duplicates, problems, self._refused)
         tally.duplicates += len(duplicates)
         with self._ledger_is_free:
             tally.unchanged += _drop_sent_notes(changes, self._run.target, self._target, self._ledger)
@@ -205,45 +206,6 @@ class _Deciding:
         """Write the rows of a portion into the ledger."""
         with self._ledger_is_free:
             self._ledger.add(self._run.id, rows)
-
-
-def _find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> dict[int, Repeat]:
-    """Decide rows that share an id, wherever in the file they stand; what is no id is none that rows could share."""
-    repeated_ids = {one for one in found.repeated_ids if target.id_pattern.fullmatch(one)}
-    if not repeated_ids:
-        return {}
-    pieces = []
-    for frame in source.frames(found, rows=frame_rows):
-        shared = frame[frame[found.id_column].fillna("").str.lower().isin(repeated_ids)]
-        if len(shared):
-            pieces.append(shared)
-    if not pieces:
-        raise InputError(f"{found.path.name} changed while it was read", "plan again when nobody writes to it")
-    wanted = prepare(
-        pd.concat(pieces), id_column=found.id_column, fields=found.fields, settings=job.input, target=target
-    )
-    return settle_repeats(wanted, last_wins=job.input.duplicates == "last")
-
-
-def _take_duplicates(wanted: Wanted, repeats: dict[int, Repeat]) -> dict[int, Repeat]:
-    """Return the duplicates of a chunk, and note the rows that disagree as invalid."""
-    duplicates: dict[int, Repeat] = {}
-    if repeats:
-        for row in wanted.ids.index[wanted.ids.index.isin(list(repeats))]:
-            repeat = repeats[row]
-            if repeat.state is State.INVALID:
-                wanted.problems.setdefault(row, []).append(Problem("row", repeat.reason, repeat.hint))
-            elif repeat.state is State.DUPLICATE and (row not in wanted.problems or "overruled" in repeat.reason):
-                duplicates[row] = repeat
-    return duplicates
-
-
-def _refuse_repeats(duplicates: dict[int, Repeat], problems: Problems, refused: Problems) -> None:
-    """Make rows that only repeat an invalid one invalid for the same reasons: no row carries their change."""
-    for row, repeat in list(duplicates.items()):
-        if repeat.stand_in in refused:
-            problems[row] = refused[repeat.stand_in]
-            del duplicates[row]
 
 
 def _without(wanted: Wanted, rows: Iterable[int]) -> Wanted:

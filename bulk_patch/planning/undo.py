@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 
 from bulk_patch.baselines.live import LIVE_PAGE
-from bulk_patch.bodies import Change, encode_cells
 from bulk_patch.client.reads import read_live
 from bulk_patch.client.session import Session
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
 from bulk_patch.model import State
-from bulk_patch.plan import invalid_row, pending_row
-from bulk_patch.reverse import Kept, Reversal, copies_left, is_comparable, old_texts, reverse, unnamed
-from bulk_patch.tally import Tally
+from bulk_patch.planning.build import invalid_row, pending_row
+from bulk_patch.planning.changes import Change, encode_cells
+from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, is_comparable, old_texts, reverse, unnamed
+from bulk_patch.planning.summary import Tally
 from bulk_patch.targets import Record, Target
 
 #: The cell of an old value that nobody knows. No field takes its last character: unless mended, the row is invalid.

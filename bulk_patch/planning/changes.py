@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.diff import Problem
 from bulk_patch.inputs.columns import arrow_of, encode_each
 from bulk_patch.model import encode_json
+from bulk_patch.planning.diff import Problem
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Field, Kind, Seen, Whole
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulk_patch.bodies import Change
-from bulk_patch.diff import Problem
+from bulk_patch.planning.changes import Change
+from bulk_patch.planning.diff import Problem
 
 SAMPLES = 3
 TRANSITIONS = 5

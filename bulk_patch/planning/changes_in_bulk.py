@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.bodies import Before, Change, View, make_change
-from bulk_patch.diff import Compared, Problem, Wanted
 from bulk_patch.inputs.columns import arrow_of, encode_each, texts_of
+from bulk_patch.planning.changes import Before, Change, View, make_change
+from bulk_patch.planning.diff import Compared, Problem, Wanted
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Kind
 
