@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from bulk_patch import plugins
-from bulk_patch.actor import who
-from bulk_patch.approve import approvals_of
 from bulk_patch.baselines import Baseline
 from bulk_patch.client.session import Session
 from bulk_patch.concurrency import in_thread
@@ -19,8 +17,10 @@ from bulk_patch.inputs import source
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
+from bulk_patch.ledgers.operator import who
 from bulk_patch.order import Order
 from bulk_patch.planning.build import scan_input
+from bulk_patch.review.approvals import approvals_of
 from bulk_patch.targets import Target
 
 

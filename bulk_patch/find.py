@@ -9,11 +9,11 @@ from glob import escape
 from pathlib import Path
 
 from bulk_patch import plugins
-from bulk_patch.actor import who
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.files.atomic import is_shared
 from bulk_patch.job.settings import Job, load_job, output_root
 from bulk_patch.ledgers import Holder, Ledger, Run
+from bulk_patch.ledgers.operator import who
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch import plugins
-from bulk_patch.actor import who
-from bulk_patch.approve import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.index import SPILL
 from bulk_patch.begin import gather_facts, input_facts, new_run, scan_both, sealed_runs
@@ -30,6 +28,7 @@ from bulk_patch.guards import check_plan
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import Ledger, Run
+from bulk_patch.ledgers.operator import who
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.observe.totals import Stats
@@ -39,6 +38,7 @@ from bulk_patch.page_events import REASON_GIVEN
 from bulk_patch.planning.build import FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import UNDOES, columns_of, write_undo
 from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
+from bulk_patch.review.approvals import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
 from bulk_patch.send import Sender
 from bulk_patch.signals import draining
 from bulk_patch.targets import Target

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bulk_patch.approve import waits_for_approval
 from bulk_patch.errors import Exit
 from bulk_patch.job.overrides import last_of_each
 from bulk_patch.ledgers import Run
 from bulk_patch.model import Counts, State
+from bulk_patch.review.approvals import waits_for_approval
 
 _FIRST_MEND = {
     Exit.CREDENTIAL: "mend the credential or the permission",

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.approve import Approval, approvals_of, find_objection, waits_for_approval
 from bulk_patch.errors import Exit
 from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_drafts, replacing
 from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SendingSession
+from bulk_patch.ledgers.undos import TakenBack
 from bulk_patch.model import State
 from bulk_patch.observe.totals import Stats
 from bulk_patch.page_events import Note, list_events, verified_words, who_words, why_words
@@ -34,7 +34,7 @@ from bulk_patch.page_rows import (
 from bulk_patch.page_template import policy, style_and_script, template
 from bulk_patch.plots import draw
 from bulk_patch.report import PAGE, VERIFIED, RunSummary, is_reported, summarise, write_reports, write_summary
-from bulk_patch.taken_back import TakenBack
+from bulk_patch.review.approvals import Approval, approvals_of, find_objection, waits_for_approval
 from bulk_patch.targets import Target
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
 

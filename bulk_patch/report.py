@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.approve import Note, approvals_of
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.files.atomic import Cell, csv_line_writer, escape, make_private_folder, replacing
 from bulk_patch.ledgers import Ledger, LedgerRow, Run, SendingSession
+from bulk_patch.ledgers.undos import undos_of
 from bulk_patch.model import REACHED, REPORTED, Counts, State
 from bulk_patch.observe.totals import Stats
-from bulk_patch.taken_back import undos_of
+from bulk_patch.review.approvals import Note, approvals_of
 from bulk_patch.targets import Target
 
 Change = tuple[str, str | None, str]  # field, before (None: not known), after; "" is absent

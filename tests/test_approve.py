@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.approve import (
+from bulk_patch.errors import BulkPatchError, Exit, LedgerError
+from bulk_patch.job.settings import Guards, Job
+from bulk_patch.ledgers import Actor, Run
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.review.approvals import (
     Approval,
     Note,
     Validity,
@@ -26,10 +30,6 @@ from bulk_patch.approve import (
     rows_of,
     waits_for_approval,
 )
-from bulk_patch.errors import BulkPatchError, Exit, LedgerError
-from bulk_patch.job.settings import Guards, Job
-from bulk_patch.ledgers import Actor, Run
-from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from tests.ledger_plans import START, make_run, seal_plan
 
 ALEX = Actor("Alex", "alex", "desk", 7)

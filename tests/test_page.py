@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from bulk_patch import page_rows
-from bulk_patch.approve import rows_of, state_terms
 from bulk_patch.ledgers import Actor, Drift, FieldDrift, PlanRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
@@ -19,6 +18,7 @@ from bulk_patch.page import write_files, write_page
 from bulk_patch.page_events import list_events
 from bulk_patch.page_rows import View, data, gather, gather_drifted, visible
 from bulk_patch.report import summarise
+from bulk_patch.review.approvals import rows_of, state_terms
 from tests.report_runs import ACTOR, NOON, SYNCTERA, applied, change, customer, moved, plan, rejected, send, set_aside
 
 OTHER = Actor("Alex", "alex", "host", 43)

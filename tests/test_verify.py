@@ -9,7 +9,7 @@ import pytest
 from bulk_patch.ledgers import Drift, FieldDrift, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.verify import GONE, find_drift
+from bulk_patch.review.drift import GONE, find_drift
 from tests.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, customer, moved, plan, send
 
 CANADA = {**ADDRESS, "country_code": "CA", "postal_code": "k1a0b6"}

@@ -125,9 +125,9 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
       bulk-patch report jobs/address_corrections.toml
     """
     with speaking(common):
-        from bulk_patch.actor import who
         from bulk_patch.files.atomic import make_private_folder
         from bulk_patch.find import find_run
+        from bulk_patch.ledgers.operator import who
         from bulk_patch.report import write_summary
         from bulk_patch.terminal import from_here, say
 

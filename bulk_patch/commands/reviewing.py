@@ -36,9 +36,9 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
       bulk-patch approve 20261122-151203-4f2a --operator "Alex Doe"
     """
     with speaking(common):
-        from bulk_patch.actor import who
-        from bulk_patch.approve import prepare, record_approval
         from bulk_patch.find import find_run
+        from bulk_patch.ledgers.operator import who
+        from bulk_patch.review.approvals import prepare, record_approval
         from bulk_patch.review_screens import approval_screen
         from bulk_patch.terminal import say
 

@@ -19,13 +19,13 @@ from bulk_patch.inputs.columns import texts_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
+from bulk_patch.ledgers.undos import warn_of_input
 from bulk_patch.model import State
 from bulk_patch.planning.changes import Change, are_unsent_notes, frame_cells
 from bulk_patch.planning.changes_in_bulk import build
 from bulk_patch.planning.diff import Compared, Problem, Problems, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates
 from bulk_patch.planning.summary import Tally
-from bulk_patch.taken_back import warn_of_input
 from bulk_patch.targets import Target
 
 FRAME_ROWS = 100_000

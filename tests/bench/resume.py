@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bulk_patch import load_job
-from bulk_patch.actor import who
 from bulk_patch.begin import new_run
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import PlanRow
+from bulk_patch.ledgers.operator import who
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from bulk_patch.order import Order

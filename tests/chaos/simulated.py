@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from bulk_patch.actor import who
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.rate_limiter import Pace
 from bulk_patch.client.session import Session
@@ -29,6 +28,7 @@ from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.house import House
 from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
+from bulk_patch.ledgers.operator import who
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.order import Order, Silent

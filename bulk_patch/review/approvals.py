@@ -21,7 +21,7 @@ from bulk_patch.errors import Exit, LedgerError, RefusedError, UsageError
 from bulk_patch.job.settings import Guards, Job
 from bulk_patch.ledgers import Actor, Ledger, Run
 from bulk_patch.model import State, Stop, encode_json
-from bulk_patch.signatures import find_fault, sign
+from bulk_patch.review.signatures import find_fault, sign
 
 APPROVED = "approved"  # the note's action
 EXPIRED = "approval expired"  # the action of the note that somebody's yes has come to its end

@@ -1,0 +1,77 @@
+"""What is not as a run left it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from bulk_patch.ledgers import Drift, FieldDrift, Ledger, LedgerRow, Run
+from bulk_patch.model import Patch, State
+from bulk_patch.targets import Record, Target
+from bulk_patch.targets.fields import hidden
+
+GONE = "the API does not know this customer any more"
+
+
+_SENT = frozenset({State.APPLIED, State.MISMATCH, State.UNKNOWN, State.SENDING})
+
+
+def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, ledger: Ledger) -> Drift | None:
+    """Compare one applied row with its customer as it is; None: as it was left, masked fields as far as visible.
+
+    Args:
+        run: The row's run.
+        row: The row.
+        record: The customer; None: the API knows no such one.
+        target: Knows the fields, what answers show of them, and what the server rewrites.
+        ledger: Knows what later runs of the job sent.
+    """
+    if record is None:
+        return Drift(row.row, row.customer_id, GONE, ())
+    patch = _as_patch(row)
+    names = (*target.evidence.missing(patch, record), *_added(patch, record, target))
+    if not names:
+        return None
+    later = list(_later_rows(run, row, ledger))
+    planned = target.evidence.flatten(json.loads(patch.body))
+    found = target.evidence.flatten(record)
+    fields = []
+    for name in names:
+        shown = target.field(name)
+        mask = shown.mask if shown is not None else hidden
+        by = next((run_id for run_id, its in later if _left_so(its, name, record, target)), "")
+        fields.append(FieldDrift(name, mask(planned.get(name, "")), mask(found.get(name, "")), by))
+    counts = not all(its.superseded_by for its in fields)
+    return Drift(row.row, row.customer_id, "", tuple(fields), counts=counts)
+
+
+def _added(patch: Patch, record: Record, target: Target) -> Iterator[str]:
+    """Yield parts that somebody gave to an object which was sent whole without them."""
+    differing = target.evidence.differences(replace(patch, before=patch.body), record)
+    planned = target.evidence.flatten(json.loads(patch.body))
+    for name, text in target.evidence.flatten(record).items() if differing else ():
+        top, dot, _ = name.partition(".")
+        whole = target.whole(top)
+        is_part = dot and top in differing and whole is not None and not whole.open
+        if is_part and name not in planned and text not in ("", "false"):  # documented: left out when it is false
+            yield name
+
+
+def _later_rows(run: Run, row: LedgerRow, ledger: Ledger) -> Iterator[tuple[str, LedgerRow]]:
+    """Yield what later runs sent to the same customer of the same target, the latest first."""
+    for run_id, its in reversed(ledger.history(row.customer_id)):
+        if run_id == run.id:
+            return
+        if its.state in _SENT and its.body is not None and ledger.run(run_id).target == run.target:
+            yield run_id, its
+
+
+def _left_so(later: LedgerRow, name: str, record: Record, target: Target) -> bool:
+    """Tell whether a later row set this field to what is there now."""
+    sets_it = any(its == name or its.startswith(f"{name}.") for its in later.fields)
+    missing = target.evidence.missing(_as_patch(later), record)
+    return sets_it and not any(its == name or its.startswith(f"{name}.") for its in missing)
+
+
+def _as_patch(row: LedgerRow) -> Patch:
+    assert row.body is not None  # it was sent
+    return Patch(row.row, row.customer_id, row.body, row.before, row.key)
