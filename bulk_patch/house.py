@@ -20,11 +20,9 @@ from bulk_patch.baselines.index import SPILL
 from bulk_patch.begin import gather_facts, input_facts, new_run, scan_both, sealed_runs
 from bulk_patch.client.session import Session, connected
 from bulk_patch.decide import Facts
-from bulk_patch.drive import Driver, Ended
 from bulk_patch.errors import Exit, InputError, RefusedError, StoppedError, gravest
 from bulk_patch.files.atomic import emptied, file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
-from bulk_patch.guards import check_plan
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import Ledger, Run
@@ -39,7 +37,9 @@ from bulk_patch.planning.build import FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import UNDOES, columns_of, write_undo
 from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
 from bulk_patch.review.approvals import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
-from bulk_patch.send import Sender
+from bulk_patch.sending.dispatcher import Driver, Ended
+from bulk_patch.sending.guards import check_plan
+from bulk_patch.sending.sender import Sender
 from bulk_patch.signals import draining
 from bulk_patch.targets import Target
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bulk_patch.drive import Driver
 from bulk_patch.ledgers import Run
 from bulk_patch.model import Counts
+from bulk_patch.sending.dispatcher import Driver
 
 
 class Watcher(Protocol):

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from bulk_patch.drive import Driver, fewest_claimed
 from bulk_patch.find import LEDGER_FILE
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import Run
@@ -16,6 +15,7 @@ from bulk_patch.next_command import Invocation, next_command
 from bulk_patch.observe import Progress, silence
 from bulk_patch.report import FAILURES, RunSummary, find_causes
 from bulk_patch.screens import end_screen, last_lines, plan_screen
+from bulk_patch.sending.dispatcher import Driver, fewest_claimed
 from bulk_patch.signals import interruptible
 from bulk_patch.words import amount, duration_words
 

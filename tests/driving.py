@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.drive import Driver
-from bulk_patch.engines import Engine
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Job
@@ -19,7 +17,9 @@ from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, Patch, State, encode_json
 from bulk_patch.observe.totals import Stats
-from bulk_patch.send import Sender
+from bulk_patch.sending.dispatcher import Driver
+from bulk_patch.sending.engine import Engine
+from bulk_patch.sending.sender import Sender
 from tests.job_files import make_job
 from tests.ledger_plans import ACTOR, find_states, make_run
 from tests.sending import Bench, make_id, new, old, open_bench

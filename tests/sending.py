@@ -17,7 +17,7 @@ from bulk_patch.client.session import Session
 from bulk_patch.job.settings import Retry
 from bulk_patch.model import Outcome, Patch, encode_json, idempotency_key
 from bulk_patch.sandbox import Fault, Hook, Sandbox, Seen
-from bulk_patch.send import Sender
+from bulk_patch.sending.sender import Sender
 from tests.patches import make_target
 
 SECRET = "6f1c1c9e-3a43-4d0f-9a3f-5f4b1f6d7a10"

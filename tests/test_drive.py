@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.drive import SAFE_KEY_AGE_S, Driver, first_step
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.model import First, Outcome, Patch, State
 from bulk_patch.sandbox import Fault, Seen
-from bulk_patch.send import QUIET_S
+from bulk_patch.sending.dispatcher import SAFE_KEY_AGE_S, Driver, first_step
+from bulk_patch.sending.sender import QUIET_S
 from tests.driving import Patient, Rig, on_rig, plan_row
 from tests.ledger_plans import ACTOR, find_row
 from tests.patches import make_patch

@@ -3,9 +3,9 @@
 import pytest
 
 from bulk_patch.errors import Exit
-from bulk_patch.guards import AT_LEAST, WINDOW, FailureGuard, RunGuards, WatchGuard, check_canary, check_plan
 from bulk_patch.job.settings import Guards
 from bulk_patch.model import Outcome, State, Stop
+from bulk_patch.sending.guards import AT_LEAST, WINDOW, FailureGuard, RunGuards, WatchGuard, check_canary, check_plan
 
 WATCH = {"kyc_status": ["ACCEPTED", "EXEMPT"]}
 

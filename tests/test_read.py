@@ -16,7 +16,7 @@ from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Retry
 from bulk_patch.model import Lost, NoReply, Reply, Request
 from bulk_patch.sandbox import Fault
-from bulk_patch.send import Sender
+from bulk_patch.sending.sender import Sender
 from tests.patches import ANN, history, make_reply, make_target
 from tests.raw_server import Heard, RawServer, Say, http
 from tests.sending import PAGE, Bench, faults, make_id, make_row, on_bench, page, refusal

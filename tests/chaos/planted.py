@@ -11,13 +11,13 @@ from typing import Any
 
 from yarl import URL
 
-from bulk_patch import drive
 from bulk_patch.client.http import Wire
 from bulk_patch.client.rate_limiter import Pace
 from bulk_patch.client.session import Session
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Act, History, Lost, NoReply, Patch, Reply, Request, Verdict, Wait
-from bulk_patch.send import Sender
+from bulk_patch.sending import dispatcher
+from bulk_patch.sending.sender import Sender
 from bulk_patch.targets import answers
 from bulk_patch.targets.synctera.target import Synctera
 from tests.chaos.mutant import Garden, around, change_rule, change_verdicts
@@ -77,7 +77,7 @@ def _() -> None:
 
 @planted("a key of more than six days is used again", *(f"crash-points/plain/later/{n}" for n in range(40, 400, 12)))
 def _() -> None:
-    drive.SAFE_KEY_AGE_S = math.inf
+    dispatcher.SAFE_KEY_AGE_S = math.inf
 
 
 # --- bodies

@@ -12,7 +12,6 @@ import pandas as pd
 
 from bulk_patch import house, report
 from bulk_patch.client.http import Wire
-from bulk_patch.drive import Driver
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.house import House
 from bulk_patch.ledgers.sqlite import queries, sending
@@ -21,6 +20,7 @@ from bulk_patch.model import Request, State, encode_json
 from bulk_patch.observe import get_logger
 from bulk_patch.planning import build as plan
 from bulk_patch.planning import diff
+from bulk_patch.sending.dispatcher import Driver
 from tests.chaos.mutant import Garden, around
 
 planted = Garden()

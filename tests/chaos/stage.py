@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.drive import Driver
 from bulk_patch.order import Order, Silent
 from bulk_patch.sandbox import Fault, Seen
+from bulk_patch.sending.dispatcher import Driver
 from tests.chaos.evidence import Notebook
 from tests.chaos.kill import LONGEST_S, count_to, shepherd, take_what_is_left
 from tests.chaos.scene import JOB, NEW_TOKEN, TOKEN, Scene

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulk_patch import plugins
-from bulk_patch.engines import Engine
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Outcome, Patch, State
 from bulk_patch.sandbox import random_faults
+from bulk_patch.sending.engine import Engine
 from tests.sending import make_id, make_row, new, open_bench
 from tests.virtual_time import virtual_loop, virtually
 

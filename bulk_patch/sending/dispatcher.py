@@ -15,13 +15,13 @@ from typing import Any, Protocol, TypeVar
 
 from bulk_patch.client.rate_limiter import Closed
 from bulk_patch.client.session import Halt, Session, Unreadable
-from bulk_patch.engines import Engine
 from bulk_patch.errors import Exit
-from bulk_patch.guards import RunGuards
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.model import First, Outcome, Patch, State, Stop
 from bulk_patch.observe.totals import Stats
+from bulk_patch.sending.engine import Engine
+from bulk_patch.sending.guards import RunGuards
 from bulk_patch.targets import Record
 
 SAFE_KEY_AGE_S = 6 * 24 * 3600.0  # the API forgets a key after seven days
