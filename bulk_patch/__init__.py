@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bulk_patch.errors import BulkPatchError
     from bulk_patch.job.settings import load_job
-    from bulk_patch.report import RunSummary
+    from bulk_patch.reports.summary import RunSummary
     from bulk_patch.run import plan_job, run_job
 
 __all__ = ["BulkPatchError", "RunSummary", "load_job", "plan_job", "run_job"]
@@ -14,7 +14,7 @@ __all__ = ["BulkPatchError", "RunSummary", "load_job", "plan_job", "run_job"]
 #: Loaded when first used: pandas alone takes over a second to import.
 _HOMES = {
     "BulkPatchError": "bulk_patch.errors",
-    "RunSummary": "bulk_patch.report",
+    "RunSummary": "bulk_patch.reports.summary",
     "load_job": "bulk_patch.job.settings",
     "plan_job": "bulk_patch.run",
     "run_job": "bulk_patch.run",

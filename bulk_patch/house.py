@@ -31,11 +31,12 @@ from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.observe.totals import Stats
 from bulk_patch.order import Order
-from bulk_patch.page import retell, write_files
-from bulk_patch.page_events import REASON_GIVEN
 from bulk_patch.planning.build import FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import UNDOES, columns_of, write_undo
-from bulk_patch.report import RunSummary, exit_code_of, is_reported, summarise
+from bulk_patch.reports.files import is_reported
+from bulk_patch.reports.html.events import REASON_GIVEN
+from bulk_patch.reports.html.page import retell, write_files
+from bulk_patch.reports.summary import RunSummary, exit_code_of, summarise
 from bulk_patch.review.approvals import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
 from bulk_patch.sending.dispatcher import Driver, Ended
 from bulk_patch.sending.guards import check_plan

@@ -18,7 +18,7 @@ from bulk_patch.house import House, open_house
 from bulk_patch.job.settings import Job
 from bulk_patch.observe import get_logger
 from bulk_patch.order import Order
-from bulk_patch.report import RunSummary
+from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.approvals import find_lack
 from bulk_patch.signals import SignalledError
 

@@ -12,7 +12,9 @@ from bulk_patch.layout import digits, join, numbered, safe, section, table, wrap
 from bulk_patch.ledgers import Holder, LedgerRow, Run
 from bulk_patch.ledgers.undos import TakenBack
 from bulk_patch.model import Counts, State
-from bulk_patch.report import FAILURES, PAGE, RESULTS, SUMMARY, Change, RunSummary, fold_counts, merge_rows
+from bulk_patch.reports.files import FAILURES, PAGE, RESULTS, SUMMARY
+from bulk_patch.reports.rows import Change, merge_rows
+from bulk_patch.reports.summary import RunSummary, fold_counts
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
 
 #: In the order in which a person wants to know them.

@@ -21,7 +21,7 @@ from bulk_patch.ledgers.operator import who
 from bulk_patch.model import State, Stop
 from bulk_patch.observe import get_logger
 from bulk_patch.order import Order
-from bulk_patch.report import VERIFIED
+from bulk_patch.reports.summary import VERIFIED
 from bulk_patch.review.drift import find_drift
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Seen

@@ -31,3 +31,10 @@ def duration_words(seconds: float) -> str:
     if hours < 48:
         return f"about {hours} h {minutes} min"
     return f"about {hours // 24} d {hours % 24} h"
+
+
+def utc_text(time_s: float | None) -> str | None:
+    """Return Unix seconds as RFC 3339 text in UTC."""
+    if time_s is None:
+        return None
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

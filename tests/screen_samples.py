@@ -8,7 +8,7 @@ from typing import Any
 from bulk_patch.errors import Exit
 from bulk_patch.ledgers import Actor, Run
 from bulk_patch.model import Counts, State
-from bulk_patch.report import RunSummary, fold_counts
+from bulk_patch.reports.summary import RunSummary, fold_counts
 
 NOON = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC).timestamp()
 TARGET = "synctera https://api.example.com/v0 customers"

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.errors import Exit, LedgerError, LockedError, OutdatedLedgerError, UsageError
-from bulk_patch.find import find_run, job_of, list_runs
-from bulk_patch.history import find_history, look_where
 from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import start_logging
+from bulk_patch.reports.customer_history import find_history, look_where
+from bulk_patch.reports.runs import find_run, job_of, list_runs
 from tests.job_files import JOB, make_job
 from tests.ledger_plans import START, make_customer, make_run, seal_plan
 
@@ -214,7 +214,7 @@ def test_a_reveal_is_recorded_with_who_and_why(output: Path) -> None:
 
 
 def test_a_reveal_that_cannot_be_recorded_is_refused(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulk_patch.find.RECORD_WAIT_S", 0.1)
+    monkeypatch.setattr("bulk_patch.reports.runs.RECORD_WAIT_S", 0.1)
     found = find_run(FIRST, output=output)
     with SqliteLedger.open(found.folder / "ledger.db", job="moves"), pytest.raises(LockedError):
         found.note_reveal("pat", command="show")

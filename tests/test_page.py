@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from bulk_patch import page_rows
 from bulk_patch.ledgers import Actor, Drift, FieldDrift, PlanRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.observe.timeline import Pause
-from bulk_patch.page import write_files, write_page
-from bulk_patch.page_events import list_events
-from bulk_patch.page_rows import View, data, gather, gather_drifted, visible
-from bulk_patch.report import summarise
+from bulk_patch.reports.html import rows as page_rows
+from bulk_patch.reports.html.events import list_events
+from bulk_patch.reports.html.page import write_files, write_page
+from bulk_patch.reports.html.rows import View, data, gather, gather_drifted, visible
+from bulk_patch.reports.summary import summarise
 from bulk_patch.review.approvals import rows_of, state_terms
 from tests.report_runs import ACTOR, NOON, SYNCTERA, applied, change, customer, moved, plan, rejected, send, set_aside
 

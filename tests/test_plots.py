@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bulk_patch.observe.timeline import Series
-from bulk_patch.plots import Plot, draw
+from bulk_patch.reports.html.plots import Plot, draw
 from tests.hand_clock import HandClock
 
 

@@ -15,7 +15,9 @@ from bulk_patch.ledgers import LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import REPORTED, Counts, Outcome, State
 from bulk_patch.observe.totals import Stats
-from bulk_patch.report import COLUMNS, exit_code_of, find_causes, summarise, write_reports
+from bulk_patch.reports.files import write_reports
+from bulk_patch.reports.rows import COLUMNS, find_causes
+from bulk_patch.reports.summary import exit_code_of, summarise
 from bulk_patch.targets.synctera.target import ID_PATTERN
 from tests.report_runs import (
     NOON,

@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from bulk_patch.errors import UsageError
-from bulk_patch.exports import export
 from bulk_patch.ledgers import LedgerRow, PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.report import COLUMNS, changes_of
+from bulk_patch.reports.export import export
+from bulk_patch.reports.rows import COLUMNS, changes_of
 from tests.report_runs import ADDRESS, SYNCTERA, applied, change, moved, plan, read_csv, read_dicts, send, set_aside
 
 

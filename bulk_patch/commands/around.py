@@ -11,10 +11,10 @@ from bulk_patch.errors import BulkPatchError, Exit, OutdatedLedgerError, UsageEr
 from bulk_patch.flags import Common
 
 if TYPE_CHECKING:
-    from bulk_patch.find import Found
     from bulk_patch.job.settings import Job
     from bulk_patch.ledgers import Ledger
-    from bulk_patch.report import RunSummary
+    from bulk_patch.reports.runs import Found
+    from bulk_patch.reports.summary import RunSummary
 
 
 #: Codes of failures that pass: what to do before the same command is typed again, "" when nothing.
@@ -132,8 +132,8 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
 
 def job_of_run(found: "Found", run_name: str, common: Common) -> "tuple[Job, str]":
     """Return the job that a run was planned from, and its file as a next command names it."""
-    from bulk_patch.find import job_of
     from bulk_patch.job.settings import load_job
+    from bulk_patch.reports.runs import job_of
     from bulk_patch.terminal import from_here
 
     if run_name.endswith(".toml"):

@@ -11,9 +11,9 @@ from bulk_patch.errors import LedgerError, UsageError
 from bulk_patch.flags import Common, common, operator_flag, run_argument
 
 if TYPE_CHECKING:
-    from bulk_patch.find import Found
     from bulk_patch.ledgers import Holder, Ledger
-    from bulk_patch.report import RunSummary
+    from bulk_patch.reports.runs import Found
+    from bulk_patch.reports.summary import RunSummary
 
 
 @click.command()
@@ -27,7 +27,7 @@ def status(common: Common, run_name: str | None) -> None:
       bulk-patch status jobs/address_corrections.toml
     """
     with speaking(common):
-        from bulk_patch.find import find_run, list_runs
+        from bulk_patch.reports.runs import find_run, list_runs
         from bulk_patch.screens import runs_screen, status_screen
         from bulk_patch.terminal import say
 
@@ -62,8 +62,8 @@ def show(
       bulk-patch show 20261122 --status rejected
     """
     with speaking(common):
-        from bulk_patch.find import find_run
-        from bulk_patch.report import changes_of
+        from bulk_patch.reports.rows import changes_of
+        from bulk_patch.reports.runs import find_run
         from bulk_patch.screens import show_screen
         from bulk_patch.terminal import say
 
@@ -98,8 +98,8 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str)
       bulk-patch export jobs/address_corrections.toml --to evidence.parquet
     """
     with speaking(common):
-        from bulk_patch.exports import export as export_rows
-        from bulk_patch.find import find_run
+        from bulk_patch.reports.export import export as export_rows
+        from bulk_patch.reports.runs import find_run
         from bulk_patch.terminal import say
 
         found = find_run(run_name, output=common.output)
@@ -126,9 +126,9 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
     """
     with speaking(common):
         from bulk_patch.files.atomic import make_private_folder
-        from bulk_patch.find import find_run
         from bulk_patch.ledgers.operator import who
-        from bulk_patch.report import write_summary
+        from bulk_patch.reports.files import write_summary
+        from bulk_patch.reports.runs import find_run
         from bulk_patch.terminal import from_here, say
 
         found = find_run(run_name, output=common.output)
@@ -147,7 +147,7 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
 
 def rewrite_page(found: "Found", run_name: str, common: Common, *, revealed_by: str = "") -> "tuple[Path, RunSummary]":
     """Write the page of a run anew, masked but for who is noted for a reveal; return it and the summary it shows."""
-    from bulk_patch.page import write_page
+    from bulk_patch.reports.html.page import write_page
 
     with found.read() as ledger:
         summary, _ = _summarise(found, ledger, run_name, common)
@@ -157,7 +157,7 @@ def rewrite_page(found: "Found", run_name: str, common: Common, *, revealed_by: 
 
 def refresh_page(found: "Found", run_name: str, common: Common) -> None:
     """Let the page of a run, and its summary.json, say what was just recorded; where that fails, say so and go on."""
-    from bulk_patch.report import PAGE, is_reported, write_summary
+    from bulk_patch.reports.files import PAGE, is_reported, write_summary
     from bulk_patch.terminal import say
 
     try:
@@ -173,7 +173,7 @@ def refresh_page(found: "Found", run_name: str, common: Common) -> None:
 
 def _summarise(found: "Found", ledger: "Ledger", run_name: str, common: Common) -> "tuple[RunSummary, Holder | None]":
     """Say what became of a run so far, with the command that goes on from here, and who holds its ledger."""
-    from bulk_patch.report import summarise
+    from bulk_patch.reports.summary import summarise
 
     one, holder = ledger.run(found.run.id), found.holder()
     running = holder is not None and bool(ledger.to_do(one.id))
@@ -194,8 +194,8 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
       bulk-patch lookup 6f1c1c9e-3a43-4d0f-9a3f-5f4b1f6d7a10
     """
     with speaking(common):
-        from bulk_patch.history import find_history, look_where
-        from bulk_patch.report import changes_of
+        from bulk_patch.reports.customer_history import find_history, look_where
+        from bulk_patch.reports.rows import changes_of
         from bulk_patch.review_screens import history_screen, nowhere_screen
         from bulk_patch.terminal import say
 

@@ -36,8 +36,8 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
       bulk-patch approve 20261122-151203-4f2a --operator "Alex Doe"
     """
     with speaking(common):
-        from bulk_patch.find import find_run
         from bulk_patch.ledgers.operator import who
+        from bulk_patch.reports.runs import find_run
         from bulk_patch.review.approvals import prepare, record_approval
         from bulk_patch.review_screens import approval_screen
         from bulk_patch.terminal import say
@@ -70,10 +70,10 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
       bulk-patch verify 20261122-151203-4f2a
     """
     with speaking(common):
-        from bulk_patch.find import find_run
         from bulk_patch.next_command import Invocation
         from bulk_patch.order import Order
         from bulk_patch.rehearsal import at_sandbox
+        from bulk_patch.reports.runs import find_run
         from bulk_patch.review_screens import drift_screen, verification_screen
         from bulk_patch.terminal import look_at, say
         from bulk_patch.verify import verify_run

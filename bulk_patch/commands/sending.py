@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bulk_patch.job.settings import Job
     from bulk_patch.order import Order
-    from bulk_patch.report import RunSummary
+    from bulk_patch.reports.summary import RunSummary
 
 
 @click.command()
@@ -137,9 +137,9 @@ def _again(
     **asked: Any,
 ) -> None:
     """Tell a story about a run that is there, with the job that it was planned from."""
-    from bulk_patch.find import find_run, latest_run, run_to_undo
     from bulk_patch.order import Order
     from bulk_patch.rehearsal import at_sandbox
+    from bulk_patch.reports.runs import find_run, latest_run, run_to_undo
     from bulk_patch.run import undo_run
 
     asks = must_ask(sandbox=sandbox, yes=yes)

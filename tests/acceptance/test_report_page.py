@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
 from playwright.sync_api import Browser, Page
 
-from bulk_patch.page_rows import visible
+from bulk_patch.reports.html.rows import visible
 from bulk_patch.sandbox import Sandbox
 from tests.acceptance.commands import Workspace, wait_until
 from tests.acceptance.small_job import (

@@ -19,8 +19,8 @@ from pathlib import Path
 from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.page import write_page
-from bulk_patch.report import summarise
+from bulk_patch.reports.html.page import write_page
+from bulk_patch.reports.summary import summarise
 from tests.bench.figures import add_json_flag, write_figures
 from tests.browser import chromium, find_chromium, opened
 from tests.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, plan, rejected, set_aside

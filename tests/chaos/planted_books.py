@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bulk_patch import house, report
+from bulk_patch import house
 from bulk_patch.client.http import Wire
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.house import House
@@ -20,6 +20,7 @@ from bulk_patch.model import Request, State, encode_json
 from bulk_patch.observe import get_logger
 from bulk_patch.planning import build as plan
 from bulk_patch.planning import diff
+from bulk_patch.reports import summary
 from bulk_patch.sending.dispatcher import Driver
 from tests.chaos.mutant import Garden, around
 
@@ -179,7 +180,7 @@ def _() -> None:
 
         return changed
 
-    around(report, "fold_counts", make)
+    around(summary, "fold_counts", make)
 
 
 @planted("unknown rows are left out of results.csv", "faults/wrong customer: before/once/last/1")
@@ -197,7 +198,7 @@ def _() -> None:
 
         return changed
 
-    around(report, "csv_line_writer", make)
+    around(summary, "csv_line_writer", make)
 
 
 @planted("a run with rows left open ends with 0", "faults/failing: 500 own/for ever/middle/8")

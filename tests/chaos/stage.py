@@ -35,7 +35,7 @@ def preload() -> None:
     import bulk_patch.screens
     import bulk_patch.targets.synctera.target
     import bulk_patch.terminal  # noqa: F401 - imported for what it loads
-    from bulk_patch.page_template import template
+    from bulk_patch.reports.html.template import template
 
     template()  # compiled once for all processes
 
@@ -198,7 +198,7 @@ def perform(job: Path, output: Path, command: str, *, announcer: Announcer | Non
             return int(end.code or 0)
         return 0
     from bulk_patch import BulkPatchError, load_job, run_job
-    from bulk_patch.find import find_run
+    from bulk_patch.reports.runs import find_run
     from bulk_patch.run import retry_run
 
     order = Order(output=output, go_on=command == "continue", watcher=announcer)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.find import Found, job_folders, list_runs, passing_over, read_ledger
 from bulk_patch.job.settings import output_root
 from bulk_patch.ledgers import Drift, Ledger, LedgerRow, Run
 from bulk_patch.model import State
-from bulk_patch.page_events import why_words
+from bulk_patch.reports.html.events import why_words
+from bulk_patch.reports.runs import Found, job_folders, list_runs, passing_over, read_ledger
 from bulk_patch.review.approvals import approvals_of
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bulk_patch.page_rows import visible
+from bulk_patch.reports.html.rows import visible
 
 if TYPE_CHECKING:
     from jinja2 import Template

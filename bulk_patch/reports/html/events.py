@@ -6,7 +6,7 @@ from typing import Any
 
 from bulk_patch.ledgers import Actor, Ledger, Run
 from bulk_patch.observe.timeline import Pause
-from bulk_patch.report import VERIFIED
+from bulk_patch.reports.summary import VERIFIED
 from bulk_patch.words import amount, duration_words, time_words
 
 REASON_GIVEN = "reason given"  # the action of a note: why a plan that was made before is sent

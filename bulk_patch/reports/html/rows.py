@@ -12,7 +12,7 @@ from itertools import islice
 
 from bulk_patch.ledgers import Check, Drift, Ledger, LedgerRow, Run
 from bulk_patch.model import REACHED, State
-from bulk_patch.report import changes_of, hint_on, merge_rows, status_of
+from bulk_patch.reports.rows import changes_of, hint_on, merge_rows, status_of
 from bulk_patch.targets import Target
 
 #: Rows in the page at most: beyond that no browser opens it in a few seconds.

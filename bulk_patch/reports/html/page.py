@@ -20,8 +20,10 @@ from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SendingSession
 from bulk_patch.ledgers.undos import TakenBack
 from bulk_patch.model import State
 from bulk_patch.observe.totals import Stats
-from bulk_patch.page_events import Note, list_events, verified_words, who_words, why_words
-from bulk_patch.page_rows import (
+from bulk_patch.reports.files import PAGE, is_reported, write_reports, write_summary
+from bulk_patch.reports.html.events import Note, list_events, verified_words, who_words, why_words
+from bulk_patch.reports.html.plots import draw
+from bulk_patch.reports.html.rows import (
     FEWEST_PRINTED,
     MOST_PRINTED,
     MOST_ROWS,
@@ -31,9 +33,8 @@ from bulk_patch.page_rows import (
     gather,
     gather_drifted,
 )
-from bulk_patch.page_template import policy, style_and_script, template
-from bulk_patch.plots import draw
-from bulk_patch.report import PAGE, VERIFIED, RunSummary, is_reported, summarise, write_reports, write_summary
+from bulk_patch.reports.html.template import policy, style_and_script, template
+from bulk_patch.reports.summary import VERIFIED, RunSummary, summarise
 from bulk_patch.review.approvals import Approval, approvals_of, find_objection, waits_for_approval
 from bulk_patch.targets import Target
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words

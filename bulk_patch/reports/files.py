@@ -1,0 +1,94 @@
+"""Write results.csv, failures.csv and summary.json.
+
+Everything is streamed row by row, and each file takes its place whole or not at all. What is for people is escaped, so
+that a spreadsheet runs nothing; failures.csv is fed back, so its cells stay as they were read.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from bulk_patch.files.atomic import csv_line_writer, escape, make_private_folder, replacing
+from bulk_patch.ledgers import Ledger, Run
+from bulk_patch.model import REACHED
+from bulk_patch.reports.rows import COLUMNS, NOTES, notes_on, result_of
+from bulk_patch.reports.summary import RunSummary, fold_counts, summarise, unbalanced
+
+RESULTS = "results.csv"
+
+
+FAILURES = "failures.csv"
+
+
+SUMMARY = "summary.json"
+
+
+PAGE = "report.html"
+
+
+def write_reports(
+    ledger: Ledger,
+    run: Run,
+    folder: Path,
+    *,
+    next_command: str,
+    running: bool = False,
+    page: Callable[[RunSummary], object] | None = None,
+) -> RunSummary:
+    """Write results.csv, failures.csv and summary.json of a sealed run.
+
+    Args:
+        ledger: Holds the run.
+        run: The run.
+        folder: Where to, usually `output/<job>/<run>`; made when it is not there, and closed to others.
+        next_command: What to type next.
+        running: A process is sending it now.
+        page: Writes the page for people; before summary.json, which says that all is there.
+
+    Returns:
+        What summary.json says.
+
+    Raises:
+        LedgerError: When the disk fails, or the report does not balance.
+    """
+    run = ledger.run(run.id)
+    make_private_folder(folder)
+    with replacing(folder / RESULTS) as results, replacing(folder / FAILURES) as failures:
+        write_result, write_failure = csv_line_writer(results), csv_line_writer(failures)
+        added = [at for at, name in enumerate(NOTES) if name not in run.columns]  # one may be mapped to a field
+        write_result(COLUMNS)
+        write_failure([*run.columns, *(NOTES[at] for at in added)])
+        rows = run.unchanged
+        for row in ledger.rows(run.id):
+            rows += 1
+            write_result(map(escape, result_of(row)))
+            if row.state not in REACHED:
+                notes = notes_on(row, run)
+                write_failure([*json.loads(row.cells.decode()), *[notes[at] for at in added]])
+        if rows != run.input_rows:
+            raise unbalanced(run, rows)
+    summary = summarise(ledger, run, running=running, next_command=next_command)
+    if page is not None:
+        page(summary)
+    write_summary(summary, folder)
+    return summary
+
+
+def write_summary(summary: RunSummary, folder: Path) -> None:
+    """Write summary.json.
+
+    Raises:
+        LedgerError: When the disk fails.
+    """
+    with replacing(folder / SUMMARY) as file:
+        file.write(json.dumps(summary.as_json(), ensure_ascii=False, allow_nan=False, indent=2).encode() + b"\n")
+
+
+def is_reported(ledger: Ledger, run: Run, folder: Path) -> bool:
+    """Tell whether the files of a run say what the ledger says; a kill may have come before they were written."""
+    try:
+        told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))  # written last
+    except (OSError, ValueError):
+        return False
+    counts = {str(status): number for status, number in fold_counts(ledger.counts(run.id)).items()}
+    return isinstance(told, dict) and told.get("counts") == counts
