@@ -1,6 +1,6 @@
 import pytest
 
-from bulk_patch.layout import numbered, safe, section, table, wrap
+from bulk_patch.cli.text import numbered, safe, section, table, wrap
 from bulk_patch.words import amount, duration_words, milliseconds_words
 
 

@@ -28,13 +28,8 @@ from tests.chaos.scene import JOB, NEW_TOKEN, TOKEN, Scene
 def preload() -> None:
     """Import what the processes need, before the first fork."""
     import bulk_patch.cli
-    import bulk_patch.engines.local
-    import bulk_patch.ledgers.sqlite.ledger
-    import bulk_patch.run
-    import bulk_patch.sandbox.server
-    import bulk_patch.screens
-    import bulk_patch.targets.synctera.target
-    import bulk_patch.terminal  # noqa: F401 - imported for what it loads
+    import bulk_patch.cli.screens
+    import bulk_patch.cli.terminal  # noqa: F401 - imported for what it loads
     from bulk_patch.reports.html.template import template
 
     template()  # compiled once for all processes

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_patch.commands.around import aimed, end_with, job_of_run, must_ask, speaking, watcher_of
-from bulk_patch.errors import Exit
-from bulk_patch.flags import (
+from bulk_patch.cli.entry import aimed, end_with, job_of_run, must_ask, speaking, watcher_of
+from bulk_patch.cli.options import (
     Common,
     common,
     continue_flag,
@@ -20,6 +19,7 @@ from bulk_patch.flags import (
     sandbox_flag,
     sending_flags,
 )
+from bulk_patch.errors import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +137,8 @@ def _again(
     **asked: Any,
 ) -> None:
     """Tell a story about a run that is there, with the job that it was planned from."""
+    from bulk_patch.cli.rehearsal import at_sandbox
     from bulk_patch.order import Order
-    from bulk_patch.rehearsal import at_sandbox
     from bulk_patch.reports.runs import find_run, latest_run, run_to_undo
     from bulk_patch.run import undo_run
 

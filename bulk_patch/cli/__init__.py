@@ -2,7 +2,7 @@
 
 import click
 
-from bulk_patch.commands import looking, reviewing, sending, starting
+from bulk_patch.cli import inspect, plan_and_send, review, setup
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
@@ -20,9 +20,9 @@ def main() -> None:
 
 
 for _command in (
-    *(sending.plan, sending.run, sending.retry, sending.undo),
-    *(reviewing.approve, reviewing.verify),
-    *(looking.status, looking.show, looking.export, looking.report, looking.lookup),
-    *(starting.init, starting.sandbox, starting.completion),
+    *(plan_and_send.plan, plan_and_send.run, plan_and_send.retry, plan_and_send.undo),
+    *(review.approve, review.verify),
+    *(inspect.status, inspect.show, inspect.export, inspect.report, inspect.lookup),
+    *(setup.init, setup.sandbox, setup.completion),
 ):
     main.add_command(_command)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bulk_patch.commands.around import next_of_run, speaking, states_named
+from bulk_patch.cli.entry import next_of_run, speaking, states_named
+from bulk_patch.cli.options import Common, common, operator_flag, run_argument
 from bulk_patch.errors import LedgerError, UsageError
-from bulk_patch.flags import Common, common, operator_flag, run_argument
 
 if TYPE_CHECKING:
     from bulk_patch.ledgers import Holder, Ledger
@@ -27,9 +27,9 @@ def status(common: Common, run_name: str | None) -> None:
       bulk-patch status jobs/address_corrections.toml
     """
     with speaking(common):
+        from bulk_patch.cli.screens import runs_screen, status_screen
+        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.runs import find_run, list_runs
-        from bulk_patch.screens import runs_screen, status_screen
-        from bulk_patch.terminal import say
 
         if run_name is None:
             pairs = []
@@ -62,10 +62,10 @@ def show(
       bulk-patch show 20261122 --status rejected
     """
     with speaking(common):
+        from bulk_patch.cli.screens import show_screen
+        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.rows import changes_of
         from bulk_patch.reports.runs import find_run
-        from bulk_patch.screens import show_screen
-        from bulk_patch.terminal import say
 
         found = find_run(run_name, output=common.output)
         states = states_named(state)
@@ -98,9 +98,9 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str)
       bulk-patch export jobs/address_corrections.toml --to evidence.parquet
     """
     with speaking(common):
+        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.export import export as export_rows
         from bulk_patch.reports.runs import find_run
-        from bulk_patch.terminal import say
 
         found = find_run(run_name, output=common.output)
         if reveal:
@@ -125,11 +125,11 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
       bulk-patch report jobs/address_corrections.toml
     """
     with speaking(common):
+        from bulk_patch.cli.terminal import from_here, say
         from bulk_patch.files.atomic import make_private_folder
         from bulk_patch.ledgers.operator import who
         from bulk_patch.reports.files import write_summary
         from bulk_patch.reports.runs import find_run
-        from bulk_patch.terminal import from_here, say
 
         found = find_run(run_name, output=common.output)
         if found.run.state == "planning":
@@ -157,8 +157,8 @@ def rewrite_page(found: "Found", run_name: str, common: Common, *, revealed_by: 
 
 def refresh_page(found: "Found", run_name: str, common: Common) -> None:
     """Let the page of a run, and its summary.json, say what was just recorded; where that fails, say so and go on."""
+    from bulk_patch.cli.terminal import say
     from bulk_patch.reports.files import PAGE, is_reported, write_summary
-    from bulk_patch.terminal import say
 
     try:
         with found.read() as ledger:
@@ -194,10 +194,10 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
       bulk-patch lookup 6f1c1c9e-3a43-4d0f-9a3f-5f4b1f6d7a10
     """
     with speaking(common):
+        from bulk_patch.cli.review_screens import history_screen, nowhere_screen
+        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.customer_history import find_history, look_where
         from bulk_patch.reports.rows import changes_of
-        from bulk_patch.review_screens import history_screen, nowhere_screen
-        from bulk_patch.terminal import say
 
         entries = find_history(customer_id, output=common.output)
         for found in {entry.found.run_folder: entry.found for entry in entries if reveal}.values():

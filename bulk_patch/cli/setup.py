@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from bulk_patch.commands.around import fail, speaking
+from bulk_patch.cli.entry import fail, speaking
+from bulk_patch.cli.options import Common, common
 from bulk_patch.errors import UsageError
-from bulk_patch.flags import Common, common
 
 
 @click.command()
@@ -24,7 +24,7 @@ def init(common: Common, folder: Path) -> None:
     with speaking(common):
         from importlib.resources import files
 
-        from bulk_patch.terminal import say
+        from bulk_patch.cli.terminal import say
 
         places = {"first_job.toml": "jobs", "changes.csv": "sample_inputs", "customers.csv": "sample_inputs"}
         existing = [str(folder / where / name) for name, where in places.items() if (folder / where / name).exists()]
@@ -32,7 +32,7 @@ def init(common: Common, folder: Path) -> None:
             raise UsageError(f"{existing[0]} is there already", "name another folder; nothing was written")
         for name, where in places.items():
             (folder / where).mkdir(parents=True, exist_ok=True)
-            (folder / where / name).write_bytes((files("bulk_patch") / "templates" / name).read_bytes())
+            (folder / where / name).write_bytes((files("bulk_patch.cli") / "templates" / name).read_bytes())
             say(f"wrote {folder / where / name}")
         say(f"next: bulk-patch run {folder / 'jobs' / 'first_job.toml'} --sandbox")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bulk_patch.cli.text import digits, join, numbered, safe, section, table, wrap
 from bulk_patch.errors import Exit
-from bulk_patch.layout import digits, join, numbered, safe, section, table, wrap
 from bulk_patch.ledgers import Holder, LedgerRow, Run
 from bulk_patch.ledgers.undos import TakenBack
 from bulk_patch.model import Counts, State

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.layout import join, numbered, safe, section, wrap
+from bulk_patch.cli.screens import heading, kind_words, show_screen
+from bulk_patch.cli.text import join, numbered, safe, section, wrap
 from bulk_patch.ledgers import Actor, Drift, FieldDrift, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import IN_PART
 from bulk_patch.reports.rows import Change
-from bulk_patch.screens import heading, kind_words, show_screen
 from bulk_patch.words import amount, time_words
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from bulk_patch.cli.options import Common
 from bulk_patch.errors import BulkPatchError, Exit, OutdatedLedgerError, UsageError
-from bulk_patch.flags import Common
 
 if TYPE_CHECKING:
     from bulk_patch.job.settings import Job
@@ -53,7 +53,7 @@ def speaking(common: Common) -> Iterator[None]:
 
 def fail(error: BulkPatchError) -> None:
     """Say what happened, what to do and the exit code in words, and end."""
-    from bulk_patch.terminal import say
+    from bulk_patch.cli.terminal import say
 
     say(f"error: {error.message}", stream=sys.stderr)
     if error.hint:
@@ -84,7 +84,7 @@ def same_words(code: Exit, *, first: str = "") -> str:
 
 def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
     """Show how it ended, and end so."""
-    from bulk_patch.terminal import show_end
+    from bulk_patch.cli.terminal import show_end
 
     show_end(summary, job, output=common.output, quiet=common.quiet)
     sys.exit(summary.exit_code or 0)
@@ -110,8 +110,8 @@ def states_named(name: str | None) -> Any:
 
 
 def watcher_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool) -> Any:
-    from bulk_patch.next_command import Invocation
-    from bulk_patch.terminal import Terminal
+    from bulk_patch.cli.next_command import Invocation
+    from bulk_patch.cli.terminal import Terminal
 
     invocation = Invocation(job_file, sandbox, None if common.output is None else str(common.output), common.sets)
     bar = False if common.no_progress or common.quiet else None
@@ -121,8 +121,8 @@ def watcher_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, asks
 @contextmanager
 def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
     """Load a job; with --sandbox, aim it at a rehearsal server that lives as long as the block."""
+    from bulk_patch.cli.rehearsal import at_sandbox
     from bulk_patch.job.settings import load_job, output_root
-    from bulk_patch.rehearsal import at_sandbox
 
     job = load_job(job_file, common.sets)
     root = output_root(job.file, given=common.output)
@@ -132,9 +132,9 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
 
 def job_of_run(found: "Found", run_name: str, common: Common) -> "tuple[Job, str]":
     """Return the job that a run was planned from, and its file as a next command names it."""
+    from bulk_patch.cli.terminal import from_here
     from bulk_patch.job.settings import load_job
     from bulk_patch.reports.runs import job_of
-    from bulk_patch.terminal import from_here
 
     if run_name.endswith(".toml"):
         return load_job(run_name, common.sets), run_name
@@ -144,8 +144,8 @@ def job_of_run(found: "Found", run_name: str, common: Common) -> "tuple[Job, str
 
 def next_of_run(found: "Found", ledger: "Ledger", run_name: str, common: Common) -> str:
     """Return the command that goes on with a run as its ledger has it now, aimed at the run's own target."""
-    from bulk_patch.next_command import Invocation
-    from bulk_patch.terminal import from_here, go_on
+    from bulk_patch.cli.next_command import Invocation
+    from bulk_patch.cli.terminal import from_here, go_on
 
     run = ledger.run(found.run.id)
     sandbox = run.target.split()[1:2] == ["sandbox"]

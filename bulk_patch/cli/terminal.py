@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from bulk_patch.cli.next_command import Invocation, next_command
+from bulk_patch.cli.screens import end_screen, last_lines, plan_screen
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Counts, State
-from bulk_patch.next_command import Invocation, next_command
 from bulk_patch.observe import Progress, silence
 from bulk_patch.reports.files import FAILURES
 from bulk_patch.reports.rows import find_causes
 from bulk_patch.reports.runs import LEDGER_FILE
 from bulk_patch.reports.summary import RunSummary
-from bulk_patch.screens import end_screen, last_lines, plan_screen
 from bulk_patch.sending.dispatcher import Driver, fewest_claimed
 from bulk_patch.signals import interruptible
 from bulk_patch.words import amount, duration_words

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bulk_patch.commands.around import job_of_run, next_of_run, same_words, speaking, watcher_of
-from bulk_patch.commands.looking import refresh_page
-from bulk_patch.flags import Common, common, operator_flag, run_argument, sandbox_flag
+from bulk_patch.cli.entry import job_of_run, next_of_run, same_words, speaking, watcher_of
+from bulk_patch.cli.inspect import refresh_page
+from bulk_patch.cli.options import Common, common, operator_flag, run_argument, sandbox_flag
 
 if TYPE_CHECKING:
     from bulk_patch.verify import Verification
@@ -36,11 +36,11 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
       bulk-patch approve 20261122-151203-4f2a --operator "Alex Doe"
     """
     with speaking(common):
+        from bulk_patch.cli.review_screens import approval_screen
+        from bulk_patch.cli.terminal import say
         from bulk_patch.ledgers.operator import who
         from bulk_patch.reports.runs import find_run
         from bulk_patch.review.approvals import prepare, record_approval
-        from bulk_patch.review_screens import approval_screen
-        from bulk_patch.terminal import say
 
         found = find_run(run_name, output=common.output)
         job, _ = job_of_run(found, run_name, common)
@@ -70,12 +70,12 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
       bulk-patch verify 20261122-151203-4f2a
     """
     with speaking(common):
-        from bulk_patch.next_command import Invocation
+        from bulk_patch.cli.next_command import Invocation
+        from bulk_patch.cli.rehearsal import at_sandbox
+        from bulk_patch.cli.review_screens import drift_screen, verification_screen
+        from bulk_patch.cli.terminal import look_at, say
         from bulk_patch.order import Order
-        from bulk_patch.rehearsal import at_sandbox
         from bulk_patch.reports.runs import find_run
-        from bulk_patch.review_screens import drift_screen, verification_screen
-        from bulk_patch.terminal import look_at, say
         from bulk_patch.verify import verify_run
 
         found = find_run(run_name, output=common.output)
@@ -108,7 +108,7 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
 
 def _end(done: "Verification", *, look: str) -> None:
     """Say on stderr what was found, and what to type next: where it stopped the same words, else `look`, and end so."""
-    from bulk_patch.terminal import say
+    from bulk_patch.cli.terminal import say
 
     say(f"{done.rows} read back: {done.drifted} drifted, {done.left} not read", stream=sys.stderr)
     if done.stop is not None:
