@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from bulk_patch.errors import BulkPatchError
     from bulk_patch.job.settings import load_job
     from bulk_patch.reports.summary import RunSummary
-    from bulk_patch.run import plan_job, run_job
+    from bulk_patch.workflows.run import plan_job, run_job
 
 __all__ = ["BulkPatchError", "RunSummary", "load_job", "plan_job", "run_job"]
 
@@ -16,8 +16,8 @@ _HOMES = {
     "BulkPatchError": "bulk_patch.errors",
     "RunSummary": "bulk_patch.reports.summary",
     "load_job": "bulk_patch.job.settings",
-    "plan_job": "bulk_patch.run",
-    "run_job": "bulk_patch.run",
+    "plan_job": "bulk_patch.workflows.run",
+    "run_job": "bulk_patch.workflows.run",
 }
 
 

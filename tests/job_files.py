@@ -18,11 +18,11 @@ from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.order import Order
 from bulk_patch.planning.build import FRAME_ROWS, scan_input, write_plan
-from bulk_patch.run import plan_job
 from bulk_patch.sandbox import Sandbox
 from bulk_patch.targets.synctera.target import Synctera
+from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.run import plan_job
 from tests.ledger_plans import make_run
 
 TODAY = date(2026, 11, 22)

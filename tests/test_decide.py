@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.decide import Facts, Way, decide_plan, decide_run, decide_undo
 from bulk_patch.errors import Exit, RefusedError
 from bulk_patch.ledgers import Run
+from bulk_patch.workflows.resume_policy import Facts, Way, decide_plan, decide_run, decide_undo
 from tests.ledger_plans import START, make_run
 
 BASELINES = ("none", "file", "last-run", "live")

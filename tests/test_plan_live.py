@@ -8,9 +8,9 @@ import pytest
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, InputError, JobError
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.order import Order
-from bulk_patch.run import plan_job, run_job
 from bulk_patch.sandbox import Sandbox
+from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.run import plan_job, run_job
 from tests.job_files import ANN, BEN, DEE, ledger_path, make_job, plan_against, planned_in, write_csv
 from tests.test_plan import HOME
 

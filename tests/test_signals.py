@@ -10,7 +10,7 @@ from bulk_patch.cli.next_command import Invocation
 from bulk_patch.cli.terminal import Terminal
 from bulk_patch.errors import Exit
 from bulk_patch.model import State
-from bulk_patch.signals import SignalledError, interruptible
+from bulk_patch.workflows.signals import SignalledError, interruptible
 from tests.job_files import make_job
 from tests.ledger_plans import make_run
 

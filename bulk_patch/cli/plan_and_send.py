@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bulk_patch.job.settings import Job
-    from bulk_patch.order import Order
     from bulk_patch.reports.summary import RunSummary
+    from bulk_patch.workflows.options import Order
 
 
 @click.command()
@@ -47,8 +47,8 @@ def plan(
       bulk-patch plan jobs/address_corrections.toml
     """
     with speaking(common):
-        from bulk_patch.order import Order
-        from bulk_patch.run import plan_job
+        from bulk_patch.workflows.options import Order
+        from bulk_patch.workflows.run import plan_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
             watcher = watcher_of(job, job_file, common, sandbox=sandbox, asks=False)
@@ -78,8 +78,8 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
       bulk-patch run jobs/address_corrections.toml --ticket OPS-1234
     """
     with speaking(common):
-        from bulk_patch.order import Order
-        from bulk_patch.run import run_job
+        from bulk_patch.workflows.options import Order
+        from bulk_patch.workflows.run import run_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
             asks = must_ask(sandbox=sandbox, yes=yes)
@@ -103,7 +103,7 @@ def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any)
       bulk-patch retry 20261122-151203-4f2a
     """
     with speaking(common):
-        from bulk_patch.run import retry_run
+        from bulk_patch.workflows.run import retry_run
 
         _again(retry_run, run_name, common, sandbox=sandbox, yes=yes, **asked)
 
@@ -122,7 +122,7 @@ def undo(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) 
       bulk-patch undo 20261122-151203-4f2a --reason "wrong file"
     """
     with speaking(common):
-        from bulk_patch.run import undo_run
+        from bulk_patch.workflows.run import undo_run
 
         _again(undo_run, run_name, common, sandbox=sandbox, yes=yes, **asked)
 
@@ -138,9 +138,9 @@ def _again(
 ) -> None:
     """Tell a story about a run that is there, with the job that it was planned from."""
     from bulk_patch.cli.rehearsal import at_sandbox
-    from bulk_patch.order import Order
     from bulk_patch.reports.runs import find_run, latest_run, run_to_undo
-    from bulk_patch.run import undo_run
+    from bulk_patch.workflows.options import Order
+    from bulk_patch.workflows.run import undo_run
 
     asks = must_ask(sandbox=sandbox, yes=yes)
     found = find_run(run_name, output=common.output)

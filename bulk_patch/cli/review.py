@@ -12,7 +12,7 @@ from bulk_patch.cli.inspect import refresh_page
 from bulk_patch.cli.options import Common, common, operator_flag, run_argument, sandbox_flag
 
 if TYPE_CHECKING:
-    from bulk_patch.verify import Verification
+    from bulk_patch.workflows.verify import Verification
 
 
 @click.command()
@@ -74,9 +74,9 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
         from bulk_patch.cli.rehearsal import at_sandbox
         from bulk_patch.cli.review_screens import drift_screen, verification_screen
         from bulk_patch.cli.terminal import look_at, say
-        from bulk_patch.order import Order
         from bulk_patch.reports.runs import find_run
-        from bulk_patch.verify import verify_run
+        from bulk_patch.workflows.options import Order
+        from bulk_patch.workflows.verify import verify_run
 
         found = find_run(run_name, output=common.output)
         job, job_file = job_of_run(found, run_name, common)

@@ -18,8 +18,8 @@ from bulk_patch.reports.rows import find_causes
 from bulk_patch.reports.runs import LEDGER_FILE
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.sending.dispatcher import Driver, fewest_claimed
-from bulk_patch.signals import interruptible
 from bulk_patch.words import amount, duration_words
+from bulk_patch.workflows.signals import interruptible
 
 
 def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:

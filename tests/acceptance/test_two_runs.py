@@ -34,7 +34,7 @@ from tests.acceptance.small_job import (
 _SIGNALLED_AT_THE_END = """
 import json, os, signal, sys
 from bulk_patch import load_job, run_job
-from bulk_patch.order import Order, Silent
+from bulk_patch.workflows.options import Order, Silent
 
 class Killer(Silent):
     def sent(self):

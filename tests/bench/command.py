@@ -9,7 +9,7 @@ import time
 import tqdm  # noqa: F401 - see above
 import uvloop  # noqa: F401 - see above
 
-import bulk_patch.run  # noqa: F401 - with all else that a run needs
+import bulk_patch.workflows.run  # noqa: F401 - with all else that a run needs
 from bulk_patch.cli import main
 
 if __name__ == "__main__":

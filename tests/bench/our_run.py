@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-import bulk_patch.house  # noqa: F401 - pandas and aiohttp are imported before anything is measured
+import bulk_patch.workflows.open_job  # noqa: F401 - pandas and aiohttp are imported before anything is measured
 from bulk_patch import load_job, run_job
 from bulk_patch.ledgers import Run
-from bulk_patch.order import Order, Silent
+from bulk_patch.workflows.options import Order, Silent
 
 
 class Meter(Silent):

@@ -17,7 +17,7 @@ from typing import Any
 import bulk_patch.client.http
 from bulk_patch import load_job, plan_job, run_job
 from bulk_patch.client.connections import Connections
-from bulk_patch.order import Order
+from bulk_patch.workflows.options import Order
 from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.send import JOB, fast_server
 

@@ -22,13 +22,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bulk_patch import load_job
-from bulk_patch.begin import new_run
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.operator import who
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
-from bulk_patch.order import Order
+from bulk_patch.workflows.new_run import new_run
+from bulk_patch.workflows.options import Order
 from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.processes import BULK_PATCH, Cost, is_first_to_speak, measure, median_cost, read_line, started
 

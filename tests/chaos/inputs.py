@@ -163,7 +163,7 @@ def _plan(folder: Path, path: Path, settings: Settings, *, baseline: Path | None
     """Let `plan` do its work in this process: nothing is sent, and nobody listens at the address."""
     from bulk_patch import BulkPatchError, load_job, plan_job
     from bulk_patch.observe import start_logging
-    from bulk_patch.order import Order
+    from bulk_patch.workflows.options import Order
 
     job = folder / "job.toml"
     job.write_text(_job_text(path, settings, baseline), encoding="utf-8")

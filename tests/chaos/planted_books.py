@@ -10,10 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bulk_patch import house
 from bulk_patch.client.http import Wire
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.house import House
 from bulk_patch.ledgers.sqlite import queries, sending
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.model import Request, State, encode_json
@@ -22,6 +20,8 @@ from bulk_patch.planning import build as plan
 from bulk_patch.planning import diff
 from bulk_patch.reports import summary
 from bulk_patch.sending.dispatcher import Driver
+from bulk_patch.workflows import open_job
+from bulk_patch.workflows.open_job import House
 from tests.chaos.mutant import Garden, around
 
 planted = Garden()
@@ -203,7 +203,7 @@ def _() -> None:
 
 @planted("a run with rows left open ends with 0", "faults/failing: 500 own/for ever/middle/8")
 def _() -> None:
-    around(house, "exit_code_of", lambda _: lambda counts, *, to_do: Exit.OK)
+    around(open_job, "exit_code_of", lambda _: lambda counts, *, to_do: Exit.OK)
 
 
 def _say(what: Callable[[Any, Request], str]) -> None:

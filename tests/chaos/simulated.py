@@ -24,15 +24,15 @@ from bulk_patch.client.credential import Credential
 from bulk_patch.client.rate_limiter import Pace
 from bulk_patch.client.session import Session
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
-from bulk_patch.house import House
 from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
 from bulk_patch.ledgers.operator import who
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.order import Order, Silent
 from bulk_patch.sending.dispatcher import Driver
 from bulk_patch.targets.synctera.target import Synctera
+from bulk_patch.workflows.open_job import House
+from bulk_patch.workflows.options import Order, Silent
 from tests.chaos.evidence import Document, Edit, Evidence, Line, Span, Story, read_ledger
 from tests.chaos.expect import WHOLES, Wish, plan
 from tests.chaos.scene import COLUMNS, JOB, TOKEN, Scene

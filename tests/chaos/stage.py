@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.order import Order, Silent
 from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.sending.dispatcher import Driver
+from bulk_patch.workflows.options import Order, Silent
 from tests.chaos.evidence import Notebook
 from tests.chaos.kill import LONGEST_S, count_to, shepherd, take_what_is_left
 from tests.chaos.scene import JOB, NEW_TOKEN, TOKEN, Scene
@@ -194,7 +194,7 @@ def perform(job: Path, output: Path, command: str, *, announcer: Announcer | Non
         return 0
     from bulk_patch import BulkPatchError, load_job, run_job
     from bulk_patch.reports.runs import find_run
-    from bulk_patch.run import retry_run
+    from bulk_patch.workflows.run import retry_run
 
     order = Order(output=output, go_on=command == "continue", watcher=announcer)
     try:

@@ -12,16 +12,16 @@ from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
 from bulk_patch.client.session import Session
 from bulk_patch.concurrency import in_thread
-from bulk_patch.decide import Facts
 from bulk_patch.inputs import source
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
 from bulk_patch.ledgers.operator import who
-from bulk_patch.order import Order
 from bulk_patch.planning.build import scan_input
 from bulk_patch.review.approvals import approvals_of
 from bulk_patch.targets import Target
+from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.resume_policy import Facts
 
 
 def gather_facts(job: Job, order: Order, ledger: Ledger) -> Facts:

@@ -17,9 +17,7 @@ from typing import Any
 from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.index import SPILL
-from bulk_patch.begin import gather_facts, input_facts, new_run, scan_both, sealed_runs
 from bulk_patch.client.session import Session, connected
-from bulk_patch.decide import Facts
 from bulk_patch.errors import Exit, InputError, RefusedError, StoppedError, gravest
 from bulk_patch.files.atomic import emptied, file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
@@ -30,7 +28,6 @@ from bulk_patch.ledgers.operator import who
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.observe.totals import Stats
-from bulk_patch.order import Order
 from bulk_patch.planning.build import FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import UNDOES, columns_of, write_undo
 from bulk_patch.reports.files import is_reported
@@ -41,8 +38,11 @@ from bulk_patch.review.approvals import Validity, ending, find_lack, find_validi
 from bulk_patch.sending.dispatcher import Driver, Ended
 from bulk_patch.sending.guards import check_plan
 from bulk_patch.sending.sender import Sender
-from bulk_patch.signals import draining
 from bulk_patch.targets import Target
+from bulk_patch.workflows.new_run import gather_facts, input_facts, new_run, scan_both, sealed_runs
+from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.resume_policy import Facts
+from bulk_patch.workflows.signals import draining
 
 _TICK_S = 0.5
 _CAUSES_TOLD = 3

@@ -14,17 +14,17 @@ from itertools import islice, takewhile
 from bulk_patch.client.rate_limiter import Closed
 from bulk_patch.client.session import Halt, Unreadable
 from bulk_patch.errors import Exit, RefusedError, gravest
-from bulk_patch.house import House, open_house
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Check, Drift, Ledger, LedgerRow, Run
 from bulk_patch.ledgers.operator import who
 from bulk_patch.model import State, Stop
 from bulk_patch.observe import get_logger
-from bulk_patch.order import Order
 from bulk_patch.reports.summary import VERIFIED
 from bulk_patch.review.drift import find_drift
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Seen
+from bulk_patch.workflows.open_job import House, open_house
+from bulk_patch.workflows.options import Order
 
 _BATCHES_AT_ONCE = 8  # so few are read again after a kill
 

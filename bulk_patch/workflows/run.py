@@ -12,15 +12,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from bulk_patch.decide import Way, decide_plan, decide_run, decide_undo
 from bulk_patch.errors import Exit, RefusedError, gravest
-from bulk_patch.house import House, open_house
 from bulk_patch.job.settings import Job
 from bulk_patch.observe import get_logger
-from bulk_patch.order import Order
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.approvals import find_lack
-from bulk_patch.signals import SignalledError
+from bulk_patch.workflows.open_job import House, open_house
+from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.resume_policy import Way, decide_plan, decide_run, decide_undo
+from bulk_patch.workflows.signals import SignalledError
 
 log = get_logger()
 
