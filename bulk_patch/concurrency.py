@@ -21,7 +21,7 @@ async def in_thread(call: Callable[..., T], *args: Any) -> T:
         raise
 
 
-async def ahead(items: AsyncIterator[T]) -> AsyncGenerator[T]:
+async def prefetch(items: AsyncIterator[T]) -> AsyncGenerator[T]:
     """Yield items, each while the next one is being made."""
     making = asyncio.ensure_future(anext(items, None))
     try:
@@ -33,7 +33,7 @@ async def ahead(items: AsyncIterator[T]) -> AsyncGenerator[T]:
         await asyncio.gather(making, return_exceptions=True)
 
 
-async def read_ahead(items: Iterable[T]) -> AsyncGenerator[T]:
+async def prefetch_in_thread(items: Iterable[T]) -> AsyncGenerator[T]:
     """Yield items, each while the next one is being made in a thread."""
     iterator = iter(items)
 
@@ -41,7 +41,7 @@ async def read_ahead(items: Iterable[T]) -> AsyncGenerator[T]:
         while (item := await in_thread(next, iterator, None)) is not None:
             yield item
 
-    async with aclosing(ahead(one_by_one())) as made:
+    async with aclosing(prefetch(one_by_one())) as made:
         async for item in made:
             yield item
 

@@ -83,7 +83,7 @@ def encode_json(value: Any) -> bytes:
     return _JSON.encode(value).encode()
 
 
-class First(Enum):
+class Precheck(Enum):
     """What has to happen to a row before anything is sent."""
 
     SEND = "send"
@@ -101,7 +101,7 @@ class Patch:
     before: bytes | None  # JSON of the planned top-level fields before; null: absent; missing: not known
     key: str
     generation: int = 0
-    first: First = First.SEND
+    first: Precheck = Precheck.SEND
     ambiguous: bool = False  # an earlier attempt may have executed
     intent_at: float = 0.0  # first intent that may have left under this key, Unix seconds
     left_at: float = 0.0  # when an earlier attempt can have left for the last time, Unix seconds
@@ -130,7 +130,7 @@ class Reply:
     elapsed_s: float = 0.0
 
 
-class Lost(Enum):
+class FailureKind(Enum):
     """Why there was no answer."""
 
     DNS = "dns"
@@ -144,14 +144,16 @@ class Lost(Enum):
 
 
 #: Failures before the first byte of the request.
-NEVER_LEFT = frozenset({Lost.DNS, Lost.REFUSED, Lost.CONNECT, Lost.TLS, Lost.CERTIFICATE})
+NEVER_LEFT = frozenset(
+    {FailureKind.DNS, FailureKind.REFUSED, FailureKind.CONNECT, FailureKind.TLS, FailureKind.CERTIFICATE}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class NoReply:
+class NetworkFailure:
     """No usable answer came back."""
 
-    lost: Lost
+    lost: FailureKind
     elapsed_s: float = 0.0
 
 
@@ -164,7 +166,7 @@ class Stop:
     hint: str = ""
 
 
-class Act(Enum):
+class Action(Enum):
     """What one answer asks for."""
 
     APPLIED = "applied"
@@ -202,7 +204,7 @@ class History:
 class Verdict:
     """A target's judgement of one answer."""
 
-    act: Act
+    act: Action
     reason: str  # the API's code or the line of the fault table; never a value
     ambiguous: bool = False  # this attempt may have executed
     wait: Wait = Wait.NONE

@@ -16,8 +16,8 @@ from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, Patch, State, encode_json
-from bulk_patch.observe.totals import Stats
-from bulk_patch.sending.dispatcher import Driver
+from bulk_patch.observe.totals import Totals
+from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.sending.engine import Engine
 from bulk_patch.sending.sender import Sender
 from tests.job_files import make_job
@@ -86,34 +86,34 @@ class Rig:
         self,
         engine: Engine | None = None,
         *,
-        watch: Callable[[Driver], None] = lambda driver: None,
-        on_start: Callable[[Driver], None] = lambda driver: None,
+        watch: Callable[[Dispatcher], None] = lambda dispatcher: None,
+        on_start: Callable[[Dispatcher], None] = lambda dispatcher: None,
         **how: Any,
-    ) -> Driver:
+    ) -> Dispatcher:
         """Drive one session to its end."""
         ledger, session = self.ledger, self.bench.session
         ledger.start_session(self.run_id, ACTOR, time.time())
         run = ledger.run(self.run_id)
         usual: dict[str, Any] = {"canary": 0, "limit": None, "only_requested": False, "only_rows": None}
-        driver = Driver(
+        dispatcher = Dispatcher(
             self.job,
             run,
             ledger=ledger,
             in_thread=self._in_thread,
             engine=engine or LocalEngine(self.bench.sender.send, concurrency=self.job.limits.concurrency),
             session=session,
-            stats=Stats.from_json(run.stats),
+            stats=Totals.from_json(run.stats),
             watch=watch,
             **{"clock_went_back": False, **usual, **how},
         )
-        on_start(driver)
-        ended = await driver.drive()
+        on_start(dispatcher)
+        ended = await dispatcher.drive()
         ledger.end_session(self.run_id, now=time.time(), by_itself=ended.by_itself)
-        return driver
+        return dispatcher
 
-    async def drive_and_press_twice(self, code: Exit) -> Driver:
+    async def drive_and_press_twice(self, code: Exit) -> Dispatcher:
         """Drive a session that gets two signals, the first once a request is out; it has to end soon."""
-        driving: list[Driver] = []
+        driving: list[Dispatcher] = []
 
         async def press_twice() -> None:
             while not self.bench.sandbox.requests:
@@ -124,10 +124,10 @@ class Rig:
 
         begun = time.monotonic()
         pressing = asyncio.create_task(press_twice())
-        driver = await self.drive(on_start=driving.append)
+        dispatcher = await self.drive(on_start=driving.append)
         await pressing
         assert time.monotonic() - begun < 8
-        return driver
+        return dispatcher
 
     def _in_thread(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self.thread, lambda: call(*args, **kwargs))

@@ -21,7 +21,7 @@ from bulk_patch.model import State
 from bulk_patch.planning.build import FRAME_ROWS, scan_input, write_plan
 from bulk_patch.sandbox import Sandbox
 from bulk_patch.targets.synctera.target import Synctera
-from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.run import plan_job
 from tests.ledger_plans import make_run
 
@@ -134,9 +134,9 @@ def plan_of(job: Job, folder: Path, *, frame_rows: int = FRAME_ROWS) -> Planned:
         return plan_offline(job, ledger, frame_rows=frame_rows)
 
 
-def plan_against(sandbox: Sandbox, job: Job, **order: Any) -> Planned:
+def plan_against(sandbox: Sandbox, job: Job, **options: Any) -> Planned:
     """Plan a job against a sandbox, as `bulk-patch plan` does."""
-    summary = plan_job(job.at_sandbox(sandbox.base_url, sandbox.token), Order(**order))
+    summary = plan_job(job.at_sandbox(sandbox.base_url, sandbox.token), RunOptions(**options))
     return planned_in(job, summary.run)
 
 

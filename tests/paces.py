@@ -1,15 +1,15 @@
 """Paces on the virtual clock, and what their tests ask of them."""
 
-from bulk_patch.client.rate_limiter import Pace
+from bulk_patch.client.rate_limiter import RateLimiter
 from tests.virtual_time import TICK_S, virtual_loop
 
 ALLOWED_LATE_S = 0.01
 ROUNDING = 1e-6
 
 
-def make_pace(rate_per_s: float | None = 10.0, *, longest_delay_s: float = 60.0, draw: float = 0.5) -> Pace:
+def make_pace(rate_per_s: float | None = 10.0, *, longest_delay_s: float = 60.0, draw: float = 0.5) -> RateLimiter:
     """Return a pace on the virtual clock, with a fixed draw for jitter."""
-    return Pace(rate_per_s, longest_delay_s=longest_delay_s, clock=virtual_loop().time, draw=lambda: draw)
+    return RateLimiter(rate_per_s, longest_delay_s=longest_delay_s, clock=virtual_loop().time, draw=lambda: draw)
 
 
 def now() -> float:
@@ -17,9 +17,9 @@ def now() -> float:
     return virtual_loop().time()
 
 
-async def take(pace: Pace, count: int) -> list[float]:
+async def take(limiter: RateLimiter, count: int) -> list[float]:
     """Take permits one after another."""
-    return [await pace.permit() for _ in range(count)]
+    return [await limiter.permit() for _ in range(count)]
 
 
 def count_beyond_rate(times: list[float], rate_per_s: float) -> float:
@@ -35,20 +35,20 @@ def count_beyond_rate(times: list[float], rate_per_s: float) -> float:
     )
 
 
-async def fail(pace: Pace, row: int) -> float:
+async def fail(limiter: RateLimiter, row: int) -> float:
     """Send a request of a row and let it fail; return when it was sent."""
-    sent_at = await pace.permit()
-    pace.failed(row, sent_at)
+    sent_at = await limiter.permit()
+    limiter.failed(row, sent_at)
     return sent_at
 
 
-async def draw_brake(pace: Pace) -> None:
+async def draw_brake(limiter: RateLimiter) -> None:
     """Let ten requests of five rows fail at once, each having been sent before the first failed."""
-    for number, sent_at in enumerate(await take(pace, 10)):
-        pace.failed(number % 5 + 1, sent_at)
+    for number, sent_at in enumerate(await take(limiter, 10)):
+        limiter.failed(number % 5 + 1, sent_at)
 
 
-def is_drawn(pace: Pace) -> bool:
+def is_drawn(limiter: RateLimiter) -> bool:
     """Tell whether the outage brake holds: only then an outage has a length, once any time has passed."""
     virtual_loop().pass_time(TICK_S)
-    return pace.outage_s > 0
+    return limiter.outage_s > 0

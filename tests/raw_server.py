@@ -33,7 +33,7 @@ class Say:
     drip_s: float = 0.0  # between two bytes
 
 
-def http(status: int = 200, body: bytes = b"{}", *headers: str, then: Then = "keep") -> Say:
+def http_answer(status: int = 200, body: bytes = b"{}", *headers: str, then: Then = "keep") -> Say:
     """Make an ordinary answer."""
     lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(body)}", *headers, "", ""]
     return Say("\r\n".join(lines).encode() + body, then)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.client.credential import Credential
-from bulk_patch.client.http import Wire
-from bulk_patch.client.rate_limiter import Pace
-from bulk_patch.client.session import Session
+from bulk_patch.client.http import HttpClient
+from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.session import ApiSession
 from bulk_patch.job.settings import Retry
 from bulk_patch.model import Outcome, Patch, encode_json, idempotency_key
 from bulk_patch.sandbox import Fault, Hook, Sandbox, Seen
@@ -90,9 +90,9 @@ class Bench:
     """Everything that a row passes."""
 
     sandbox: Sandbox
-    session: Session
+    session: ApiSession
     sender: Sender
-    pace: Pace
+    limiter: RateLimiter
 
     async def send(self, *patches: Patch) -> list[Outcome]:
         """Send rows at once."""
@@ -134,11 +134,13 @@ async def open_bench(
     async with Sandbox(people(rows), fault=fault, **(sandbox or {})) as world:
         credential = Credential(token, Path()) if token else Credential.of_sandbox(world.token)
         settings = Retry(**{"attempts": 8, "longest_delay_s": 0.02, "give_up_after_s": 60, **(retry or {})})
-        pace = Pace(rate_per_s, longest_delay_s=settings.longest_delay_s)
+        limiter = RateLimiter(rate_per_s, longest_delay_s=settings.longest_delay_s)
         url = base_url or world.base_url
-        async with Wire(url, credential=credential, pace=pace, timeout_s=timeout_s, ca_file=ca_file) as wire:
-            session = Session(make_target(resource), wire, credential=credential, retry=settings, concurrency=8)
-            yield Bench(world, session, Sender(session), pace)
+        async with HttpClient(
+            url, credential=credential, limiter=limiter, timeout_s=timeout_s, ca_file=ca_file
+        ) as http:
+            session = ApiSession(make_target(resource), http, credential=credential, retry=settings, concurrency=8)
+            yield Bench(world, session, Sender(session), limiter)
 
 
 def on_bench(scenario: Callable[[Bench], Coroutine[Any, Any, None]], fault: Hook | None = None, **options: Any) -> None:

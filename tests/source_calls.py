@@ -11,7 +11,7 @@ import pytest
 
 from bulk_patch.errors import Exit, InputError
 from bulk_patch.inputs.source import Source, frames, scan
-from bulk_patch.job.settings import Input
+from bulk_patch.job.settings import InputSettings
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ANN = "11111111-aaaa-4aaa-8aaa-111111111111"
@@ -25,7 +25,7 @@ def knows(field: str) -> bool:
 
 
 def inspect(path: Path, *, id_column: str = "customer_id", rename: Mapping[str, str] | None = None) -> Source:
-    settings = Input(path=path, id=id_column, rename=dict(rename or {}))
+    settings = InputSettings(path=path, id=id_column, rename=dict(rename or {}))
     return scan(settings, knows=knows, id_pattern=UUID, known=KNOWN)
 
 

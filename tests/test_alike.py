@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.job.settings import Input
+from bulk_patch.baselines.snapshot import Snapshot
+from bulk_patch.job.settings import InputSettings
 from bulk_patch.planning.changes_in_bulk import build
 from bulk_patch.planning.diff import compare, prepare
 from tests.job_files import make_customer, make_target
@@ -101,20 +101,20 @@ def build_all(sheet: Sheet, *, many: int) -> list[Any]:
         frame,
         id_column="id",
         fields={name: name for name in frame.columns.tolist() if name != "id"},
-        settings=Input.model_validate({"path": "in.csv", "id": "id", "may_clear": CLEARABLE}),
+        settings=InputSettings.model_validate({"path": "in.csv", "id": "id", "may_clear": CLEARABLE}),
         target=TARGET,
     )
-    picture = make_picture(sheet) if sheet.held is not None else None
-    return build(compare(wanted, picture, TARGET), wanted, picture, TARGET, watch=sheet.watch, many=many)
+    snapshot = make_picture(sheet) if sheet.held is not None else None
+    return build(compare(wanted, snapshot, TARGET), wanted, snapshot, TARGET, watch=sheet.watch, many=many)
 
 
-def make_picture(sheet: Sheet) -> Picture:
+def make_picture(sheet: Sheet) -> Snapshot:
     """Return what is held, one customer in five left out."""
     rows: list[Cells] = list(sheet.held or ())
     if sheet.is_live:
         rows = [TARGET.evidence.flatten(nest(row)) for row in rows]
     known = [{"id": make_customer(number), **row} for number, row in enumerate(rows) if number % 5]
-    return Picture(table(known).set_index("id"), complete=sheet.is_live, authoritative=False)
+    return Snapshot(table(known).set_index("id"), complete=sheet.is_live, authoritative=False)
 
 
 def nest(row: Cells) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.model import Lost, NoReply
+from bulk_patch.model import FailureKind, NetworkFailure
 from bulk_patch.targets.answers import http_date, json_object, retry_after_s, status_words
 from tests.patches import make_reply
 
@@ -61,7 +61,7 @@ def test_no_bytes_make_the_reading_fail(body: bytes) -> None:
 
 def test_an_exchange_is_said_in_words() -> None:
     assert status_words(make_reply(502)) == " (HTTP 502)"
-    assert status_words(NoReply(Lost.TIMEOUT)) == " (timeout)"
+    assert status_words(NetworkFailure(FailureKind.TIMEOUT)) == " (timeout)"
 
 
 # --- dates
@@ -168,5 +168,5 @@ def test_an_absurd_header_is_still_a_very_long_wish(header: str) -> None:
 
 def test_a_page_or_silence_wishes_nothing() -> None:
     assert retry_after_s(make_reply(429, b"<html>")) is None
-    assert retry_after_s(NoReply(Lost.RESET)) is None
+    assert retry_after_s(NetworkFailure(FailureKind.RESET)) is None
     assert retry_after_s(make_reply(429, json.dumps({"retry_after": 3}).encode(), whole=False)) is None

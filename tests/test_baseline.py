@@ -13,7 +13,7 @@ import pytest
 
 from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
-from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.client.reads import as_error
 from bulk_patch.errors import (
     BulkPatchError,
@@ -24,7 +24,7 @@ from bulk_patch.errors import (
     StoppedError,
 )
 from bulk_patch.inputs import source
-from bulk_patch.job.settings import Input, Job
+from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Stop
 from bulk_patch.sandbox import Fault, Hook, Seen
@@ -40,7 +40,7 @@ def ids_of(*ids: str) -> pd.Series:
 
 def test_without_a_baseline_nothing_is_known_and_nothing_is_read(tmp_path: Path) -> None:
     baseline = make_baseline(make_job(tmp_path))
-    assert asyncio.run(baseline.picture(ids_of(ANN))) is None
+    assert asyncio.run(baseline.snapshot(ids_of(ANN))) is None
     assert (baseline.reads(1_000), baseline.sha256, baseline.taken_at) == (0, "", 0.0)
 
 
@@ -57,28 +57,28 @@ def with_file(folder: Path, path: Path) -> Baseline:
     return make_baseline(make_job(folder, "baseline.kind=file", f"baseline.path={path}"))
 
 
-def look(baseline: Baseline, folder: Path) -> Picture:
+def look(baseline: Baseline, folder: Path) -> Snapshot:
     """Return what a baseline knows for an input that has every field."""
     names = make_target().field_names()
     asking = source.scan(
-        Input(path=write_csv(folder / "asking.csv", f"customer_id,{','.join(names)}"), id="customer_id"),
+        InputSettings(path=write_csv(folder / "asking.csv", f"customer_id,{','.join(names)}"), id="customer_id"),
         knows=lambda name: True,
         id_pattern=make_target().id_pattern,
     )
     with SqliteLedger.open(folder / "ledger.db", job="asking") as ledger:
         asyncio.run(baseline.expect(asking, rows=10, folder=folder, ledger=ledger))
-    picture = asyncio.run(baseline.picture(ids_of(ANN, BEN)))
-    assert picture is not None
-    return picture
+    snapshot = asyncio.run(baseline.snapshot(ids_of(ANN, BEN)))
+    assert snapshot is not None
+    return snapshot
 
 
 def look_up(folder: Path, path: Path) -> dict[str, dict[str, str | None]]:
     """Return what a baseline file knows: customer to its texts."""
-    picture = look(with_file(folder, path), folder)
-    assert (picture.complete, picture.authoritative) == (False, False)
-    columns = picture.frame.columns.tolist()
-    cells = [[text if isinstance(text, str) else None for text in row] for row in picture.frame.to_numpy()]
-    return {its: dict(zip(columns, row, strict=True)) for its, row in zip(picture.frame.index, cells, strict=True)}
+    snapshot = look(with_file(folder, path), folder)
+    assert (snapshot.complete, snapshot.authoritative) == (False, False)
+    columns = snapshot.frame.columns.tolist()
+    cells = [[text if isinstance(text, str) else None for text in row] for row in snapshot.frame.to_numpy()]
+    return {its: dict(zip(columns, row, strict=True)) for its, row in zip(snapshot.frame.index, cells, strict=True)}
 
 
 def refused(folder: Path, path: Path) -> str:
@@ -127,8 +127,8 @@ def test_lines_without_an_id_are_nobody(tmp_path: Path) -> None:
 
 
 def test_a_file_with_a_header_and_no_rows_knows_nobody_and_its_columns(tmp_path: Path) -> None:
-    picture = look(with_file(tmp_path, write_csv(tmp_path / "all.csv", "id,email")), tmp_path)
-    assert (len(picture.frame), list(picture.frame.columns)) == (0, ["email"])
+    snapshot = look(with_file(tmp_path, write_csv(tmp_path / "all.csv", "id,email")), tmp_path)
+    assert (len(snapshot.frame), list(snapshot.frame.columns)) == (0, ["email"])
 
 
 def test_columns_that_are_no_fields_may_be_called_and_hold_what_they_like(tmp_path: Path) -> None:
@@ -204,21 +204,21 @@ def reading(
     *,
     check: Callable[[Bench], None] | None = None,
     **options: Any,
-) -> Picture:
+) -> Snapshot:
     """Read customers from a sandbox; whatever happens, nothing is changed there."""
 
-    async def run() -> Picture | None:
+    async def run() -> Snapshot | None:
         async with open_bench(fault, **options) as bench:
             try:
-                return await make_baseline(live_job(folder), bench.session).picture(ids_of(*ids))
+                return await make_baseline(live_job(folder), bench.session).snapshot(ids_of(*ids))
             finally:
                 assert bench.seen("PATCH") == []
                 if check is not None:
                     check(bench)
 
-    picture = asyncio.run(run())
-    assert picture is not None
-    return picture
+    snapshot = asyncio.run(run())
+    assert snapshot is not None
+    return snapshot
 
 
 def ids_per_read(bench: Bench) -> list[int]:
@@ -231,10 +231,10 @@ def test_a_hundred_customers_are_read_at_a_time_and_each_once(tmp_path: Path) ->
     def check(bench: Bench) -> None:
         assert sorted(ids_per_read(bench)) == [50, 100, 100]
 
-    picture = reading(tmp_path, [*ids, *ids[:7], "17", "", "../accounts"], rows=250, check=check)
-    assert sorted(picture.frame.index) == sorted(ids)
-    assert picture.frame.loc[make_id(3), "email"] == "old3@example.com"
-    assert (picture.complete, picture.authoritative) == (True, True)
+    snapshot = reading(tmp_path, [*ids, *ids[:7], "17", "", "../accounts"], rows=250, check=check)
+    assert sorted(snapshot.frame.index) == sorted(ids)
+    assert snapshot.frame.loc[make_id(3), "email"] == "old3@example.com"
+    assert (snapshot.complete, snapshot.authoritative) == (True, True)
 
 
 @pytest.mark.parametrize(("customers", "reads"), [(0, 0), (1, 1), (100, 1), (101, 2), (250, 3)])
@@ -243,14 +243,14 @@ def test_what_it_will_read_is_foretold(tmp_path: Path, customers: int, reads: in
 
 
 def test_customers_that_the_api_does_not_know_are_left_out(tmp_path: Path) -> None:
-    picture = reading(tmp_path, [make_id(1), make_id(99)], rows=1)
-    assert list(picture.frame.index) == [make_id(1)]
+    snapshot = reading(tmp_path, [make_id(1), make_id(99)], rows=1)
+    assert list(snapshot.frame.index) == [make_id(1)]
 
 
 def test_nobody_known_at_all_is_a_picture_too(tmp_path: Path) -> None:
-    picture = reading(tmp_path, [make_id(98), make_id(99)], rows=1)
-    assert len(picture.frame) == 0
-    assert picture.authoritative
+    snapshot = reading(tmp_path, [make_id(98), make_id(99)], rows=1)
+    assert len(snapshot.frame) == 0
+    assert snapshot.authoritative
 
 
 def test_no_id_no_request(tmp_path: Path) -> None:
@@ -270,28 +270,28 @@ def test_a_batch_that_the_api_finds_too_long_is_halved_until_it_fits(tmp_path: P
         assert max(counts[2:]) <= 50
 
     too_long = refusal(status)
-    picture = reading(tmp_path, ids, faults(reads=[too_long, too_long]), rows=150, check=check)
-    assert len(picture.frame) == 150
+    snapshot = reading(tmp_path, ids, faults(reads=[too_long, too_long]), rows=150, check=check)
+    assert len(snapshot.frame) == 150
 
 
 def test_pages_of_a_list_are_followed_to_the_last(tmp_path: Path) -> None:
     first = {"customers": [{"id": make_id(1).upper(), "email": "one@b.co"}], "next_page_token": "00000001"}
     pages = faults(reads=[Fault(status=200, body=json.dumps(first).encode(), content_type="application/json")])
-    picture = reading(tmp_path, [make_id(1), make_id(2)], pages, rows=2)
-    assert picture.frame["email"].to_dict() == {make_id(1): "one@b.co", make_id(2): "old2@example.com"}
+    snapshot = reading(tmp_path, [make_id(1), make_id(2)], pages, rows=2)
+    assert snapshot.frame["email"].to_dict() == {make_id(1): "one@b.co", make_id(2): "old2@example.com"}
 
 
 def test_read_only_parts_are_left_out_and_objects_are_there_whole(tmp_path: Path) -> None:
     home = {"address_line_1": "1 Main St", "country_code": "US"}
 
-    async def run() -> Picture | None:
+    async def run() -> Snapshot | None:
         async with open_bench() as bench:
             bench.sandbox.edit(make_id(1), legal_address=home, metadata={"a.b": 5}, ssn="773-11-1234")
-            return await make_baseline(live_job(tmp_path), bench.session).picture(ids_of(make_id(1)))
+            return await make_baseline(live_job(tmp_path), bench.session).snapshot(ids_of(make_id(1)))
 
-    picture = asyncio.run(run())
-    assert picture is not None
-    known = {str(name): str(text) for name, text in picture.frame.loc[make_id(1)].items()}
+    snapshot = asyncio.run(run())
+    assert snapshot is not None
+    known = {str(name): str(text) for name, text in snapshot.frame.loc[make_id(1)].items()}
     assert json.loads(known["legal_address"]) == home
     assert json.loads(known["metadata"]) == {"a.b": 5}
     assert (known["metadata.a.b"], known["ssn"]) == ("5", "1234")
@@ -345,7 +345,7 @@ def test_a_session_that_has_stopped_reads_nobody_and_says_so(tmp_path: Path) -> 
     async def read() -> None:
         async with open_bench() as bench:
             bench.session.stop()
-            await make_baseline(live_job(tmp_path), bench.session).picture(ids_of(make_id(1)))
+            await make_baseline(live_job(tmp_path), bench.session).snapshot(ids_of(make_id(1)))
 
     with pytest.raises(IncompleteError, match="reads no more customers") as caught:
         asyncio.run(read())

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.model import encode_json
 from bulk_patch.planning.changes import Change, are_unsent_notes, encode_cells, frame_cells
 from bulk_patch.planning.changes_in_bulk import build
 from bulk_patch.planning.diff import Problem, Wanted, compare
 from bulk_patch.targets.synctera.target import Synctera
 from tests.job_files import ANN, make_target
-from tests.test_diff import CLEAR, COUNTRY, FLAT, STREET, ZIP, picture, table, want
+from tests.test_diff import CLEAR, COUNTRY, FLAT, STREET, ZIP, snapshot, table, want
 
 TARGET, PERSONS = make_target(), make_target("persons")
 HOME = {
@@ -33,17 +33,17 @@ LOAN_TYPE = "vendor_info.vendor_type"
 LOAN = "vendor_info.vendor_data.loanpro.customer_id"
 
 
-def live(record: Mapping[str, Any], target: Synctera = TARGET) -> Picture:
+def live(record: Mapping[str, Any], target: Synctera = TARGET) -> Snapshot:
     """Return the picture of one customer as the API answers it."""
-    return picture(target.evidence.flatten({"id": ANN, **record}))
+    return snapshot(target.evidence.flatten({"id": ANN, **record}))
 
 
-def on_file(cells: Mapping[str, str | None]) -> Picture:
+def on_file(cells: Mapping[str, str | None]) -> Snapshot:
     """Return the picture of one customer as an export has it."""
-    return picture(cells, complete=False, authoritative=False)
+    return snapshot(cells, complete=False, authoritative=False)
 
 
-def build_one(wanted: Wanted, there: Picture | None, target: Synctera = TARGET) -> Change | Problem:
+def build_one(wanted: Wanted, there: Snapshot | None, target: Synctera = TARGET) -> Change | Problem:
     (built,) = build(compare(wanted, there, target), wanted, there, target)
     if isinstance(built, Change):
         return built
@@ -51,13 +51,13 @@ def build_one(wanted: Wanted, there: Picture | None, target: Synctera = TARGET) 
     return built[1]
 
 
-def change(row: Mapping[str, str], there: Picture | None, target: Synctera = TARGET, **settings: Any) -> Change:
+def change(row: Mapping[str, str], there: Snapshot | None, target: Synctera = TARGET, **settings: Any) -> Change:
     built = build_one(want(row, target=target, **settings), there, target)
     assert isinstance(built, Change), built
     return built
 
 
-def problem(row: Mapping[str, str], there: Picture | None, **settings: Any) -> str:
+def problem(row: Mapping[str, str], there: Snapshot | None, **settings: Any) -> str:
     built = build_one(want(row, **settings), there)
     assert isinstance(built, Problem), built
     return f"{built.field} {built.reason} ({built.hint})"
@@ -107,7 +107,7 @@ def test_an_empty_cell_of_an_export_is_absent() -> None:
 
 def test_a_customer_that_an_export_does_not_have_is_not_known() -> None:
     built = change(
-        {"id": ANN, "email": "a@b.co"}, picture({"id": "x", "email": "x@b.co"}, complete=False, authoritative=False)
+        {"id": ANN, "email": "a@b.co"}, snapshot({"id": "x", "email": "x@b.co"}, complete=False, authoritative=False)
     )
     assert (body(built), before(built)) == ({"email": "a@b.co"}, None)
 
@@ -253,7 +253,7 @@ def test_a_part_is_cleared_by_leaving_it_out() -> None:
     ],
 )
 def test_a_part_that_cannot_be_completed_is_invalid_and_the_hint_says_what_to_give(
-    there: Picture | None, hint: str
+    there: Snapshot | None, hint: str
 ) -> None:
     words = problem({CITY: "Dallas"}, there)
     assert words.startswith("legal_address lacks address_line_1, country_code (")
@@ -313,7 +313,7 @@ def test_a_key_of_metadata_is_cleared_by_leaving_it_out() -> None:
 
 
 @pytest.mark.parametrize("there", [None, on_file({"email": "a@b.co"})])
-def test_metadata_that_nobody_knows_is_not_overwritten_with_one_key(there: Picture | None) -> None:
+def test_metadata_that_nobody_knows_is_not_overwritten_with_one_key(there: Snapshot | None) -> None:
     words = problem({"metadata.tier": "gold"}, there)
     assert words.startswith("metadata is not known (")
     assert "use a live baseline" in words

@@ -15,15 +15,15 @@ import pytest
 import trustme
 
 from bulk_patch.client import connections
-from bulk_patch.model import Lost, Request
+from bulk_patch.model import FailureKind, Request
 from bulk_patch.targets.answers import json_object, retry_after_s
 from tests.patches import KEY, make_reply
-from tests.raw_server import RawServer, Say, http
+from tests.raw_server import RawServer, Say, http_answer
 from tests.test_wire import GET, PATCH, Run, came, exchange, lost, open_wire, run
 
 __all__ = ["run"]  # the fixture
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-UNASKED = http(409, b'{"code":"CONFLICT"}').data
+UNASKED = http_answer(409, b'{"code":"CONFLICT"}').data
 LARGE = Request("PATCH", PATCH.path, b'{"a":"' + b"x" * 8_000_000 + b'"}', KEY)
 
 
@@ -72,12 +72,12 @@ def test_what_a_server_says_while_a_second_permit_is_waited_for_is_no_answer(
     async def scenario() -> None:
         async with (
             serving(speak_first, tls=tls) as port,
-            open_wire(f"https://localhost:{port}/v0", rate_per_s=2.0, ca_file=ca_file) as wire,
+            open_wire(f"https://localhost:{port}/v0", rate_per_s=2.0, ca_file=ca_file) as http,
         ):
-            await wire.pace.permit()
-            reply, _ = await wire.send(PATCH)  # a TLS handshake takes longer than a permit is good for
+            await http.limiter.permit()
+            reply, _ = await http.send(PATCH)  # a TLS handshake takes longer than a permit is good for
             await asyncio.sleep(0.1)
-        assert lost(reply) is Lost.CONNECT
+        assert lost(reply) is FailureKind.CONNECT
         assert not any(arrived)
 
     run(scenario())
@@ -89,10 +89,10 @@ def test_an_answer_that_takes_too_long_over_tls_is_none(authority: tuple[ssl.SSL
     async def scenario() -> None:
         async with (
             RawServer(lambda heard: Say(b"HTTP/1.1 200 OK\r\n\r\n{", then="hang"), tls=tls) as server,
-            open_wire(f"https://localhost:{server.port}/v0", timeout_s=1.0, ca_file=ca_file) as wire,
+            open_wire(f"https://localhost:{server.port}/v0", timeout_s=1.0, ca_file=ca_file) as http,
         ):
-            reply, _ = await asyncio.wait_for(wire.send(PATCH), 10)
-        assert lost(reply) is Lost.TIMEOUT
+            reply, _ = await asyncio.wait_for(http.send(PATCH), 10)
+        assert lost(reply) is FailureKind.TIMEOUT
         assert len(server.requests) == 1
 
     run(scenario())
@@ -102,10 +102,10 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeyp
     monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.2)
 
     async def scenario() -> None:
-        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url) as wire:
+        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
             for pause_s in (0.0, 0.0, 0.3, 0.0):
                 await asyncio.sleep(pause_s)
-                await wire.send(PATCH)
+                await http.send(PATCH)
         assert [heard.connection for heard in server.requests] == [1, 1, 2, 2]
 
     run(scenario())
@@ -113,8 +113,8 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeyp
 
 def test_the_time_of_an_answer_is_finer_than_the_clock_of_a_loop(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url) as wire:
-            replies = [came((await wire.send(PATCH))[0]) for _ in range(50)]
+        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
+            replies = [came((await http.send(PATCH))[0]) for _ in range(50)]
         assert all(0 < reply.elapsed_s < 1 for reply in replies)
 
     run(scenario())
@@ -129,16 +129,16 @@ def test_connections_that_were_needed_once_are_let_go_of(run: Run, monkeypatch: 
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 await asyncio.sleep(0.05)
-                writer.write(http().data)
+                writer.write(http_answer().data)
         finally:
             is_open.discard(id(writer))
 
     async def scenario() -> None:
-        async with serving(serve) as port, open_wire(f"http://127.0.0.1:{port}/v0") as wire:
-            await asyncio.gather(*(wire.send(GET) for _ in range(10)))
+        async with serving(serve) as port, open_wire(f"http://127.0.0.1:{port}/v0") as http:
+            await asyncio.gather(*(http.send(GET) for _ in range(10)))
             assert len(is_open) == 10
             for _ in range(20):
-                await wire.send(GET)
+                await http.send(GET)
             assert len(is_open) == 1
 
     run(scenario())
@@ -155,12 +155,12 @@ def test_a_server_that_does_not_say_goodbye_over_tls_holds_nothing_open(
         plain, _ = door.accept()
         with tls.wrap_socket(plain, server_side=True) as client:
             client.recv(65_536)
-            client.sendall(http().data)
+            client.sendall(http_answer().data)
             ended.wait(20)
 
     async def scenario() -> None:
-        async with open_wire(f"https://localhost:{door.getsockname()[1]}/v0", ca_file=ca_file) as wire:
-            assert came((await wire.send(GET))[0]).status == 200
+        async with open_wire(f"https://localhost:{door.getsockname()[1]}/v0", ca_file=ca_file) as http:
+            assert came((await http.send(GET))[0]).status == 200
 
     server = threading.Thread(target=answer_and_be_deaf)
     server.start()
@@ -178,15 +178,15 @@ def test_a_request_that_was_given_up_does_not_leave_later(run: Run) -> None:
         loop = asyncio.get_running_loop()
         with socket.create_server(("127.0.0.1", 0)) as door:
             door.setblocking(False)
-            async with open_wire(f"http://127.0.0.1:{door.getsockname()[1]}/v0", timeout_s=0.5) as wire:
-                sending = asyncio.create_task(wire.send(LARGE))
+            async with open_wire(f"http://127.0.0.1:{door.getsockname()[1]}/v0", timeout_s=0.5) as http:
+                sending = asyncio.create_task(http.send(LARGE))
                 connection, _ = await loop.sock_accept(door)
                 reply, _ = await sending
                 arrived = 0
                 with connection, suppress(ConnectionError):
                     while data := await asyncio.wait_for(loop.sock_recv(connection, 1 << 20), 5):
                         arrived += len(data)
-        assert lost(reply) is Lost.TIMEOUT
+        assert lost(reply) is FailureKind.TIMEOUT
         assert arrived < len(LARGE.body or b"")
 
     run(scenario())
@@ -203,9 +203,9 @@ def test_a_connection_is_not_used_again_before_its_request_has_left(run: Run) ->
         await asyncio.sleep(5)
 
     async def scenario() -> None:
-        async with serving(answer_early) as port, open_wire(f"http://127.0.0.1:{port}/v0", timeout_s=2) as wire:
+        async with serving(answer_early) as port, open_wire(f"http://127.0.0.1:{port}/v0", timeout_s=2) as http:
             for request in (LARGE, GET):
-                reply, _ = await wire.send(request)
+                reply, _ = await http.send(request)
                 assert came(reply).status == 409
         assert connections == 2
 
@@ -233,20 +233,22 @@ def test_a_proxy_that_gives_up_before_the_tunnel_leaves_no_doubt(
     async def scenario() -> None:
         async with (
             serving(give_up) as port,
-            open_wire("https://localhost:9/v0", ca_file=authority[1], proxy=f"http://127.0.0.1:{port}") as wire,
+            open_wire("https://localhost:9/v0", ca_file=authority[1], proxy=f"http://127.0.0.1:{port}") as http,
         ):
-            reply, _ = await wire.send(PATCH)
-        assert lost(reply) is Lost.CONNECT
+            reply, _ = await http.send(PATCH)
+        assert lost(reply) is FailureKind.CONNECT
 
     run(scenario())
 
 
 def test_of_repeated_headers_each_is_heard(run: Run) -> None:
     async def scenario() -> None:
-        twice = http(429, b"{}", "Retry-After: 60", "Retry-After: 1")
+        twice = http_answer(429, b"{}", "Retry-After: 60", "Retry-After: 1")
         assert retry_after_s(await exchange(twice)) == 60
         noon = "Mon, 23 Nov 2026 12:00:00 GMT"
-        dated = http(429, b"{}", f"Date: {noon}", f"Retry-After: {noon.replace(':00 ', ':09 ')}", "Retry-After: 1")
+        dated = http_answer(
+            429, b"{}", f"Date: {noon}", f"Retry-After: {noon.replace(':00 ', ':09 ')}", "Retry-After: 1"
+        )
         assert retry_after_s(await exchange(dated)) == 9
 
     run(scenario())

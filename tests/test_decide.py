@@ -8,7 +8,7 @@ import pytest
 
 from bulk_patch.errors import Exit, RefusedError
 from bulk_patch.ledgers import Run
-from bulk_patch.workflows.resume_policy import Facts, Way, decide_plan, decide_run, decide_undo
+from bulk_patch.workflows.resume_policy import NextStep, Situation, decide_plan, decide_run, decide_undo
 from tests.ledger_plans import START, make_run
 
 BASELINES = ("none", "file", "last-run", "live")
@@ -19,7 +19,7 @@ def run_of(baseline: str, **facts: Any) -> Run:
     return make_run(baseline=baseline, state="sealed", **facts)
 
 
-def decided(decide: Callable[[Facts], Way], facts: Facts) -> Way | None:
+def decided(decide: Callable[[Situation], NextStep], facts: Situation) -> NextStep | None:
     try:
         return decide(facts)
     except RefusedError:
@@ -28,23 +28,23 @@ def decided(decide: Callable[[Facts], Way], facts: Facts) -> Way | None:
 
 # --- an open run
 
-OPEN_RUN: dict[tuple[bool, bool, bool], tuple[Way | None, Way | None]] = {
+OPEN_RUN: dict[tuple[bool, bool, bool], tuple[NextStep | None, NextStep | None]] = {
     # (sent, changed, new): (baseline none or file, baseline last-run or live)
-    (False, False, False): (Way.RESUME, Way.RESUME),
-    (False, False, True): (Way.REPLACE, Way.REPLACE),
-    (False, True, False): (Way.REPLACE, Way.REPLACE),
-    (False, True, True): (Way.REPLACE, Way.REPLACE),
-    (True, False, False): (Way.RESUME, Way.RESUME),
-    (True, False, True): (Way.CLOSE, Way.CLOSE),
-    (True, True, False): (REFUSED, Way.FINISH),
-    (True, True, True): (Way.CLOSE, Way.CLOSE),
+    (False, False, False): (NextStep.RESUME, NextStep.RESUME),
+    (False, False, True): (NextStep.REPLACE, NextStep.REPLACE),
+    (False, True, False): (NextStep.REPLACE, NextStep.REPLACE),
+    (False, True, True): (NextStep.REPLACE, NextStep.REPLACE),
+    (True, False, False): (NextStep.RESUME, NextStep.RESUME),
+    (True, False, True): (NextStep.CLOSE, NextStep.CLOSE),
+    (True, True, False): (REFUSED, NextStep.FINISH),
+    (True, True, True): (NextStep.CLOSE, NextStep.CLOSE),
 }
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize(("sent", "changed", "new"), OPEN_RUN)
 def test_run_with_an_open_run(baseline: str, sent: bool, changed: bool, new: bool) -> None:
-    facts = Facts(open_run=run_of(baseline), last_run=run_of(baseline), sent=sent, changed=changed, new=new)
+    facts = Situation(open_run=run_of(baseline), last_run=run_of(baseline), sent=sent, changed=changed, new=new)
     expected = OPEN_RUN[sent, changed, new][baseline in ("last-run", "live")]
     assert decided(decide_run, facts) is expected
 
@@ -54,16 +54,16 @@ def test_run_with_an_open_run(baseline: str, sent: bool, changed: bool, new: boo
 def test_plan_replaces_what_has_sent_nothing_and_refuses_the_rest_without_new(
     baseline: str, sent: bool, changed: bool, new: bool
 ) -> None:
-    facts = Facts(open_run=run_of(baseline), last_run=run_of(baseline), sent=sent, changed=changed, new=new)
-    expected = Way.REPLACE if not sent else Way.CLOSE if new else REFUSED
+    facts = Situation(open_run=run_of(baseline), last_run=run_of(baseline), sent=sent, changed=changed, new=new)
+    expected = NextStep.REPLACE if not sent else NextStep.CLOSE if new else REFUSED
     assert decided(decide_plan, facts) is expected
 
 
 def test_an_open_run_matters_more_than_what_was_sent_before_it() -> None:
     last = run_of("none", started_at=START)
-    facts = Facts(open_run=run_of("none"), last_run=last, sent=False, changed=False, new=False)
-    assert decided(decide_run, facts) is Way.RESUME
-    assert decided(decide_plan, facts) is Way.REPLACE
+    facts = Situation(open_run=run_of("none"), last_run=last, sent=False, changed=False, new=False)
+    assert decided(decide_run, facts) is NextStep.RESUME
+    assert decided(decide_plan, facts) is NextStep.REPLACE
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
@@ -72,9 +72,9 @@ def test_a_plan_that_somebody_approved_is_sent_or_refused_and_its_record_is_neve
     baseline: str, changed: bool, new: bool
 ) -> None:
     run = run_of(baseline)
-    facts = Facts(open_run=run, last_run=run, sent=False, changed=changed, new=new, approved=True)
-    assert decided(decide_run, facts) is (Way.CLOSE if new else REFUSED if changed else Way.RESUME)
-    assert decided(decide_plan, facts) is Way.CLOSE
+    facts = Situation(open_run=run, last_run=run, sent=False, changed=changed, new=new, approved=True)
+    assert decided(decide_run, facts) is (NextStep.CLOSE if new else REFUSED if changed else NextStep.RESUME)
+    assert decided(decide_plan, facts) is NextStep.CLOSE
 
 
 # --- no open run
@@ -82,8 +82,8 @@ def test_a_plan_that_somebody_approved_is_sent_or_refused_and_its_record_is_neve
 
 @pytest.mark.parametrize("decide", [decide_run, decide_plan])
 @pytest.mark.parametrize("new", [False, True])
-def test_the_first_run_of_a_job_is_planned(decide: Callable[[Facts], Way], new: bool) -> None:
-    assert decided(decide, Facts(open_run=None, last_run=None, sent=False, changed=False, new=new)) is Way.PLAN
+def test_the_first_run_of_a_job_is_planned(decide: Callable[[Situation], NextStep], new: bool) -> None:
+    assert decided(decide, Situation(open_run=None, last_run=None, sent=False, changed=False, new=new)) is NextStep.PLAN
 
 
 @pytest.mark.parametrize("decide", [decide_run, decide_plan])
@@ -92,12 +92,12 @@ def test_the_first_run_of_a_job_is_planned(decide: Callable[[Facts], Way], new: 
     list(itertools.product(BASELINES, (False, True), (False, True), (False, True))),
 )
 def test_what_was_sent_already_is_refused_only_where_no_baseline_would_notice(
-    decide: Callable[[Facts], Way], baseline: str, started: bool, changed: bool, new: bool
+    decide: Callable[[Situation], NextStep], baseline: str, started: bool, changed: bool, new: bool
 ) -> None:
     last = run_of(baseline, started_at=START if started else None)
-    facts = Facts(open_run=None, last_run=last, sent=False, changed=changed, new=new)
+    facts = Situation(open_run=None, last_run=last, sent=False, changed=changed, new=new)
     would_send_twice = baseline in ("none", "file") and started and not changed and not new
-    assert decided(decide, facts) is (REFUSED if would_send_twice else Way.PLAN)
+    assert decided(decide, facts) is (REFUSED if would_send_twice else NextStep.PLAN)
 
 
 # --- --continue
@@ -106,24 +106,26 @@ def test_what_was_sent_already_is_refused_only_where_no_baseline_would_notice(
 @pytest.mark.parametrize("stopped_by", ["", "canary"])
 @pytest.mark.parametrize(
     ("is_open", "sent", "changed", "way"),
-    [(False, False, True, Way.PLAN), (True, False, True, Way.REPLACE), (True, True, True, Way.FINISH)],
+    [(False, False, True, NextStep.PLAN), (True, False, True, NextStep.REPLACE), (True, True, True, NextStep.FINISH)],
 )
 def test_to_go_on_after_a_stop_plans_nothing_where_there_was_none(
-    is_open: bool, sent: bool, changed: bool, way: Way, stopped_by: str
+    is_open: bool, sent: bool, changed: bool, way: NextStep, stopped_by: str
 ) -> None:
     run = run_of("live", stopped_by=stopped_by, started_at=START)
-    facts = Facts(open_run=run if is_open else None, last_run=run, sent=sent, changed=changed, new=False, go_on=True)
+    facts = Situation(
+        open_run=run if is_open else None, last_run=run, sent=sent, changed=changed, new=False, go_on=True
+    )
     assert decided(decide_run, facts) is (way if stopped_by else REFUSED)
 
 
 def test_to_go_on_after_a_stop_that_was_lifted_by_a_command_that_was_killed_resumes() -> None:
     run = run_of("live", started_at=START)
-    facts = Facts(open_run=run, last_run=run, sent=True, changed=False, new=False, go_on=True)
-    assert decided(decide_run, facts) is Way.RESUME
+    facts = Situation(open_run=run, last_run=run, sent=True, changed=False, new=False, go_on=True)
+    assert decided(decide_run, facts) is NextStep.RESUME
 
 
 def test_the_first_command_of_a_job_has_nothing_to_go_on_after() -> None:
-    facts = Facts(open_run=None, last_run=None, sent=False, changed=False, new=False, go_on=True)
+    facts = Situation(open_run=None, last_run=None, sent=False, changed=False, new=False, go_on=True)
     with pytest.raises(RefusedError, match="--continue goes on after a stop") as caught:
         decide_run(facts)
     assert "without --continue" in caught.value.hint
@@ -135,20 +137,20 @@ def test_the_first_command_of_a_job_has_nothing_to_go_on_after() -> None:
 def test_a_refusal_to_send_twice_says_when_it_was() -> None:
     last = run_of("none", started_at=START, finished_at=1_795_363_200.0)
     with pytest.raises(RefusedError, match=rf"sent already: run {last.id} ended 2026-11-22 16:00 UTC"):
-        decide_run(Facts(open_run=None, last_run=last, sent=False, changed=False, new=False))
+        decide_run(Situation(open_run=None, last_run=last, sent=False, changed=False, new=False))
 
 
 def test_a_run_whose_end_is_not_known_is_told_by_its_beginning() -> None:
     last = run_of("none", started_at=START, created_at=1_795_363_200.0)
     with pytest.raises(RefusedError, match="2026-11-22 16:00 UTC"):
-        decide_plan(Facts(open_run=None, last_run=last, sent=False, changed=False, new=False))
+        decide_plan(Situation(open_run=None, last_run=last, sent=False, changed=False, new=False))
 
 
 @pytest.mark.parametrize("decide", [decide_run, decide_plan])
-def test_a_refusal_names_the_run_that_is_in_the_way(decide: Callable[[Facts], Way]) -> None:
+def test_a_refusal_names_the_run_that_is_in_the_way(decide: Callable[[Situation], NextStep]) -> None:
     open_run = run_of("file")
     with pytest.raises(RefusedError, match=open_run.id) as caught:
-        decide(Facts(open_run=open_run, last_run=open_run, sent=True, changed=True, new=False))
+        decide(Situation(open_run=open_run, last_run=open_run, sent=True, changed=True, new=False))
     assert "sent a part" in caught.value.message
     assert "--new" in caught.value.hint
     assert caught.value.exit_code is Exit.REFUSED

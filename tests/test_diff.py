@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.columns import nfc
-from bulk_patch.job.settings import Input
+from bulk_patch.job.settings import InputSettings
 from bulk_patch.model import State
 from bulk_patch.planning.diff import Compared, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, settle_repeats
@@ -34,13 +34,13 @@ def table(rows: Sequence[Mapping[str, str | None]], *, first: int = 1) -> pd.Dat
 def want(*rows: Mapping[str, str | None], first: int = 1, target: Any = TARGET, **settings: Any) -> Wanted:
     frame = table([{"id": ANN} | dict(row) for row in rows], first=first)
     fields = {name: name for name in frame.columns.tolist() if name != "id"}
-    its = Input(path=Path("in.csv"), id="id", **settings)
+    its = InputSettings(path=Path("in.csv"), id="id", **settings)
     return prepare(frame, id_column="id", fields=fields, settings=its, target=target)
 
 
-def picture(*customers: Mapping[str, str | None], complete: bool = True, authoritative: bool = True) -> Picture:
+def snapshot(*customers: Mapping[str, str | None], complete: bool = True, authoritative: bool = True) -> Snapshot:
     frame = table([{"id": ANN} | dict(customer) for customer in customers]).set_index("id")
-    return Picture(frame, complete=complete, authoritative=authoritative)
+    return Snapshot(frame, complete=complete, authoritative=authoritative)
 
 
 def complaints(found: Wanted | Compared) -> dict[int, list[str]]:
@@ -185,7 +185,7 @@ def test_nfc_leaves_what_is_missing_and_what_is_ascii_alone() -> None:
 @pytest.mark.parametrize("there", [COMPOSED, DECOMPOSED])
 @pytest.mark.parametrize("given", [COMPOSED, DECOMPOSED])
 def test_one_code_point_or_two_are_the_same_name(given: str, there: str) -> None:
-    compared = compare(want({"last_name": given}), picture({"last_name": there}), TARGET)
+    compared = compare(want({"last_name": given}), snapshot({"last_name": there}), TARGET)
     assert compared.unchanged == 1
 
 
@@ -256,7 +256,7 @@ def test_without_a_baseline_all_that_is_given_changes() -> None:
 
 def test_what_is_already_there_does_not_change() -> None:
     wanted = want({"id": ANN, "email": "a@b.co"}, {"id": BEN, "email": "new@b.co"})
-    compared = compare(wanted, picture({"id": BEN, "email": "b@b.co"}, {"id": ANN, "email": "a@b.co"}), TARGET)
+    compared = compare(wanted, snapshot({"id": BEN, "email": "b@b.co"}, {"id": ANN, "email": "a@b.co"}), TARGET)
     assert changes(compared) == {2: ["email"]}
     assert compared.unchanged == 1
     assert compared.before is not None
@@ -265,32 +265,32 @@ def test_what_is_already_there_does_not_change() -> None:
 
 def test_case_and_spaces_matter() -> None:
     wanted = want({"last_name": "Lee "}, {"last_name": "lee"})
-    assert changes(compare(wanted, picture({"last_name": "Lee"}), TARGET)) == {1: ["last_name"], 2: ["last_name"]}
+    assert changes(compare(wanted, snapshot({"last_name": "Lee"}), TARGET)) == {1: ["last_name"], 2: ["last_name"]}
 
 
 def test_in_a_complete_picture_what_is_not_there_is_absent() -> None:
     wanted = want({"email": "a@b.co"}, {"email": CLEAR}, may_clear=("email",))
-    compared = compare(wanted, picture({"last_name": "Lee"}), TARGET)
+    compared = compare(wanted, snapshot({"last_name": "Lee"}), TARGET)
     assert changes(compared) == {1: ["email"]}
     assert compared.unchanged == 1
 
 
 def test_in_an_incomplete_picture_a_column_that_is_not_there_is_not_known() -> None:
     wanted = want({"email": CLEAR, "last_name": "Lee"}, may_clear=("email",))
-    there = picture({"last_name": "Lee"}, complete=False, authoritative=False)
+    there = snapshot({"last_name": "Lee"}, complete=False, authoritative=False)
     assert changes(compare(wanted, there, TARGET)) == {1: ["email"]}
 
 
 def test_clearing_what_is_empty_changes_nothing() -> None:
     wanted = want({"email": CLEAR}, may_clear=("email",))
-    assert compare(wanted, picture({"email": ""}), TARGET).unchanged == 1
-    assert changes(compare(wanted, picture({"email": "a@b.co"}), TARGET)) == {1: ["email"]}
+    assert compare(wanted, snapshot({"email": ""}), TARGET).unchanged == 1
+    assert changes(compare(wanted, snapshot({"email": "a@b.co"}), TARGET)) == {1: ["email"]}
 
 
 @pytest.mark.parametrize("authoritative", [True, False])
 def test_a_customer_that_is_not_there_is_invalid_only_where_the_api_itself_says_so(authoritative: bool) -> None:
     wanted = want({"id": BEN, "email": "a@b.co"})
-    compared = compare(wanted, picture({"email": "x@b.co"}, authoritative=authoritative), TARGET)
+    compared = compare(wanted, snapshot({"email": "x@b.co"}, authoritative=authoritative), TARGET)
     if authoritative:
         assert complaints(compared) == {1: ["id is no customer that the API knows"]}
         assert changes(compared) == {}
@@ -301,12 +301,12 @@ def test_a_customer_that_is_not_there_is_invalid_only_where_the_api_itself_says_
 
 
 def test_a_bad_id_is_not_also_called_unknown() -> None:
-    compared = compare(want({"id": "17", "email": "a@b.co"}), picture({}), TARGET)
+    compared = compare(want({"id": "17", "email": "a@b.co"}), snapshot({}), TARGET)
     assert complaints(compared) == {1: ["id is no UUID"]}
 
 
 def test_a_picture_without_anybody_is_a_picture() -> None:
-    nobody = Picture(pd.DataFrame({"id": pd.Series(dtype="str")}).set_index("id"), complete=True, authoritative=True)
+    nobody = Snapshot(pd.DataFrame({"id": pd.Series(dtype="str")}).set_index("id"), complete=True, authoritative=True)
     compared = compare(want({"email": "a@b.co"}), nobody, TARGET)
     assert complaints(compared) == {1: ["id is no customer that the API knows"]}
 
@@ -314,20 +314,20 @@ def test_a_picture_without_anybody_is_a_picture() -> None:
 @pytest.mark.parametrize("name", ["ssn", "note"])
 def test_what_the_api_does_not_show_is_sent_when_it_is_given(name: str) -> None:
     value = {"ssn": "773-11-1234", "note": "moved"}[name]
-    compared = compare(want({name: value}), picture({"ssn": "1234", "note": "moved"}), TARGET)
+    compared = compare(want({name: value}), snapshot({"ssn": "1234", "note": "moved"}), TARGET)
     assert changes(compared) == {1: [name]}
 
 
 def test_a_row_with_a_problem_is_neither_changed_nor_unchanged() -> None:
     wanted = want({"email": "a@b.co", "dob": "1980-13-01"}, {"email": "a@b.co", "dob": ""}, {"email": "", "dob": ""})
-    compared = compare(wanted, picture({"email": "x@b.co"}), TARGET)
+    compared = compare(wanted, snapshot({"email": "x@b.co"}), TARGET)
     assert complaints(compared) == {1: ["dob breaks its rule"]}
     assert changes(compared) == {2: ["email"]}
     assert compared.unchanged == 1
 
 
 def test_a_value_that_breaks_its_rule_is_invalid_also_when_it_is_there_already() -> None:
-    compared = compare(want({"email": "nowhere"}), picture({"email": "nowhere"}), TARGET)
+    compared = compare(want({"email": "nowhere"}), snapshot({"email": "nowhere"}), TARGET)
     assert complaints(compared) == {1: ["email breaks its rule"]}
 
 
@@ -338,7 +338,7 @@ def test_comparing_leaves_the_problems_of_the_input_alone() -> None:
 
 
 def test_a_part_is_judged_by_the_country_that_will_hold() -> None:
-    there = picture({"id": ANN, COUNTRY: "CA"}, {"id": BEN, COUNTRY: "CA"}, {"id": CAM})
+    there = snapshot({"id": ANN, COUNTRY: "CA"}, {"id": BEN, COUNTRY: "CA"}, {"id": CAM})
     wanted = want(
         {"id": ANN, ZIP: "78701", COUNTRY: "US"},  # moves to the US
         {"id": BEN, ZIP: "78701", COUNTRY: ""},  # stays in Canada
@@ -348,7 +348,7 @@ def test_a_part_is_judged_by_the_country_that_will_hold() -> None:
 
 
 def test_a_canadian_postal_code_in_another_spelling_changes_nothing() -> None:
-    there = picture({COUNTRY: "CA", ZIP: "H2X 1Y4"})
+    there = snapshot({COUNTRY: "CA", ZIP: "H2X 1Y4"})
     wanted = want({ZIP: "h2x1y4"}, {ZIP: "H2X 1Y4"}, {ZIP: "H2X 1Y5"})
     compared = compare(wanted, there, TARGET)
     assert changes(compared) == {3: [ZIP]}
@@ -356,12 +356,12 @@ def test_a_canadian_postal_code_in_another_spelling_changes_nothing() -> None:
 
 
 def test_an_american_code_that_looks_like_another_spelling_does_change() -> None:
-    compared = compare(want({ZIP: "78701-0001"}), picture({COUNTRY: "US", ZIP: "78701"}), TARGET)
+    compared = compare(want({ZIP: "78701-0001"}), snapshot({COUNTRY: "US", ZIP: "78701"}), TARGET)
     assert changes(compared) == {1: [ZIP]}
 
 
 def test_columns_of_the_baseline_that_nobody_asked_for_are_carried_and_not_compared() -> None:
-    compared = compare(want({"email": "a@b.co"}), picture({"email": "x@b.co", FLAT: "Apt 4", "age": "9"}), TARGET)
+    compared = compare(want({"email": "a@b.co"}), snapshot({"email": "x@b.co", FLAT: "Apt 4", "age": "9"}), TARGET)
     assert compared.before is not None
     assert compared.before.loc[1].to_dict() == {"email": "x@b.co", FLAT: "Apt 4", "age": "9"}
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.job.settings import Input, Job
+from bulk_patch.baselines.snapshot import Snapshot
+from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.planning.changes import Change
@@ -216,15 +216,15 @@ def decide_in_pandas(case: Case) -> list[tuple[State, Any, Any]]:
         frame,
         id_column="customer_id",
         fields={name: name for name in case.fields},
-        settings=Input.model_validate(
+        settings=InputSettings.model_validate(
             {"path": "in.csv", "id": "customer_id", "blank": case.blank, "may_clear": case.may_clear}
         ),
         target=TARGET,
     )
-    picture = make_picture(case)
-    compared = compare(wanted, picture, TARGET)
+    snapshot = make_picture(case)
+    compared = compare(wanted, snapshot, TARGET)
     decided: dict[int, tuple[State, Any, Any]] = {}
-    for built in build(compared, wanted, picture, TARGET, many=2):
+    for built in build(compared, wanted, snapshot, TARGET, many=2):
         if isinstance(built, Change):
             before = None if built.before is None else json.loads(built.before)
             decided[built.row] = (State.PENDING, json.loads(built.body), before)
@@ -236,7 +236,7 @@ def decide_in_pandas(case: Case) -> list[tuple[State, Any, Any]]:
     return [decided.get(row, (State.UNCHANGED, None, None)) for row in frame.index]
 
 
-def make_picture(case: Case) -> Picture | None:
+def make_picture(case: Case) -> Snapshot | None:
     """Return what the baseline knows: of a live one made from records as the API answers them."""
     if case.known is None:
         return None
@@ -246,7 +246,7 @@ def make_picture(case: Case) -> Picture | None:
     ]
     columns = None if case.live and rows else ["id"] if case.live else ["id", *case.known]
     frame = pd.DataFrame([dict(row) for row in rows], columns=columns, dtype="str")
-    return Picture(frame.set_index("id"), complete=case.live, authoritative=case.live)
+    return Snapshot(frame.set_index("id"), complete=case.live, authoritative=case.live)
 
 
 def make_record(row: Row) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.model import First, Outcome, Patch, State
+from bulk_patch.model import Outcome, Patch, Precheck, State
 from bulk_patch.sandbox import Fault, Seen
-from bulk_patch.sending.dispatcher import SAFE_KEY_AGE_S, Driver, first_step
+from bulk_patch.sending.dispatcher import SAFE_KEY_AGE_S, Dispatcher, precheck
 from bulk_patch.sending.sender import QUIET_S
 from tests.driving import Patient, Rig, on_rig, plan_row
 from tests.ledger_plans import ACTOR, find_row
@@ -27,30 +27,30 @@ DAY_S = 24 * 3600.0
 @pytest.mark.parametrize(
     ("age_s", "expected"),
     [
-        (0.0, First.SEND),
-        (5.9 * DAY_S, First.SEND),
-        (6 * DAY_S, First.SEND),
-        (6 * DAY_S + 1, First.READ_EXPIRED),
-        (8 * DAY_S, First.READ_EXPIRED),
-        (-1.0, First.READ_EXPIRED),  # the intent lies in the future
+        (0.0, Precheck.SEND),
+        (5.9 * DAY_S, Precheck.SEND),
+        (6 * DAY_S, Precheck.SEND),
+        (6 * DAY_S + 1, Precheck.READ_EXPIRED),
+        (8 * DAY_S, Precheck.READ_EXPIRED),
+        (-1.0, Precheck.READ_EXPIRED),  # the intent lies in the future
     ],
 )
-def test_an_ambiguous_row_keeps_its_key_for_six_days(age_s: float, expected: First) -> None:
+def test_an_ambiguous_row_keeps_its_key_for_six_days(age_s: float, expected: Precheck) -> None:
     patch = make_patch(ambiguous=True, intent_at=NOW - age_s)
-    assert first_step(patch, now=NOW, stale=False, clock_went_back=False) is expected
+    assert precheck(patch, now=NOW, stale=False, clock_went_back=False) is expected
     assert SAFE_KEY_AGE_S == 6 * DAY_S
 
 
 def test_an_ambiguous_row_with_an_old_picture_is_read_and_keeps_its_key() -> None:
     patch = make_patch(ambiguous=True, intent_at=NOW - 60)
-    assert first_step(patch, now=NOW, stale=True, clock_went_back=False) is First.READ
+    assert precheck(patch, now=NOW, stale=True, clock_went_back=False) is Precheck.READ
 
 
 def test_no_age_is_trusted_when_the_clock_went_back() -> None:
     for age_s in (60.0, 7 * DAY_S):
         patch = make_patch(ambiguous=True, intent_at=NOW - age_s)
-        assert first_step(patch, now=NOW, stale=False, clock_went_back=True) is First.READ_EXPIRED
-        assert first_step(patch, now=NOW, stale=True, clock_went_back=True) is First.READ_EXPIRED
+        assert precheck(patch, now=NOW, stale=False, clock_went_back=True) is Precheck.READ_EXPIRED
+        assert precheck(patch, now=NOW, stale=True, clock_went_back=True) is Precheck.READ_EXPIRED
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -60,7 +60,7 @@ def test_a_row_of_which_nothing_can_have_executed_is_just_sent(
     stale: bool, clock_went_back: bool, age_s: float
 ) -> None:
     patch = make_patch(ambiguous=False, intent_at=NOW - age_s)
-    assert first_step(patch, now=NOW, stale=stale, clock_went_back=clock_went_back) is First.SEND
+    assert precheck(patch, now=NOW, stale=stale, clock_went_back=clock_went_back) is Precheck.SEND
 
 
 # --- handing out
@@ -68,13 +68,18 @@ def test_a_row_of_which_nothing_can_have_executed_is_just_sent(
 
 def test_every_row_is_sent_once_and_recorded(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive()
+        dispatcher = await rig.drive()
         assert rig.counts == {State.APPLIED: 40}
         assert set(rig.executed.values()) == {1}
         assert len(rig.bench.keys()) == 40
-        assert (driver.tally.done, driver.tally.ok, driver.tally.refused, driver.tally.handed_out) == (40, 40, 0, 40)
-        assert driver.ended.by_itself
-        assert not driver.ended.limited
+        assert (
+            dispatcher.progress.done,
+            dispatcher.progress.ok,
+            dispatcher.progress.refused,
+            dispatcher.progress.handed_out,
+        ) == (40, 40, 0, 40)
+        assert dispatcher.ended.by_itself
+        assert not dispatcher.ended.limited
         assert rig.ledger.run(rig.run_id).stats["requests"] == 40 == len(rig.bench.sandbox.requests)
 
     on_rig(scenario, tmp_path, 40)
@@ -109,8 +114,8 @@ def test_without_a_limit_there_is_one_all_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [1, 3, 7])
 def test_a_limit_sends_so_many_and_leaves_the_rest_pending(tmp_path: Path, limit: int) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive(limit=limit)
-        assert driver.ended.limited
+        dispatcher = await rig.drive(limit=limit)
+        assert dispatcher.ended.limited
         assert rig.counts == {State.APPLIED: limit, State.PENDING: 10 - limit}
         assert [row for row, state in rig.states.items() if state is State.APPLIED] == list(range(1, limit + 1))
         assert rig.bench.count()[0] == limit
@@ -120,8 +125,8 @@ def test_a_limit_sends_so_many_and_leaves_the_rest_pending(tmp_path: Path, limit
 
 def test_a_limit_that_is_not_reached_does_not_count(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive(limit=11)
-        assert not driver.ended.limited
+        dispatcher = await rig.drive(limit=11)
+        assert not dispatcher.ended.limited
         assert rig.counts == {State.APPLIED: 10}
 
     on_rig(scenario, tmp_path, 10)
@@ -193,10 +198,10 @@ def test_a_canary_row_that_does_not_end_applied_stops_the_run(tmp_path: Path, fa
         return fault if seen.method == "PATCH" and seen.customer_id == make_id(2) else None
 
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive(canary=5)
-        assert driver.ended.stopped_by == "canary"
-        assert driver.ended.stops[0].exit_code is Exit.STOPPED
-        assert f"row 2, number 2 of the first 5, ended {state}" in driver.ended.stops[0].reason
+        dispatcher = await rig.drive(canary=5)
+        assert dispatcher.ended.stopped_by == "canary"
+        assert dispatcher.ended.stops[0].exit_code is Exit.STOPPED
+        assert f"row 2, number 2 of the first 5, ended {state}" in dispatcher.ended.stops[0].reason
         assert rig.counts == {State.APPLIED: 1, state: 1, State.PENDING: 18}
         assert rig.bench.count()[0] == 2
 
@@ -205,10 +210,10 @@ def test_a_canary_row_that_does_not_end_applied_stops_the_run(tmp_path: Path, fa
 
 def test_a_canary_that_reaches_nobody_is_incomplete_and_no_guard(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive(canary=5)
-        assert [stop.exit_code for stop in driver.ended.stops] == [Exit.INCOMPLETE]
-        assert driver.ended.stopped_by == ""
-        assert not driver.ended.by_itself
+        dispatcher = await rig.drive(canary=5)
+        assert [stop.exit_code for stop in dispatcher.ended.stops] == [Exit.INCOMPLETE]
+        assert dispatcher.ended.stopped_by == ""
+        assert not dispatcher.ended.by_itself
         assert rig.counts == {State.PENDING: 4}
 
     on_rig(scenario, tmp_path, 4, base_url="http://127.0.0.1:1/v0", retry={"attempts": 1})
@@ -216,8 +221,8 @@ def test_a_canary_that_reaches_nobody_is_incomplete_and_no_guard(tmp_path: Path)
 
 def test_the_limit_counts_the_canary(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive(canary=5, limit=3)
-        assert driver.ended.limited
+        dispatcher = await rig.drive(canary=5, limit=3)
+        assert dispatcher.ended.limited
         assert rig.counts == {State.APPLIED: 3, State.PENDING: 7}
 
     on_rig(scenario, tmp_path, 10)
@@ -228,12 +233,12 @@ def test_the_limit_counts_the_canary(tmp_path: Path) -> None:
 
 def test_too_many_refusals_stop_the_run(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive()
-        assert driver.ended.stopped_by == "max_failures"
-        assert driver.ended.by_itself  # a guard is no outage
+        dispatcher = await rig.drive()
+        assert dispatcher.ended.stopped_by == "max_failures"
+        assert dispatcher.ended.by_itself  # a guard is no outage
         assert 10 <= rig.counts[State.REJECTED] < 60
         assert rig.counts[State.REJECTED] + rig.counts[State.PENDING] == 60
-        assert driver.tally.refused == rig.counts[State.REJECTED]
+        assert dispatcher.progress.refused == rig.counts[State.REJECTED]
 
     on_rig(scenario, tmp_path, 60, "limits.concurrency=2", rate_per_s=50.0, fault=lambda seen: refusal(400))
 
@@ -243,8 +248,8 @@ def test_an_integrity_fault_stops_the_run_and_leaves_no_row_in_flight(tmp_path: 
         return Fault(status=307, headers={"Location": "/elsewhere"}) if seen.customer_id == make_id(5) else None
 
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive()
-        assert driver.ended.stopped_by == "integrity"
+        dispatcher = await rig.drive()
+        assert dispatcher.ended.stopped_by == "integrity"
         assert rig.states[5] is State.UNKNOWN
         assert set(rig.counts) <= {State.APPLIED, State.UNKNOWN, State.PENDING}
         assert rig.counts[State.APPLIED] == rig.executed.total() < 40
@@ -253,14 +258,14 @@ def test_an_integrity_fault_stops_the_run_and_leaves_no_row_in_flight(tmp_path: 
 
 
 def test_a_signal_finishes_what_is_out_and_hands_out_no_more(tmp_path: Path) -> None:
-    def interrupt(driver: Driver) -> None:
-        if driver.ended.signal is None:
-            driver.signalled(Exit.INTERRUPTED)
+    def interrupt(dispatcher: Dispatcher) -> None:
+        if dispatcher.ended.signal is None:
+            dispatcher.signalled(Exit.INTERRUPTED)
 
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive(watch=interrupt)
-        assert driver.ended.signal is Exit.INTERRUPTED
-        assert not driver.ended.by_itself
+        dispatcher = await rig.drive(watch=interrupt)
+        assert dispatcher.ended.signal is Exit.INTERRUPTED
+        assert not dispatcher.ended.by_itself
         assert set(rig.counts) == {State.APPLIED, State.PENDING}
         assert rig.counts[State.APPLIED] == rig.executed.total() < 60
 
@@ -269,8 +274,8 @@ def test_a_signal_finishes_what_is_out_and_hands_out_no_more(tmp_path: Path) -> 
 
 def test_a_second_signal_does_not_wait_for_what_hangs(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive_and_press_twice(Exit.TERMINATED)
-        assert driver.ended.signal is Exit.TERMINATED
+        dispatcher = await rig.drive_and_press_twice(Exit.TERMINATED)
+        assert dispatcher.ended.signal is Exit.TERMINATED
         assert State.SENDING not in rig.counts
         assert rig.counts[State.UNKNOWN] >= 1
         assert rig.counts[State.UNKNOWN] + rig.counts[State.PENDING] == 10
@@ -291,9 +296,9 @@ def test_an_outcome_that_cannot_be_recorded_stops_all_sending(tmp_path: Path) ->
 
 def test_customers_that_leave_the_values_to_be_kept_stop_the_run(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive(canary=3)
-        assert driver.ended.stopped_by == "watch"
-        assert "kyc_status left the values to be kept, rows 1" in driver.ended.stops[0].reason
+        dispatcher = await rig.drive(canary=3)
+        assert dispatcher.ended.stopped_by == "watch"
+        assert "kyc_status left the values to be kept, rows 1" in dispatcher.ended.stops[0].reason
         assert rig.counts == {State.APPLIED: 1, State.PENDING: 4}
 
     rows = [plan_row(row, before={**old(row), "kyc_status": "ACCEPTED"}) for row in range(1, 6)]
@@ -362,8 +367,8 @@ def test_no_new_key_is_given_while_the_last_attempt_may_still_be_under_way(tmp_p
         left_in_flight(rig, 1, days_ago=6.5)
         timed_out = Outcome(1, State.UNKNOWN, "timeout", attempts=1)
         rig.ledger.record(rig.run_id, [timed_out], now=time.time() - QUIET_S + 60)
-        driver = await rig.drive()
-        assert [(stop.exit_code, stop.hint) for stop in driver.ended.stops] == [
+        dispatcher = await rig.drive()
+        assert [(stop.exit_code, stop.hint) for stop in dispatcher.ended.stops] == [
             (Exit.INCOMPLETE, "run the same command again in five minutes")
         ]
         row = find_row(rig.ledger, rig.run_id)
@@ -394,8 +399,8 @@ def test_a_look_that_sends_nothing_does_not_forget_when_the_last_attempt_was(tmp
         rig.ledger.claim(rig.run_id, 1, now=time.time())
         rig.ledger.record(rig.run_id, [Outcome(1, State.UNKNOWN, "not found", final=True)], now=time.time())
         assert rig.ledger.request_retry(rig.run_id, now=time.time()) == 1
-        driver = await rig.drive()
-        assert [stop.exit_code for stop in driver.ended.stops] == [Exit.INCOMPLETE]
+        dispatcher = await rig.drive()
+        assert [stop.exit_code for stop in dispatcher.ended.stops] == [Exit.INCOMPLETE]
         assert rig.bench.count() == (0, 1, 0)
 
     on_rig(scenario, tmp_path, 1, age_h=7 * 24, details={"picture_at": time.time()})
@@ -422,8 +427,8 @@ def test_outcomes_of_any_kind_are_counted(tmp_path: Path) -> None:
         )
 
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive(Patient(answer))
-        assert (driver.tally.done, driver.tally.ok, driver.tally.refused) == (4, 1, 2)
+        dispatcher = await rig.drive(Patient(answer))
+        assert (dispatcher.progress.done, dispatcher.progress.ok, dispatcher.progress.refused) == (4, 1, 2)
         assert list(rig.states.values()) == kinds
 
     on_rig(scenario, tmp_path, [plan_row(row) for row in range(1, 6)])

@@ -182,12 +182,12 @@ def test_two_spellings_of_one_text_are_no_drift(tmp_path: Path) -> None:
 
 def test_rows_are_read_in_batches_and_not_one_by_one(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive()
+        dispatcher = await rig.drive()
         patches, reads, _ = rig.bench.count()
         assert patches == 150
         assert reads <= 10
         assert sum(line["ids"] for line in rig.bench.seen("GET")) == 150
-        assert driver.stats.requests == patches + reads
+        assert dispatcher.stats.requests == patches + reads
 
     on_rig(scenario, tmp_path, 150, "guards.drift=check")
 
@@ -196,9 +196,9 @@ def test_reads_count_as_requests_also_when_nothing_is_sent_after_them(tmp_path: 
     async def scenario(rig: Rig) -> None:
         for row in (1, 2):
             rig.edit(row, email="someone@else.example")
-        driver = await rig.drive()
+        dispatcher = await rig.drive()
         assert rig.counts == {State.DRIFTED: 2}
-        assert driver.stats.requests == len(rig.bench.sandbox.requests) == 1
+        assert dispatcher.stats.requests == len(rig.bench.sandbox.requests) == 1
         assert rig.ledger.run(rig.run_id).stats["requests"] == 1
 
     on_rig(scenario, tmp_path, 2, "guards.drift=check")
@@ -233,10 +233,10 @@ def down(seen: Seen) -> Fault | None:
 
 def test_rows_that_cannot_be_read_again_are_not_sent(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive()
-        assert [stop.exit_code for stop in driver.ended.stops] == [Exit.INCOMPLETE]
-        assert "could not be read again" in driver.ended.stops[0].reason
-        assert not driver.ended.by_itself
+        dispatcher = await rig.drive()
+        assert [stop.exit_code for stop in dispatcher.ended.stops] == [Exit.INCOMPLETE]
+        assert "could not be read again" in dispatcher.ended.stops[0].reason
+        assert not dispatcher.ended.by_itself
         assert rig.counts == {State.PENDING: 3}
         assert rig.bench.count()[0] == 0
 
@@ -245,9 +245,9 @@ def test_rows_that_cannot_be_read_again_are_not_sent(tmp_path: Path) -> None:
 
 def test_a_redirect_on_a_read_stops_the_run(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        driver = await rig.drive()
-        assert driver.ended.stopped_by == "integrity"
-        assert driver.ended.stops[0].exit_code is Exit.STOPPED
+        dispatcher = await rig.drive()
+        assert dispatcher.ended.stopped_by == "integrity"
+        assert dispatcher.ended.stops[0].exit_code is Exit.STOPPED
         assert rig.counts == {State.PENDING: 3}
 
     redirect = Fault(status=302, headers={"Location": "/elsewhere"})

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.model import Act, Patch, Verdict
+from bulk_patch.model import Action, Patch, Verdict
 from tests.patches import ANN, NEW_MAIL, OLD_MAIL, make_patch, make_target
 
 EVIDENCE = make_target().evidence
 INTENT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
 HOUR = 3600.0
 ALLOWED_S = 300.0
-ACTS = [Act.CONFIRM, Act.LOOK, Act.SETTLE, Act.RETRY, Act.NEW_KEY]
+ACTS = [Action.CONFIRM, Action.LOOK, Action.SETTLE, Action.RETRY, Action.NEW_KEY]
 
 HOME = {"address_line_1": "1 Main St", "city": "Austin", "state": "TX", "postal_code": "78701", "country_code": "US"}
 FLAT = {**HOME, "address_line_2": "Apt 4"}
@@ -34,7 +34,7 @@ def make_record(fields: Any, *, touched: float = INTENT - HOUR, **more: Any) -> 
 
 
 def weigh(
-    act: Act,
+    act: Action,
     record: dict[str, Any] | None,
     *,
     body: Any = NEW_MAIL,
@@ -58,40 +58,40 @@ SHOWN: dict[str, Callable[[], dict[str, Any] | None]] = {
 }
 
 
-def expect(act: Act, shown: str, *, cached: bool, known: bool) -> Act:
+def expect(act: Action, shown: str, *, cached: bool, known: bool) -> Action:
     """Say what the promises give; `known`: there is a before-image."""
     if shown == "nobody":
-        return Act.UNKNOWN
+        return Action.UNKNOWN
     if shown == "planned":
-        return Act.APPLIED
-    if act is Act.CONFIRM:
-        return Act.MISMATCH
+        return Action.APPLIED
+    if act is Action.CONFIRM:
+        return Action.MISMATCH
     untouched = known and shown == "before, untouched"
-    if act is Act.SETTLE and untouched and cached:
-        return Act.REJECTED
-    if act is Act.NEW_KEY and untouched:
-        return Act.NEW_KEY
-    if act is Act.RETRY and known and shown.startswith("before"):
-        return Act.RETRY
-    return Act.UNKNOWN
+    if act is Action.SETTLE and untouched and cached:
+        return Action.REJECTED
+    if act is Action.NEW_KEY and untouched:
+        return Action.NEW_KEY
+    if act is Action.RETRY and known and shown.startswith("before"):
+        return Action.RETRY
+    return Action.UNKNOWN
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known before", "not known before"])
 @pytest.mark.parametrize("cached", [True, False], ids=["cached 4xx", "not cached"])
 @pytest.mark.parametrize("shown", SHOWN)
 @pytest.mark.parametrize("act", ACTS)
-def test_each_question_gets_the_promised_answer(act: Act, shown: str, cached: bool, known: bool) -> None:
+def test_each_question_gets_the_promised_answer(act: Action, shown: str, cached: bool, known: bool) -> None:
     found = weigh(act, SHOWN[shown](), before=OLD_MAIL if known else None, cached=cached)
     assert found.act is expect(act, shown, cached=cached, known=known)
-    if found.act in (Act.MISMATCH, Act.UNKNOWN) and shown != "nobody":
+    if found.act in (Action.MISMATCH, Action.UNKNOWN) and shown != "nobody":
         assert found.api_fields == ("email",)
 
 
 def test_a_row_whose_old_values_are_known_in_part_may_go_on_under_its_key() -> None:
     # A baseline file without SSNs: what it does not know can have drifted all the same, and is no reason to give up.
     record = make_record(OLD_MAIL | {"ssn": "6789"})
-    assert weigh(Act.RETRY, record, body=NEW_MAIL | {"ssn": "711-50-7339"}, before=OLD_MAIL).act is Act.RETRY
-    assert weigh(Act.NEW_KEY, record, body=NEW_MAIL | {"ssn": "711-50-7339"}, before=OLD_MAIL).act is Act.UNKNOWN
+    assert weigh(Action.RETRY, record, body=NEW_MAIL | {"ssn": "711-50-7339"}, before=OLD_MAIL).act is Action.RETRY
+    assert weigh(Action.NEW_KEY, record, body=NEW_MAIL | {"ssn": "711-50-7339"}, before=OLD_MAIL).act is Action.UNKNOWN
 
 
 # --- older than the first intent, by the server's clock
@@ -112,12 +112,12 @@ def test_a_row_whose_old_values_are_known_in_part_may_go_on_under_its_key() -> N
         (-ALLOWED_S - 1, -HOUR, False),
     ],
 )
-@pytest.mark.parametrize(("act", "proven"), [(Act.SETTLE, Act.REJECTED), (Act.NEW_KEY, Act.NEW_KEY)])
+@pytest.mark.parametrize(("act", "proven"), [(Action.SETTLE, Action.REJECTED), (Action.NEW_KEY, Action.NEW_KEY)])
 def test_only_a_record_touched_well_before_the_first_intent_proves_that_nothing_was_done(
-    touched: float, skew_s: float, is_older: bool, act: Act, proven: Act
+    touched: float, skew_s: float, is_older: bool, act: Action, proven: Action
 ) -> None:
     record = make_record(OLD_MAIL, touched=INTENT + touched)
-    assert weigh(act, record, skew_s=skew_s).act is (proven if is_older else Act.UNKNOWN)
+    assert weigh(act, record, skew_s=skew_s).act is (proven if is_older else Action.UNKNOWN)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_only_a_record_touched_well_before_the_first_intent_proves_that_nothing_
     ["2026-11-22T11:00:00Z", "2026-11-22T11:00:00.1Z", "2026-11-22T11:00:00.123456+00:00", "2026-11-22T12:30:00+01:30"],
 )
 def test_the_time_of_the_last_update_is_read_in_all_its_forms(text: str) -> None:
-    assert weigh(Act.SETTLE, {**OLD_MAIL, "last_updated_time": text}).act is Act.REJECTED
+    assert weigh(Action.SETTLE, {**OLD_MAIL, "last_updated_time": text}).act is Action.REJECTED
 
 
 @pytest.mark.parametrize("time", [None, "", "yesterday", 0, 1.5, {}, [], "2020-01-01T00:00:00", "0000-00-00T00:00:00Z"])
 def test_without_a_readable_time_nothing_is_proven(time: Any) -> None:
-    assert weigh(Act.SETTLE, {**OLD_MAIL, "last_updated_time": time}).act is Act.UNKNOWN
-    assert weigh(Act.NEW_KEY, OLD_MAIL).act is Act.UNKNOWN
+    assert weigh(Action.SETTLE, {**OLD_MAIL, "last_updated_time": time}).act is Action.UNKNOWN
+    assert weigh(Action.NEW_KEY, OLD_MAIL).act is Action.UNKNOWN
 
 
 # --- what answers show only in part
@@ -140,44 +140,47 @@ def test_without_a_readable_time_nothing_is_proven(time: Any) -> None:
 @pytest.mark.parametrize(
     ("act", "shown", "was", "expected"),
     [
-        (Act.CONFIRM, "6789", "1111", Act.APPLIED),
-        (Act.CONFIRM, "1111", "1111", Act.MISMATCH),
-        (Act.CONFIRM, "6789", "6789", Act.APPLIED),  # as far as visible
-        (Act.LOOK, "6789", "1111", Act.APPLIED),
-        (Act.LOOK, "6789", "6789", Act.UNKNOWN),  # it looked so before
-        (Act.LOOK, "6789", None, Act.UNKNOWN),
-        (Act.SETTLE, "6789", "1111", Act.APPLIED),
-        (Act.SETTLE, "1111", "1111", Act.REJECTED),
-        (Act.SETTLE, "6789", "6789", Act.REJECTED),  # untouched since before the first intent
-        (Act.RETRY, "1111", "1111", Act.RETRY),
-        (Act.RETRY, "6789", "6789", Act.RETRY),
-        (Act.NEW_KEY, "1111", "1111", Act.NEW_KEY),
-        (Act.NEW_KEY, "2222", "1111", Act.UNKNOWN),
+        (Action.CONFIRM, "6789", "1111", Action.APPLIED),
+        (Action.CONFIRM, "1111", "1111", Action.MISMATCH),
+        (Action.CONFIRM, "6789", "6789", Action.APPLIED),  # as far as visible
+        (Action.LOOK, "6789", "1111", Action.APPLIED),
+        (Action.LOOK, "6789", "6789", Action.UNKNOWN),  # it looked so before
+        (Action.LOOK, "6789", None, Action.UNKNOWN),
+        (Action.SETTLE, "6789", "1111", Action.APPLIED),
+        (Action.SETTLE, "1111", "1111", Action.REJECTED),
+        (Action.SETTLE, "6789", "6789", Action.REJECTED),  # untouched since before the first intent
+        (Action.RETRY, "1111", "1111", Action.RETRY),
+        (Action.RETRY, "6789", "6789", Action.RETRY),
+        (Action.NEW_KEY, "1111", "1111", Action.NEW_KEY),
+        (Action.NEW_KEY, "2222", "1111", Action.UNKNOWN),
     ],
 )
-def test_a_masked_field_counts_as_far_as_it_is_visible(act: Act, shown: str, was: str | None, expected: Act) -> None:
+def test_a_masked_field_counts_as_far_as_it_is_visible(
+    act: Action, shown: str, was: str | None, expected: Action
+) -> None:
     before = {"ssn": was} if was is not None else None
     found = weigh(act, make_record({"ssn": shown}), body={"ssn": "123-45-6789"}, before=before)
     assert found.act is expected
 
 
 def test_a_masked_field_that_was_not_there_before_proves_itself() -> None:
-    found = weigh(Act.LOOK, make_record({"ssn": "6789"}), body={"ssn": "123-45-6789"}, before={"ssn": None})
-    assert found.act is Act.APPLIED
+    found = weigh(Action.LOOK, make_record({"ssn": "6789"}), body={"ssn": "123-45-6789"}, before={"ssn": None})
+    assert found.act is Action.APPLIED
 
 
 @pytest.mark.parametrize(
-    ("act", "expected"), [(Act.CONFIRM, Act.APPLIED), (Act.LOOK, Act.UNKNOWN), (Act.SETTLE, Act.UNKNOWN)]
+    ("act", "expected"),
+    [(Action.CONFIRM, Action.APPLIED), (Action.LOOK, Action.UNKNOWN), (Action.SETTLE, Action.UNKNOWN)],
 )
-def test_a_note_alone_is_never_proven_by_a_read(act: Act, expected: Act) -> None:
+def test_a_note_alone_is_never_proven_by_a_read(act: Action, expected: Action) -> None:
     assert weigh(act, make_record({}), body={"note": "called"}, before=None).act is expected
 
 
 def test_a_note_together_with_a_visible_field_is_proven_by_that() -> None:
     body = {"note": "fraud", "ban_status": "SUSPENDED"}
     before = {"ban_status": "ALLOWED"}
-    assert weigh(Act.LOOK, make_record({"ban_status": "SUSPENDED"}), body=body, before=before).act is Act.APPLIED
-    assert weigh(Act.SETTLE, make_record({"ban_status": "ALLOWED"}), body=body, before=before).act is Act.REJECTED
+    assert weigh(Action.LOOK, make_record({"ban_status": "SUSPENDED"}), body=body, before=before).act is Action.APPLIED
+    assert weigh(Action.SETTLE, make_record({"ban_status": "ALLOWED"}), body=body, before=before).act is Action.REJECTED
 
 
 # --- objects
@@ -212,12 +215,14 @@ def test_a_part_that_was_there_and_is_not_planned_has_to_be_gone() -> None:
     assert missing(body, {"legal_address": FLAT}, before) == ("legal_address.address_line_2",)
     assert missing(body, {"legal_address": HOME}, before) == ()
     assert missing(body, {"legal_address": {**HOME, "address_line_2": ""}}, before) == ()
-    assert weigh(Act.CONFIRM, make_record(before), body=body, before=before).act is Act.MISMATCH
+    assert weigh(Action.CONFIRM, make_record(before), body=body, before=before).act is Action.MISMATCH
 
 
 def test_the_copy_of_the_address_that_the_api_makes_is_no_difference() -> None:
     shown = make_record({"legal_address": HOME, "shipping_address": HOME})
-    assert weigh(Act.CONFIRM, shown, body={"legal_address": HOME}, before={"legal_address": None}).act is Act.APPLIED
+    assert (
+        weigh(Action.CONFIRM, shown, body={"legal_address": HOME}, before={"legal_address": None}).act is Action.APPLIED
+    )
 
 
 @pytest.mark.parametrize("typed", ["k1a0b1", "K1A0B1", "k1a 0b1", "K1A 0B1"])
@@ -278,8 +283,10 @@ def test_cleared_and_absent_are_the_same(shown: Any) -> None:
 
 
 def test_what_should_be_cleared_and_is_not_is_a_mismatch() -> None:
-    found = weigh(Act.CONFIRM, make_record({"middle_name": "Q"}), body={"middle_name": ""}, before={"middle_name": "Q"})
-    assert (found.act, found.api_fields) == (Act.MISMATCH, ("middle_name",))
+    found = weigh(
+        Action.CONFIRM, make_record({"middle_name": "Q"}), body={"middle_name": ""}, before={"middle_name": "Q"}
+    )
+    assert (found.act, found.api_fields) == (Action.MISMATCH, ("middle_name",))
 
 
 def test_two_writings_of_one_letter_are_the_same() -> None:
@@ -386,14 +393,14 @@ bodies = st.sampled_from(
 
 
 @given(body=bodies, before=st.none() | records, record=records, act=st.sampled_from(ACTS), cached=st.booleans())
-def test_no_record_makes_the_weighing_fail(body: Any, before: Any, record: Any, act: Act, cached: bool) -> None:
+def test_no_record_makes_the_weighing_fail(body: Any, before: Any, record: Any, act: Action, cached: bool) -> None:
     image = json.dumps(before).encode() if before is not None else None
     patch = Patch(1, ANN, json.dumps(body).encode(), image, "key", intent_at=INTENT)
     found = EVIDENCE.weigh(patch, record, act, cached=cached, skew_s=0)
-    if found.act is Act.REJECTED:
-        assert act is Act.SETTLE
+    if found.act is Action.REJECTED:
+        assert act is Action.SETTLE
         assert cached
-    if found.act is Act.MISMATCH:
-        assert act is Act.CONFIRM
+    if found.act is Action.MISMATCH:
+        assert act is Action.CONFIRM
     EVIDENCE.differences(patch, record)
     EVIDENCE.flatten(record)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk_patch.errors import Exit
-from bulk_patch.model import NEVER_LEFT, Act, History, Lost, NoReply, Reply, Verdict, Wait
+from bulk_patch.model import NEVER_LEFT, Action, FailureKind, History, NetworkFailure, Reply, Verdict, Wait
 from tests.chaos.golden import BODIES, TABLE, Expected, find_differences, put_in_words
 from tests.patches import ANN, BEN, NEW_MAIL, OLD_MAIL, history, make_patch, make_reply, make_target
 
@@ -21,7 +21,7 @@ def expect(status: int, *, own: bool, ambiguous: bool) -> Expected:
     return TABLE[status, "own code" if own else "page", ambiguous]
 
 
-def judge(reply: Reply | NoReply, before: History | None = None, **row: Any) -> Verdict:
+def judge(reply: Reply | NetworkFailure, before: History | None = None, **row: Any) -> Verdict:
     """Judge an answer to a PATCH."""
     return TARGET.judge(make_patch(**row), reply, before or History())
 
@@ -38,8 +38,8 @@ def test_every_status_with_every_kind_of_body_gets_what_is_promised() -> None:
 @pytest.mark.parametrize("body", BODIES)
 def test_a_status_outside_100_to_599_is_an_unreadable_answer(status: int, body: str) -> None:
     verdict = judge(make_reply(status, BODIES[body]))
-    assert put_in_words(verdict) == Expected(Act.RETRY, doubt=True)
-    assert judge(make_reply(status, BODIES[body]), history(seen={"unreadable answer": 2})).act is Act.LOOK
+    assert put_in_words(verdict) == Expected(Action.RETRY, doubt=True)
+    assert judge(make_reply(status, BODIES[body]), history(seen={"unreadable answer": 2})).act is Action.LOOK
 
 
 # --- 200
@@ -47,22 +47,22 @@ def test_a_status_outside_100_to_599_is_an_unreadable_answer(status: int, body: 
 
 def test_the_customer_with_the_planned_values_is_applied() -> None:
     verdict = judge(make_reply(200, {"id": ANN, **NEW_MAIL, "status": "ACTIVE"}))
-    assert put_in_words(verdict) == Expected(Act.APPLIED, doubt=False)
-    assert judge(make_reply(200, {"id": ANN.upper(), **NEW_MAIL})).act is Act.APPLIED
+    assert put_in_words(verdict) == Expected(Action.APPLIED, doubt=False)
+    assert judge(make_reply(200, {"id": ANN.upper(), **NEW_MAIL})).act is Action.APPLIED
 
 
 def test_a_row_that_clears_or_is_in_the_canary_is_read_back_though_the_answer_confirms_it() -> None:
-    assert judge(make_reply(200, {"id": ANN, **NEW_MAIL}), read_back=True).act is Act.CONFIRM
+    assert judge(make_reply(200, {"id": ANN, **NEW_MAIL}), read_back=True).act is Action.CONFIRM
 
 
 def test_another_value_in_the_answer_is_read_back() -> None:
-    assert judge(make_reply(200, {"id": ANN, **OLD_MAIL})).act is Act.CONFIRM
-    assert judge(make_reply(200, {"id": ANN})).act is Act.CONFIRM
+    assert judge(make_reply(200, {"id": ANN, **OLD_MAIL})).act is Action.CONFIRM
+    assert judge(make_reply(200, {"id": ANN})).act is Action.CONFIRM
 
 
 def test_the_answer_for_another_customer_stops_the_run() -> None:
     assert put_in_words(judge(make_reply(200, {"id": BEN, **NEW_MAIL}))) == Expected(
-        Act.STOP, doubt=True, stop=Exit.STOPPED
+        Action.STOP, doubt=True, stop=Exit.STOPPED
     )
 
 
@@ -85,19 +85,19 @@ def test_the_answer_for_another_customer_stops_the_run() -> None:
 )
 def test_a_200_that_is_no_customer_is_asked_for_twice_more_and_then_read(body: bytes) -> None:
     verdicts = [judge(make_reply(200, body), history(seen={"unreadable answer": times})) for times in range(4)]
-    assert [verdict.act for verdict in verdicts] == [Act.RETRY, Act.RETRY, Act.LOOK, Act.LOOK]
+    assert [verdict.act for verdict in verdicts] == [Action.RETRY, Action.RETRY, Action.LOOK, Action.LOOK]
     assert all(verdict.ambiguous for verdict in verdicts)
 
 
 def test_a_body_that_was_cut_short_proves_nothing_though_it_can_be_read() -> None:
     reply = make_reply(200, {"id": ANN, **NEW_MAIL}, whole=False)
-    assert put_in_words(judge(reply)) == Expected(Act.RETRY, doubt=True)
+    assert put_in_words(judge(reply)) == Expected(Action.RETRY, doubt=True)
 
 
 def test_nesting_beyond_all_bounds_is_unreadable() -> None:
-    assert judge(make_reply(200, b'{"id":' * 100_000)).act is Act.RETRY
-    assert judge(make_reply(200, b"[" * 100_000 + b"]" * 100_000)).act is Act.RETRY
-    assert judge(make_reply(400, b'{"code":' + b"[" * 100_000)).act is Act.RETRY
+    assert judge(make_reply(200, b'{"id":' * 100_000)).act is Action.RETRY
+    assert judge(make_reply(200, b"[" * 100_000 + b"]" * 100_000)).act is Action.RETRY
+    assert judge(make_reply(400, b'{"code":' + b"[" * 100_000)).act is Action.RETRY
 
 
 # --- how often the same key is tried again before a read decides
@@ -106,26 +106,26 @@ def test_nesting_beyond_all_bounds_is_unreadable() -> None:
 @pytest.mark.parametrize(
     ("reply", "kind", "then"),
     [
-        (make_reply(202), "unconfirmed", Act.LOOK),
-        (make_reply(204), "unconfirmed", Act.LOOK),
-        (make_reply(200, b"<html>"), "unreadable answer", Act.LOOK),
-        (NoReply(Lost.PROTOCOL), "unreadable answer", Act.LOOK),
-        *((make_reply(status), "unsettled", Act.SETTLE) for status in (408, 423, 424, 425, 499)),
+        (make_reply(202), "unconfirmed", Action.LOOK),
+        (make_reply(204), "unconfirmed", Action.LOOK),
+        (make_reply(200, b"<html>"), "unreadable answer", Action.LOOK),
+        (NetworkFailure(FailureKind.PROTOCOL), "unreadable answer", Action.LOOK),
+        *((make_reply(status), "unsettled", Action.SETTLE) for status in (408, 423, 424, 425, 499)),
     ],
 )
 @pytest.mark.parametrize("ambiguous", [False, True])
 def test_the_same_key_goes_twice_more_before_a_read_decides(
-    reply: Reply | NoReply, kind: str, then: Act, ambiguous: bool
+    reply: Reply | NetworkFailure, kind: str, then: Action, ambiguous: bool
 ) -> None:
     acts = [judge(reply, history(ambiguous=ambiguous, seen={kind: times})).act for times in range(4)]
-    assert acts == [Act.RETRY, Act.RETRY, then, then]
-    assert judge(reply, history(seen={"server error": 5, "throttled": 5}, ambiguous=True)).act is Act.RETRY
+    assert acts == [Action.RETRY, Action.RETRY, then, then]
+    assert judge(reply, history(seen={"server error": 5, "throttled": 5}, ambiguous=True)).act is Action.RETRY
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 429])
 def test_an_outage_and_a_429_never_run_out_of_patience_by_themselves(status: int) -> None:
     before = history(seen={"server error": 100, "throttled": 100}, ambiguous=True)
-    assert judge(make_reply(status, BODIES["own code"]), before).act is Act.RETRY
+    assert judge(make_reply(status, BODIES["own code"]), before).act is Action.RETRY
 
 
 # --- the codes that count more than the status
@@ -135,7 +135,7 @@ def test_an_outage_and_a_429_never_run_out_of_patience_by_themselves(status: int
 @pytest.mark.parametrize("ambiguous", [False, True])
 def test_a_key_that_is_still_worked_on_is_kept_and_asked_for_in_steps(status: int, ambiguous: bool) -> None:
     verdict = judge(make_reply(status, {"code": "IDEMPOTENCY_CONCURRENT_USE"}), history(ambiguous=ambiguous))
-    assert (verdict.act, verdict.wait) == (Act.RETRY, Wait.STEPS)
+    assert (verdict.act, verdict.wait) == (Action.RETRY, Wait.STEPS)
     assert verdict.ambiguous  # it says itself that an attempt under this key is under way
     assert not verdict.streak
 
@@ -144,7 +144,7 @@ def test_a_key_that_is_still_worked_on_is_kept_and_asked_for_in_steps(status: in
 @pytest.mark.parametrize("ambiguous", [False, True])
 def test_a_key_used_for_something_else_stops_the_run_and_is_never_changed(status: int, ambiguous: bool) -> None:
     verdict = judge(make_reply(status, {"code": "IDEMPOTENCY_INVALID_REUSE"}), history(ambiguous=ambiguous))
-    assert put_in_words(verdict).act is Act.STOP
+    assert put_in_words(verdict).act is Action.STOP
     assert put_in_words(verdict).stop is Exit.STOPPED
 
 
@@ -201,11 +201,11 @@ def test_three_403_five_404_and_five_foreign_pages_are_too_many_and_one_of_the_f
     ],
 )
 def test_the_apis_own_json_has_a_code_that_is_text_or_the_type_of_a_synctera_error(body: Any, is_own: bool) -> None:
-    assert (judge(make_reply(422, body)).act is Act.REJECTED) is is_own
+    assert (judge(make_reply(422, body)).act is Action.REJECTED) is is_own
 
 
 def test_a_refusal_that_was_cut_short_is_not_the_apis_word() -> None:
-    assert judge(make_reply(422, {"code": "INVALID_STATUS"}, whole=False)).act is Act.RETRY
+    assert judge(make_reply(422, {"code": "INVALID_STATUS"}, whole=False)).act is Action.RETRY
 
 
 # --- 401
@@ -218,11 +218,11 @@ def test_a_401_renews_the_credential_once_and_is_then_taken_for_a_cached_one(
     body = {"code": "UNAUTHENTICATED"} if own else b"<html>"
     verdict = judge(make_reply(401, body), history(ambiguous=ambiguous, renewed=renewed))
     if not renewed:
-        assert verdict.act is Act.RENEW
+        assert verdict.act is Action.RENEW
     elif ambiguous or not own:  # a gateway's 401 does not prove that the API did not execute it
-        assert verdict.act is Act.SETTLE
+        assert verdict.act is Action.SETTLE
     else:
-        assert verdict.act is Act.NEW_KEY
+        assert verdict.act is Action.NEW_KEY
     assert verdict.cached is own
 
 
@@ -240,19 +240,19 @@ def test_what_the_api_does_not_keep_is_not_taken_for_cached(status: int) -> None
 # --- no answer at all
 
 
-@pytest.mark.parametrize("lost", Lost)
+@pytest.mark.parametrize("lost", FailureKind)
 @pytest.mark.parametrize("ambiguous", [False, True])
-def test_what_was_lost_is_ambiguous_unless_it_never_left(lost: Lost, ambiguous: bool) -> None:
-    verdict = judge(NoReply(lost), history(ambiguous=ambiguous))
-    if lost is Lost.CERTIFICATE:
-        assert put_in_words(verdict) == Expected(Act.STOP, doubt=False, stop=Exit.CREDENTIAL)
-    elif lost is Lost.PROTOCOL:
-        assert put_in_words(verdict) == Expected(Act.RETRY, doubt=True)
+def test_what_was_lost_is_ambiguous_unless_it_never_left(lost: FailureKind, ambiguous: bool) -> None:
+    verdict = judge(NetworkFailure(lost), history(ambiguous=ambiguous))
+    if lost is FailureKind.CERTIFICATE:
+        assert put_in_words(verdict) == Expected(Action.STOP, doubt=False, stop=Exit.CREDENTIAL)
+    elif lost is FailureKind.PROTOCOL:
+        assert put_in_words(verdict) == Expected(Action.RETRY, doubt=True)
     else:
-        never_left = lost in {Lost.DNS, Lost.REFUSED, Lost.CONNECT, Lost.TLS}
-        assert put_in_words(verdict) == Expected(Act.RETRY, doubt=not never_left, outage=True)
+        never_left = lost in {FailureKind.DNS, FailureKind.REFUSED, FailureKind.CONNECT, FailureKind.TLS}
+        assert put_in_words(verdict) == Expected(Action.RETRY, doubt=not never_left, outage=True)
         assert verdict.wait is Wait.BACKOFF
-    assert (lost in NEVER_LEFT) is (lost not in {Lost.TIMEOUT, Lost.RESET, Lost.PROTOCOL})
+    assert (lost in NEVER_LEFT) is (lost not in {FailureKind.TIMEOUT, FailureKind.RESET, FailureKind.PROTOCOL})
 
 
 # --- what the API asks for, and what it says
@@ -316,9 +316,9 @@ any_reply = st.builds(
 def test_nothing_that_a_server_can_say_makes_a_judge_fail(reply: Reply, ambiguous: bool, renewed: bool) -> None:
     before = history(ambiguous=ambiguous, renewed=renewed)
     verdict = judge(reply, before)
-    if verdict.act is Act.REJECTED:
+    if verdict.act is Action.REJECTED:
         assert not ambiguous
-    if verdict.act is Act.APPLIED:
+    if verdict.act is Action.APPLIED:
         assert reply.status == 200
     assert not TARGET.judge_read(reply, before).ambiguous
     TARGET.page(reply)

@@ -7,7 +7,7 @@ import pytest
 
 from bulk_patch.errors import JobError
 from bulk_patch.targets import fields as f
-from bulk_patch.targets.fields import Field, Seen
+from bulk_patch.targets.fields import Field, Visibility
 from bulk_patch.targets.synctera.target import Synctera
 from tests.job_files import make_target
 
@@ -342,8 +342,10 @@ def test_any_key_of_metadata_is_a_field_dots_included() -> None:
 
 
 def test_what_the_api_does_not_show_is_marked_so() -> None:
-    marked = {name: field_of(name).seen for name in CUSTOMERS.field_names() if field_of(name).seen is not Seen.WHOLE}
-    assert marked == {"ssn": Seen.MASKED, "note": Seen.NEVER}
+    marked = {
+        name: field_of(name).seen for name in CUSTOMERS.field_names() if field_of(name).seen is not Visibility.WHOLE
+    }
+    assert marked == {"ssn": Visibility.MASKED, "note": Visibility.NEVER}
 
 
 def test_what_the_api_requires_or_cannot_clear_is_marked_so() -> None:

@@ -15,7 +15,7 @@ from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import start_logging
 from bulk_patch.reports.customer_history import find_history, look_where
-from bulk_patch.reports.runs import find_run, job_of, list_runs
+from bulk_patch.reports.runs import job_of, list_runs, locate_run
 from tests.job_files import JOB, make_job
 from tests.ledger_plans import START, make_customer, make_run, seal_plan
 
@@ -44,7 +44,7 @@ def output(tmp_path: Path) -> Path:
 
 def refused(name: str, output: Path | None) -> str:
     with pytest.raises(UsageError) as caught:
-        find_run(name, output=output)
+        locate_run(name, output=output)
     assert caught.value.exit_code is Exit.USAGE
     return f"{caught.value.message} ({caught.value.hint})"
 
@@ -62,7 +62,7 @@ def refused(name: str, output: Path | None) -> str:
 def test_a_run_is_found_by_its_id_or_any_unique_prefix_among_all_jobs(
     output: Path, name: str, job: str, run: str
 ) -> None:
-    found = find_run(name, output=output)
+    found = locate_run(name, output=output)
     assert (found.run.id, found.run.job, found.folder) == (run, job, output / job)
     assert found.run_folder == output / job / run
 
@@ -74,7 +74,7 @@ def test_a_prefix_of_several_runs_is_refused_with_their_number(output: Path) -> 
 
 def test_an_id_that_is_also_the_beginning_of_another_is_that_run(tmp_path: Path) -> None:
     keep(tmp_path, "moves", make_run("20261122-1", job="moves"), make_run("20261122-12", job="moves"))
-    assert find_run("20261122-1", output=tmp_path).run.id == "20261122-1"
+    assert locate_run("20261122-1", output=tmp_path).run.id == "20261122-1"
 
 
 def test_what_is_no_run_is_refused_with_where_it_was_looked_for(output: Path) -> None:
@@ -86,7 +86,7 @@ def test_without_a_folder_it_is_looked_for_in_the_current_directory(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(output.parent)
-    assert find_run(FIRST, output=None).run.id == FIRST
+    assert locate_run(FIRST, output=None).run.id == FIRST
     assert [found.run.id for found in list_runs(None)] == [THIRD, SECOND, FIRST]
 
 
@@ -95,21 +95,21 @@ def test_without_a_folder_it_is_looked_for_in_the_current_directory(
 
 def test_a_job_file_stands_for_its_latest_run(output: Path) -> None:
     job = make_job(output.parent)
-    assert find_run(str(job.file), output=None).run.id == THIRD
-    assert find_run(str(job.file), output=output).run.id == THIRD
+    assert locate_run(str(job.file), output=None).run.id == THIRD
+    assert locate_run(str(job.file), output=output).run.id == THIRD
 
 
 def test_a_job_file_looks_beside_its_jobs_folder(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     job = make_job(tmp_path / "jobs")
     keep(tmp_path / "output", "moves", make_run(job="moves"))
-    assert find_run(str(job.file), output=None).folder == tmp_path / "output" / "moves"
+    assert locate_run(str(job.file), output=None).folder == tmp_path / "output" / "moves"
 
 
 def test_a_job_file_by_another_suffix_is_one_too(output: Path) -> None:
     file = output.parent / "moves.job"
     file.write_text(JOB)
-    assert find_run(str(file), output=output).run.id == THIRD
+    assert locate_run(str(file), output=output).run.id == THIRD
 
 
 def test_a_job_without_a_run_is_refused_with_how_to_begin_one(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_ledger_that_cannot_be_read_stops_no_question_about_another_job(
 ) -> None:
     spoil(output / "nightly" / "ledger.db")
     with start_logging(console="console", quiet=True, verbose=False):
-        assert find_run(FIRST, output=output).run.id == FIRST
+        assert locate_run(FIRST, output=output).run.id == FIRST
         assert [found.run.id for found in list_runs(output)] == [THIRD, FIRST]
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 2
@@ -166,7 +166,7 @@ def test_a_ledger_that_cannot_be_read_stops_no_question_about_another_job(
 def test_a_run_that_was_not_found_may_be_in_the_ledger_that_could_not_be_read(output: Path, name: str) -> None:
     damage(output / "nightly" / "ledger.db")
     with pytest.raises(LedgerError, match=rf"no run {name} in the ledgers that can be read: nightly: ") as caught:
-        find_run(name, output=output)
+        locate_run(name, output=output)
     assert caught.value.exit_code is Exit.LEDGER
 
 
@@ -182,7 +182,7 @@ def test_a_ledger_of_another_job_is_refused_when_nothing_else_is_there(output: P
 def test_a_damaged_ledger_of_the_job_that_was_named_is_refused(output: Path) -> None:
     damage(output / "moves" / "ledger.db")
     with pytest.raises(LedgerError, match=r"^moves: "):
-        find_run(str(make_job(output.parent).file), output=output)
+        locate_run(str(make_job(output.parent).file), output=output)
 
 
 def test_a_history_leaves_out_a_ledger_that_cannot_be_read(output: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_history_leaves_out_a_ledger_that_cannot_be_read(output: Path) -> None
 
 
 def test_a_run_can_be_read_while_another_process_writes(output: Path) -> None:
-    found = find_run(FIRST, output=output)
+    found = locate_run(FIRST, output=output)
     assert found.holder() is None
     with SqliteLedger.open(found.folder / "ledger.db", job="moves"):
         holder = found.holder()
@@ -206,7 +206,7 @@ def test_a_run_can_be_read_while_another_process_writes(output: Path) -> None:
 
 
 def test_a_reveal_is_recorded_with_who_and_why(output: Path) -> None:
-    found = find_run(FIRST, output=output)
+    found = locate_run(FIRST, output=output)
     found.note_reveal("pat", command="show")
     with found.read() as ledger:
         ((_, actor, action, detail),) = ledger.notes(FIRST)
@@ -215,7 +215,7 @@ def test_a_reveal_is_recorded_with_who_and_why(output: Path) -> None:
 
 def test_a_reveal_that_cannot_be_recorded_is_refused(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bulk_patch.reports.runs.RECORD_WAIT_S", 0.1)
-    found = find_run(FIRST, output=output)
+    found = locate_run(FIRST, output=output)
     with SqliteLedger.open(found.folder / "ledger.db", job="moves"), pytest.raises(LockedError):
         found.note_reveal("pat", command="show")
 
@@ -224,7 +224,7 @@ def test_the_target_of_a_run_knows_its_fields(tmp_path: Path) -> None:
     for number, resource in enumerate(("customers", "persons")):
         run = make_run(f"2026-{number}", job="moves", target=f"synctera https://api.example.com/v0 {resource}")
         keep(tmp_path, "moves", run)
-        target = find_run(run.id, output=tmp_path).target()
+        target = locate_run(run.id, output=tmp_path).target()
         assert (target.field("chosen_name") is not None) == (resource == "persons")
 
 
@@ -244,21 +244,21 @@ def test_the_job_of_a_run_has_the_overrides_that_it_was_planned_with_and_new_one
     file = make_job(tmp_path).file
     overrides = ["limits.rate_per_s=5", "retry.attempts=3"]
     run = planned(tmp_path / "output", job_file=str(file), overrides=overrides)
-    job = job_of(find_run(run.id, output=tmp_path / "output"), ("limits.rate_per_s=7",))
+    job = job_of(locate_run(run.id, output=tmp_path / "output"), ("limits.rate_per_s=7",))
     assert (job.limits.rate_per_s, job.retry.attempts) == (7, 3)
 
 
 def test_a_job_file_that_is_gone_is_asked_for(tmp_path: Path) -> None:
     run = planned(tmp_path / "output", job_file=str(tmp_path / "gone.toml"))
     with pytest.raises(UsageError, match=r"the job file of run .* is gone"):
-        job_of(find_run(run.id, output=tmp_path / "output"), ())
+        job_of(locate_run(run.id, output=tmp_path / "output"), ())
 
 
 def test_a_job_file_that_is_another_job_by_now_is_refused(tmp_path: Path) -> None:
     file = make_job(tmp_path, text=JOB.replace('"moves"', '"others"')).file
     run = planned(tmp_path / "output", job_file=str(file))
     with pytest.raises(UsageError, match="is the job others now, the run was of moves"):
-        job_of(find_run(run.id, output=tmp_path / "output"), ())
+        job_of(locate_run(run.id, output=tmp_path / "output"), ())
 
 
 @pytest.mark.parametrize(
@@ -279,11 +279,11 @@ def test_one_damaged_fact_of_a_run_stops_no_question_about_another_job(output: P
     with closing(sqlite3.connect(output / "nightly" / "ledger.db")) as database:
         database.execute(f"UPDATE runs SET {damage}")
         database.commit()
-    assert find_run(THIRD, output=output).run.id == THIRD
+    assert locate_run(THIRD, output=output).run.id == THIRD
     assert len(list_runs(output)) == 2
     assert len(find_history(make_customer(1), output=output)) == 2
     with pytest.raises(LedgerError, match="nightly: the ledger is damaged: run"):
-        find_run(SECOND, output=output)
+        locate_run(SECOND, output=output)
 
 
 def test_a_pipe_in_the_place_of_a_ledger_keeps_nobody_waiting(output: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_damaged_target_of_one_run_hides_no_other(output: Path) -> None:
         database.commit()
     assert look_where(make_customer(1), output=output).is_id
     with pytest.raises(LedgerError, match="its target is 'zz'"):
-        find_run(SECOND, output=output).target()
+        locate_run(SECOND, output=output).target()
 
 
 def make_older(path: Path) -> None:
@@ -314,7 +314,7 @@ def make_older(path: Path) -> None:
 def test_a_run_that_nobody_knows_is_a_wrong_name_also_beside_an_outdated_ledger(output: Path) -> None:
     make_older(output / "nightly" / "ledger.db")
     with pytest.raises(UsageError, match="no run 2025"):
-        find_run("2025", output=output)
+        locate_run("2025", output=output)
     (output / "nightly" / SECOND).mkdir(exist_ok=True)
     with pytest.raises(OutdatedLedgerError, match=f"no run {SECOND} in the ledgers"):
-        find_run(SECOND, output=output)
+        locate_run(SECOND, output=output)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.client.rate_limiter import CONNECT_LATE_S, LATE_S, Pace
+from bulk_patch.client.rate_limiter import CONNECT_LATE_S, LATE_S, RateLimiter
 from bulk_patch.errors import Exit
-from bulk_patch.model import Act, Request
+from bulk_patch.model import Action, Request
 from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.synctera.fields import WHOLES
@@ -164,14 +164,14 @@ def test_a_note_is_not_proven_by_a_field_that_may_have_been_so_all_along() -> No
     patch = make_patch({"first_name": "Ann", "note": "called"}, None)
     record = {"id": patch.customer_id, "first_name": "Ann"}
     evidence = Evidence(TARGET.field, WHOLES)
-    assert evidence.weigh(patch, record, Act.LOOK, cached=False, skew_s=0).act is Act.UNKNOWN
+    assert evidence.weigh(patch, record, Action.LOOK, cached=False, skew_s=0).act is Action.UNKNOWN
 
 
 @virtually
 async def test_a_late_permit_and_a_slow_connection_together_are_made_up_for_ten_milliseconds_at_most() -> None:
-    pace = Pace(1.0, clock=virtual_loop().time)
+    limiter = RateLimiter(1.0, clock=virtual_loop().time)
     virtual_loop().pass_time(1.0 + LATE_S)  # its turn came 10 ms ago
-    await pace.permit()
+    await limiter.permit()
     virtual_loop().pass_time(CONNECT_LATE_S)
     left_at = virtual_loop().time()
-    assert await pace.permit() - left_at >= 1 - LATE_S - 1e-4
+    assert await limiter.permit() - left_at >= 1 - LATE_S - 1e-4

@@ -19,7 +19,7 @@ import pytest
 
 from bulk_patch.baselines import partitions
 from bulk_patch.baselines.file import FileBaseline
-from bulk_patch.baselines.index import SPILL, Lookup
+from bulk_patch.baselines.index import SPILL, BaselineIndex
 from bulk_patch.baselines.partitions import Partitions
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied
@@ -164,7 +164,7 @@ def test_parts_are_private_and_gone_afterwards(tmp_path: Path) -> None:
     spill.mkdir()
     (spill / "left by a kill").touch()
     with emptied(spill):
-        lookup: Lookup = baseline._lookup
+        lookup: BaselineIndex = baseline._lookup
         asyncio.run(lookup.cut(found, rows=FRAME_ROWS, columns=lookup.columns, folder=spill, whole_rows=0))
         paths = list(spill.iterdir())
         assert len(paths) > 10

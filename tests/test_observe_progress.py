@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.observe import Progress, get_logger, start_logging
+from bulk_patch.observe import ProgressBar, get_logger, start_logging
 from tests.observing import ROOT, read_lines, run_child
 
 
@@ -43,7 +43,7 @@ def run_log(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_without_a_terminal_progress_is_a_line_every_ten_seconds(clock: Clock, run_log: Path) -> None:
-    with Progress(1000, clock=clock) as progress:
+    with ProgressBar(1000, clock=clock) as progress:
         for second in range(1, 36):
             clock.now_s = 100.0 + second
             progress.update(second * 20, ok=second * 20 - 1, refused=1, throttled=2, limit_per_s=20)
@@ -66,7 +66,7 @@ def test_without_a_terminal_progress_is_a_line_every_ten_seconds(clock: Clock, r
 
 
 def test_lines_do_not_catch_up_after_a_silence(clock: Clock, run_log: Path) -> None:
-    progress = Progress(10, clock=clock)
+    progress = ProgressBar(10, clock=clock)
     for now_s in (165.0, 166.0, 174.9, 175.0):
         clock.now_s = now_s
         progress.update(5)
@@ -74,7 +74,7 @@ def test_lines_do_not_catch_up_after_a_silence(clock: Clock, run_log: Path) -> N
 
 
 def test_a_pause_is_told_with_its_reason(clock: Clock, run_log: Path) -> None:
-    progress = Progress(10, clock=clock)
+    progress = ProgressBar(10, clock=clock)
     clock.now_s += 10
     progress.update(5, paused_s=11.2, note="rate limited")
     clock.now_s += 10
@@ -87,7 +87,7 @@ def test_a_pause_is_told_with_its_reason(clock: Clock, run_log: Path) -> None:
 def test_the_rate_is_that_of_the_last_half_minute_and_leaves_out_what_was_done_before(
     clock: Clock, run_log: Path
 ) -> None:
-    progress = Progress(100_000, initial=50_000, clock=clock)
+    progress = ProgressBar(100_000, initial=50_000, clock=clock)
     for second in range(1, 61):
         clock.now_s += 1
         progress.update(50_000 + min(second, 40) * 100)
@@ -96,7 +96,7 @@ def test_the_rate_is_that_of_the_last_half_minute_and_leaves_out_what_was_done_b
 
 
 def test_without_any_speed_there_is_no_end_in_sight(clock: Clock, run_log: Path) -> None:
-    progress = Progress(10, clock=clock)
+    progress = ProgressBar(10, clock=clock)
     clock.now_s += 10
     progress.update(0, limit_per_s=math.inf)
     (line,) = read_lines(run_log)
@@ -105,7 +105,7 @@ def test_without_any_speed_there_is_no_end_in_sight(clock: Clock, run_log: Path)
 
 
 def test_reading_is_told_without_a_total(clock: Clock, run_log: Path) -> None:
-    progress = Progress(None, desc="reading", clock=clock)
+    progress = ProgressBar(None, desc="reading", clock=clock)
     clock.now_s += 10
     progress.update(700)
     (line,) = read_lines(run_log)
@@ -114,7 +114,7 @@ def test_reading_is_told_without_a_total(clock: Clock, run_log: Path) -> None:
 
 
 def test_switched_off_it_says_nothing(clock: Clock, run_log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(10, enabled=False, clock=clock) as progress:
+    with ProgressBar(10, enabled=False, clock=clock) as progress:
         clock.now_s += 60
         progress.update(5)
     assert read_lines(run_log) == []
@@ -129,7 +129,7 @@ def last_picture(printed: str) -> str:
 
 
 def test_the_bar_shows_all_figures_and_its_last_picture_stays(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(1000, enabled=True, clock=clock)
+    progress = ProgressBar(1000, enabled=True, clock=clock)
     clock.now_s += 10
     progress.update(250, ok=240, refused=10, throttled=3, limit_per_s=24.96)
     progress.close()
@@ -145,7 +145,7 @@ def test_the_bar_shows_all_figures_and_its_last_picture_stays(clock: Clock, caps
 def test_the_bar_says_why_everybody_waits_before_anything_else(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Progress(1000, enabled=True, clock=clock) as progress:
+    with ProgressBar(1000, enabled=True, clock=clock) as progress:
         progress.update(250, ok=250, refused=0, throttled=0, paused_s=11.5, note="rate limited")
     assert last_picture(capsys.readouterr().err).endswith(", paused 12 s: rate limited, ok 250]")
 
@@ -154,20 +154,20 @@ def test_the_bar_is_drawn_anew_while_nothing_moves(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("bulk_patch.observe.progress.PICTURE_EVERY_S", 0)
-    with Progress(1000, enabled=True, clock=clock) as progress:
+    with ProgressBar(1000, enabled=True, clock=clock) as progress:
         for left_s in (3, 2, 1):
             progress.update(250, paused_s=left_s)
         assert re.findall(r"paused \d s", capsys.readouterr().err) == ["paused 3 s", "paused 2 s", "paused 1 s"]
 
 
 def test_a_bar_without_a_total_counts(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(None, enabled=True, desc="reading", clock=clock) as progress:
+    with ProgressBar(None, enabled=True, desc="reading", clock=clock) as progress:
         progress.update(300)
     assert re.fullmatch(r"reading: 300 \[00:\d\d\]", last_picture(capsys.readouterr().err))
 
 
 def test_a_resumed_bar_begins_where_it_was(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(1000, enabled=True, initial=400, clock=clock):
+    with ProgressBar(1000, enabled=True, initial=400, clock=clock):
         pass
     assert "| 400/1000 " in last_picture(capsys.readouterr().err)
 
@@ -221,10 +221,10 @@ def look_at(written: str) -> list[str]:
 
 BAR_AND_LINES = """
 import logging, sys, threading
-from bulk_patch.observe import Progress, get_logger, start_logging
+from bulk_patch.observe import ProgressBar, get_logger, start_logging
 with start_logging(quiet=False, verbose=False):
     for phase in ("reading", "sending"):
-        with Progress(40, desc=phase) as progress:
+        with ProgressBar(40, desc=phase) as progress:
             for done in range(1, 41):
                 progress.update(done, ok=done, refused=0, throttled=0, limit_per_s=20.0)
                 get_logger().info("told", row=done)
@@ -266,9 +266,9 @@ def test_a_terminal_that_does_not_know_its_size_shows_the_bar() -> None:
 BUSY = """
 import sys, time
 from pathlib import Path
-from bulk_patch.observe import Progress, get_logger, start_logging
+from bulk_patch.observe import ProgressBar, get_logger, start_logging
 with start_logging(log_file=Path(sys.argv[1]), quiet=False, verbose=False):
-    with Progress(300, enabled=True) as progress:
+    with ProgressBar(300, enabled=True) as progress:
         get_logger().info("begun")
         sys.stdin.readline()
         for done in range(300):
@@ -330,7 +330,7 @@ def test_a_standard_error_that_the_program_itself_closed_is_no_terminal(
         gone = StringIO()
         gone.close()
     monkeypatch.setattr(sys, "stderr", gone)
-    with Progress(10, clock=clock) as progress, Progress(10, enabled=True, clock=clock) as bar:
+    with ProgressBar(10, clock=clock) as progress, ProgressBar(10, enabled=True, clock=clock) as bar:
         clock.now_s += 10
         progress.update(5)
         bar.update(5)
@@ -358,12 +358,12 @@ def test_a_line_in_the_middle_of_another_write_is_lost_and_nothing_else(
 def test_threads_can_still_log_after_the_reader_of_the_bar_left() -> None:
     program = """
 import os, threading
-from bulk_patch.observe import Progress, get_logger, start_logging
+from bulk_patch.observe import ProgressBar, get_logger, start_logging
 ours, theirs = os.pipe()
 os.dup2(theirs, 2)
 os.close(theirs)
 os.close(ours)
-with start_logging(quiet=False, verbose=False), Progress(10, enabled=True) as progress:
+with start_logging(quiet=False, verbose=False), ProgressBar(10, enabled=True) as progress:
     progress.update(1)
     thread = threading.Thread(target=get_logger().info, args=("told",), daemon=True)
     thread.start()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulk_patch.client.backoff import backoff_s, steps_s
-from bulk_patch.client.rate_limiter import Closed, Pace
+from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
 from bulk_patch.concurrency import wait_or
 from tests.paces import ROUNDING, count_beyond_rate, draw_brake, make_pace, now, take
 from tests.virtual_time import Deadlock, run_virtually, virtual_loop, virtually
@@ -32,7 +32,7 @@ steps = st.lists(
 )
 
 
-async def follow(pace: Pace, script: list[tuple[str, float]]) -> list[float]:
+async def follow(limiter: RateLimiter, script: list[tuple[str, float]]) -> list[float]:
     """Do what a script says, wait for all who asked, and return when each was let through."""
     sent: list[float] = []
 
@@ -44,21 +44,21 @@ async def follow(pace: Pace, script: list[tuple[str, float]]) -> list[float]:
     for what, size in script:
         match what:
             case "arrive":
-                tasks += [asyncio.create_task(ask(pace.permit)) for _ in range(int(size))]
+                tasks += [asyncio.create_task(ask(limiter.permit)) for _ in range(int(size))]
             case "probe":
-                tasks.append(asyncio.create_task(ask(lambda: pace.permit(probe=True))))
+                tasks.append(asyncio.create_task(ask(lambda: limiter.permit(probe=True))))
             case "retake":
-                tasks += [asyncio.create_task(ask(pace.retake)) for _ in range(int(size))]
+                tasks += [asyncio.create_task(ask(limiter.retake)) for _ in range(int(size))]
             case "sleep":
                 await asyncio.sleep(size)
             case "stall":
                 virtual_loop().pass_time(size)
             case "throttle":
-                pace.throttle(now(), size)
+                limiter.throttle(now(), size)
             case "pause":
-                pace.pause(size, "asked")
+                limiter.pause(size, "asked")
             case "succeed":
-                pace.succeeded()
+                limiter.succeeded()
     await asyncio.gather(*tasks)
     return sent
 
@@ -69,10 +69,10 @@ async def follow(pace: Pace, script: list[tuple[str, float]]) -> list[float]:
 async def test_no_window_holds_more_than_the_rate_whatever_arrives_stalls_and_comes_late(
     rate: float, script: list[tuple[str, float]]
 ) -> None:
-    pace = make_pace(rate)
+    limiter = make_pace(rate)
     begun = now()
-    sent = await follow(pace, script)
-    assert pace.rate_per_s <= pace.limit_per_s == rate
+    sent = await follow(limiter, script)
+    assert limiter.rate_per_s <= limiter.limit_per_s == rate
     if sent:
         assert min(sent) >= begun + 1 / rate - ROUNDING  # it starts empty
         assert count_beyond_rate(sent, rate) <= ROUNDING
@@ -101,13 +101,13 @@ async def test_a_crash_loop_that_sends_one_request_a_life_stays_below_the_rate()
 @pytest.mark.parametrize("rate", [0.5, 20, 200, 1500])
 @virtually
 async def test_the_rate_is_reached_where_there_is_always_somebody_waiting(rate: float) -> None:
-    pace = make_pace(rate)
+    limiter = make_pace(rate)
     begun = now()
 
     async def work() -> int:
         count = 0
         while now() < begun + 1000 / rate:
-            await pace.permit()
+            await limiter.permit()
             count += 1
         return count
 
@@ -116,65 +116,65 @@ async def test_the_rate_is_reached_where_there_is_always_somebody_waiting(rate: 
 
 @virtually
 async def test_lateness_of_up_to_ten_milliseconds_is_made_up_for() -> None:
-    pace = make_pace(100)
+    limiter = make_pace(100)
     begun = now()
     for _ in range(100):
-        waiting = asyncio.create_task(pace.permit())
+        waiting = asyncio.create_task(limiter.permit())
         await asyncio.sleep(0)
         virtual_loop().pass_time(0.018)  # its turn came 8 ms ago
         await waiting
-        await pace.permit()
+        await limiter.permit()
     assert now() - begun == pytest.approx(2.0, abs=0.05)
 
 
 @virtually
 async def test_what_was_missed_in_a_long_stall_is_not_made_up_for() -> None:
-    pace = make_pace(100)
-    await take(pace, 5)
+    limiter = make_pace(100)
+    await take(limiter, 5)
     virtual_loop().pass_time(5.0)
     resumed = now()
-    sent = await take(pace, 20)
+    sent = await take(limiter, 20)
     assert sum(at < resumed + 0.1 for at in sent) <= 12  # 100 × (0.1 + 0.01) + 1
 
 
 @virtually
 async def test_the_first_permit_comes_one_interval_after_the_start() -> None:
-    pace = make_pace(2)
+    limiter = make_pace(2)
     begun = now()
-    assert await pace.permit() - begun == pytest.approx(0.5, abs=0.001)
+    assert await limiter.permit() - begun == pytest.approx(0.5, abs=0.001)
 
 
 @virtually
 async def test_permits_are_given_in_the_order_of_asking() -> None:
-    pace = make_pace(50)
-    order: list[int] = []
+    limiter = make_pace(50)
+    options: list[int] = []
 
     async def ask(number: int) -> None:
-        await pace.permit()
-        order.append(number)
+        await limiter.permit()
+        options.append(number)
 
     await asyncio.gather(*(ask(number) for number in range(30)))
-    assert order == list(range(30))
+    assert options == list(range(30))
 
 
 @virtually
 async def test_without_a_limit_nobody_waits() -> None:
-    pace = make_pace(None)
+    limiter = make_pace(None)
     begun = now()
-    await take(pace, 1000)
+    await take(limiter, 1000)
     assert now() - begun < 0.01
-    assert pace.limit_per_s == math.inf
-    assert pace.rate_per_s == math.inf
+    assert limiter.limit_per_s == math.inf
+    assert limiter.rate_per_s == math.inf
 
 
 @virtually
 async def test_permits_count_requests_and_a_second_turn_for_one_request_does_not_count() -> None:
-    pace = make_pace(10)
-    first = await pace.permit()
-    await pace.retake()
+    limiter = make_pace(10)
+    first = await limiter.permit()
+    await limiter.retake()
     assert now() - first == pytest.approx(0.1, abs=0.001)
-    assert await pace.permit() - first == pytest.approx(0.2, abs=0.001)
-    assert pace.permits == 2
+    assert await limiter.permit() - first == pytest.approx(0.2, abs=0.001)
+    assert limiter.permits == 2
 
 
 # --- pauses
@@ -182,13 +182,13 @@ async def test_permits_count_requests_and_a_second_turn_for_one_request_does_not
 
 @virtually
 async def test_a_pause_is_obeyed_by_all_who_wait_and_all_who_come() -> None:
-    pace = make_pace(10)
-    waiting = [asyncio.create_task(pace.permit()) for _ in range(5)]
+    limiter = make_pace(10)
+    waiting = [asyncio.create_task(limiter.permit()) for _ in range(5)]
     await asyncio.sleep(0.25)  # two are through
     paused = now()
-    pace.pause(30, "rate limited")
-    waiting += [asyncio.create_task(pace.permit()), asyncio.create_task(pace.permit(probe=True))]
-    retaking = asyncio.create_task(pace.retake())
+    limiter.pause(30, "rate limited")
+    waiting += [asyncio.create_task(limiter.permit()), asyncio.create_task(limiter.permit(probe=True))]
+    retaking = asyncio.create_task(limiter.retake())
     sent = await asyncio.gather(*waiting)
     await retaking
     assert sorted(sent)[1] < paused
@@ -198,56 +198,56 @@ async def test_a_pause_is_obeyed_by_all_who_wait_and_all_who_come() -> None:
 
 @virtually
 async def test_a_pause_that_begins_in_the_short_wait_before_a_turn_is_obeyed() -> None:
-    pace = make_pace(100)
-    waiting = asyncio.create_task(pace.permit())
+    limiter = make_pace(100)
+    waiting = asyncio.create_task(limiter.permit())
     await asyncio.sleep(0.005)
-    pace.pause(3, "asked")
+    limiter.pause(3, "asked")
     assert await waiting >= 1003.0
 
 
 @virtually
 async def test_a_shorter_pause_does_not_shorten_a_longer_one() -> None:
-    pace = make_pace(10)
+    limiter = make_pace(10)
     begun = now()
-    pace.pause(60, "the long one")
-    pace.pause(1, "the short one")
-    assert pace.paused_s == pytest.approx(60, abs=0.01)
-    assert pace.pause_reason == "the long one"
-    assert await pace.permit() >= begun + 60
-    assert pace.paused_s == 0
+    limiter.pause(60, "the long one")
+    limiter.pause(1, "the short one")
+    assert limiter.paused_s == pytest.approx(60, abs=0.01)
+    assert limiter.pause_reason == "the long one"
+    assert await limiter.permit() >= begun + 60
+    assert limiter.paused_s == 0
 
 
 @virtually
 async def test_while_it_is_held_only_the_probe_passes() -> None:
-    pace = make_pace(10)
-    pace.hold()
-    waiting = asyncio.create_task(pace.permit())
+    limiter = make_pace(10)
+    limiter.hold()
+    waiting = asyncio.create_task(limiter.permit())
     await asyncio.sleep(100)
-    probed = await pace.permit(probe=True)
+    probed = await limiter.permit(probe=True)
     await asyncio.sleep(100)
     assert not waiting.done()
-    pace.release()
+    limiter.release()
     assert await waiting >= probed + 100
 
 
 @virtually
 async def test_two_holds_need_two_releases() -> None:
-    pace = make_pace(10)
-    pace.hold()
-    pace.hold()
-    waiting = asyncio.create_task(pace.permit())
-    pace.release()
+    limiter = make_pace(10)
+    limiter.hold()
+    limiter.hold()
+    waiting = asyncio.create_task(limiter.permit())
+    limiter.release()
     await asyncio.sleep(10)
     assert not waiting.done()
-    pace.release()
+    limiter.release()
     await waiting
 
 
 def test_a_hold_that_nobody_ends_stops_everything_for_ever() -> None:
     async def scenario() -> None:
-        pace = make_pace(10)
-        pace.hold()
-        await pace.permit()
+        limiter = make_pace(10)
+        limiter.hold()
+        await limiter.permit()
 
     with pytest.raises(Deadlock):  # shows that the loop of these tests would find one
         run_virtually(scenario())
@@ -255,54 +255,54 @@ def test_a_hold_that_nobody_ends_stops_everything_for_ever() -> None:
 
 @virtually
 async def test_a_request_that_connects_slowly_takes_its_second_turn_while_others_are_held() -> None:
-    pace = make_pace(10)
-    pace.hold()
-    await pace.retake()
+    limiter = make_pace(10)
+    limiter.hold()
+    await limiter.retake()
 
 
 @virtually
 async def test_one_who_gives_up_waiting_takes_nothing_from_the_others() -> None:
-    pace = make_pace(10)
+    limiter = make_pace(10)
     begun = now()
-    waiting = [asyncio.create_task(pace.permit()) for _ in range(10)]
+    waiting = [asyncio.create_task(limiter.permit()) for _ in range(10)]
     await asyncio.sleep(0.01)
     for task in waiting[:9]:
         task.cancel()
     assert await waiting[9] - begun == pytest.approx(0.1, abs=0.02)
-    assert pace.permits == 1
+    assert limiter.permits == 1
 
 
 # --- the end
 
 
-async def wait_for_rate(pace: Pace) -> None:
-    await pace.permit()
+async def wait_for_rate(limiter: RateLimiter) -> None:
+    await limiter.permit()
 
 
-async def wait_for_pause(pace: Pace) -> None:
-    pace.pause(600, "asked")
-    await pace.permit()
+async def wait_for_pause(limiter: RateLimiter) -> None:
+    limiter.pause(600, "asked")
+    await limiter.permit()
 
 
-async def wait_for_hold(pace: Pace) -> None:
-    pace.hold()
-    await pace.permit()
+async def wait_for_hold(limiter: RateLimiter) -> None:
+    limiter.hold()
+    await limiter.permit()
 
 
-async def wait_for_brake(pace: Pace) -> None:
-    await draw_brake(pace)
-    await pace.permit()
+async def wait_for_brake(limiter: RateLimiter) -> None:
+    await draw_brake(limiter)
+    await limiter.permit()
 
 
-async def wait_for_another_probe(pace: Pace) -> None:
-    await draw_brake(pace)
-    await pace.permit()  # the probe, never answered
-    await pace.permit()
+async def wait_for_another_probe(limiter: RateLimiter) -> None:
+    await draw_brake(limiter)
+    await limiter.permit()  # the probe, never answered
+    await limiter.permit()
 
 
-async def wait_for_second_turn(pace: Pace) -> None:
-    pace.pause(600, "asked")
-    await pace.retake()
+async def wait_for_second_turn(limiter: RateLimiter) -> None:
+    limiter.pause(600, "asked")
+    await limiter.retake()
 
 
 @pytest.mark.parametrize("rate", [0.01, 10])
@@ -312,30 +312,30 @@ async def wait_for_second_turn(pace: Pace) -> None:
 )
 @virtually
 async def test_closing_wakes_whoever_waits_for_whatever(
-    wait: Callable[[Pace], Coroutine[Any, Any, None]], rate: float
+    wait: Callable[[RateLimiter], Coroutine[Any, Any, None]], rate: float
 ) -> None:
-    pace = make_pace(rate)
-    first = asyncio.create_task(wait(pace))
+    limiter = make_pace(rate)
+    first = asyncio.create_task(wait(limiter))
     await asyncio.sleep(0.01 if wait is wait_for_rate else 2500)  # more than 20 permits at the lower rate
-    others = [asyncio.create_task(pace.permit()) for _ in range(20)]
-    others.append(asyncio.create_task(pace.permit(probe=True)))
+    others = [asyncio.create_task(limiter.permit()) for _ in range(20)]
+    others.append(asyncio.create_task(limiter.permit(probe=True)))
     await asyncio.sleep(0.01)
     asked = [task for task in (first, *others) if not task.done()]
     assert len(asked) >= 20
     closed = now()
-    pace.close()
-    assert all(isinstance(end, Closed) for end in await asyncio.gather(*asked, return_exceptions=True))
+    limiter.close()
+    assert all(isinstance(end, LimiterClosed) for end in await asyncio.gather(*asked, return_exceptions=True))
     assert now() - closed < 0.1
 
 
 @virtually
 async def test_nobody_passes_after_the_end() -> None:
-    pace = make_pace(None)
-    pace.close()
-    for late in (pace.permit(), pace.permit(probe=True), pace.retake()):
-        with pytest.raises(Closed):
+    limiter = make_pace(None)
+    limiter.close()
+    for late in (limiter.permit(), limiter.permit(probe=True), limiter.retake()):
+        with pytest.raises(LimiterClosed):
             await late
-    assert pace.permits == 0
+    assert limiter.permits == 0
 
 
 # --- delays
@@ -372,18 +372,18 @@ held_up = st.one_of(st.just(0.0), st.floats(0, 0.003), st.floats(0, 0.05))
 async def test_what_the_machine_holds_up_between_permit_and_first_byte_brings_no_window_beyond_the_rate(
     rate: float, requests: list[tuple[float, float]]
 ) -> None:
-    pace = make_pace(rate)
+    limiter = make_pace(rate)
     left: list[float] = []
 
     async def send(connecting_s: float, stalled_s: float) -> None:
-        await pace.permit()
-        granted_at = pace.granted_at
+        await limiter.permit()
+        granted_at = limiter.granted_at
         await asyncio.sleep(connecting_s)  # others get their permits meanwhile
-        if pace.is_stale(granted_at):
-            await pace.retake()
-            granted_at = pace.granted_at
+        if limiter.is_stale(granted_at):
+            await limiter.retake()
+            granted_at = limiter.granted_at
         virtual_loop().pass_time(stalled_s)  # nobody does
-        pace.leaves(granted_at)
+        limiter.leaves(granted_at)
         left.append(now())
 
     await asyncio.gather(*(send(*request) for request in requests))

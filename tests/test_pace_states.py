@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from bulk_patch.client.rate_limiter import Closed, Pace
+from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
 from tests.paces import ROUNDING, count_beyond_rate
 from tests.virtual_time import VirtualLoop
 
@@ -23,7 +23,7 @@ class Requests(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
-        self.pace = Pace(None, clock=self.loop.time)
+        self.limiter = RateLimiter(None, clock=self.loop.time)
         self.rate = 0.0
         self.tasks: list[asyncio.Task[Any]] = []
         self.sent: list[float] = []
@@ -57,19 +57,19 @@ class Requests(RuleBasedStateMachine):
                 self.succeed(sent_at)
         assert not waiting
         for task in self.tasks:
-            assert task.cancelled() or task.exception() is None or isinstance(task.exception(), Closed)
+            assert task.cancelled() or task.exception() is None or isinstance(task.exception(), LimiterClosed)
 
     async def ask(self, *, probe: bool) -> None:
-        sent_at = await self.pace.permit(probe=probe)
+        sent_at = await self.limiter.permit(probe=probe)
         assert probe or not self.held
         self.sent.append(sent_at)
         self.is_out.add(sent_at)
-        if self.pace.outage_s:
+        if self.limiter.outage_s:
             self.probes.add(sent_at)
             assert len(self.probes & self.is_out) <= 1, "two probes at a time"
 
     async def connect_slowly(self, sent_at: float) -> None:
-        await self.pace.retake()
+        await self.limiter.retake()
         self.sent.append(self.loop.time())
 
     def start(self, coroutine: Any) -> asyncio.Task[Any]:
@@ -86,7 +86,7 @@ class Requests(RuleBasedStateMachine):
     @initialize(rate=st.one_of(st.floats(0.05, 300), st.none()))
     def begin(self, rate: float | None) -> None:
         self.rate = rate or float("inf")
-        self.pace = Pace(rate, clock=self.loop.time)
+        self.limiter = RateLimiter(rate, clock=self.loop.time)
 
     @rule(target=waiting, probe=st.sampled_from([False, False, False, True]))
     def arrive(self, probe: bool) -> asyncio.Task[Any]:
@@ -114,7 +114,7 @@ class Requests(RuleBasedStateMachine):
     def fail(self, sent_at: float | None, row: int) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.pace.failed(row, sent_at)
+            self.limiter.failed(row, sent_at)
 
     @rule()
     def fail_everything(self) -> None:
@@ -125,47 +125,47 @@ class Requests(RuleBasedStateMachine):
     def break_down(self, count: int) -> None:
         """Let requests that nobody waits for fail: an outage begins."""
         for row in range(count):
-            self.pace.failed(row, -1.0)
+            self.limiter.failed(row, -1.0)
 
     @rule(sent_at=consumes(out))
     def succeed(self, sent_at: float | None) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.pace.succeeded()
+            self.limiter.succeeded()
             self.probes.clear()
 
     @rule(sent_at=consumes(out), asked_s=st.one_of(st.none(), st.floats(0, 50)))
     def throttle(self, sent_at: float | None, asked_s: float | None) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.pace.passed(sent_at)
-            self.pace.throttle(sent_at, asked_s)
+            self.limiter.passed(sent_at)
+            self.limiter.throttle(sent_at, asked_s)
 
     @rule(sent_at=consumes(out))
     def end_silently(self, sent_at: float | None) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.pace.passed(sent_at)
+            self.limiter.passed(sent_at)
 
     @rule(seconds=st.floats(0, 60))
     def pause(self, seconds: float) -> None:
-        self.pace.pause(seconds, "asked")
+        self.limiter.pause(seconds, "asked")
 
     @rule()
     def hold(self) -> None:
-        self.pace.hold()
+        self.limiter.hold()
         self.held += 1
 
     @precondition(lambda self: self.held)
     @rule()
     def release(self) -> None:
         self.held -= 1
-        self.pace.release()
+        self.limiter.release()
 
     @precondition(lambda self: len(self.tasks) > 5)
     @rule()
     def close(self) -> None:
-        self.pace.close()
+        self.limiter.close()
 
     # --- what always holds
 
@@ -176,7 +176,7 @@ class Requests(RuleBasedStateMachine):
 
     @invariant()
     def the_rate_is_never_above_the_limit(self) -> None:
-        assert 0 < self.pace.rate_per_s <= self.pace.limit_per_s
+        assert 0 < self.limiter.rate_per_s <= self.limiter.limit_per_s
 
 
 Requests.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

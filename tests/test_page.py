@@ -16,7 +16,7 @@ from bulk_patch.observe.timeline import Pause
 from bulk_patch.reports.html import rows as page_rows
 from bulk_patch.reports.html.events import list_events
 from bulk_patch.reports.html.page import write_files, write_page
-from bulk_patch.reports.html.rows import View, data, gather, gather_drifted, visible
+from bulk_patch.reports.html.rows import PageContext, data, gather, gather_drifted, visible
 from bulk_patch.reports.summary import summarise
 from bulk_patch.review.approvals import rows_of, state_terms
 from tests.report_runs import ACTOR, NOON, SYNCTERA, applied, change, customer, moved, plan, rejected, send, set_aside
@@ -182,7 +182,7 @@ def test_failures_are_grouped_by_cause_each_with_how_to_mend_it(ledger: SqliteLe
     rows: list[PlanRow] = [moved(n) for n in range(1, 8)]
     rows += [set_aside(n, State.INVALID, reason=f"same id as row {n - 1}", hint="keep one") for n in (8, 9)]
     run = send(ledger, plan(ledger, rows), *map(rejected, range(1, 8)))
-    causes = gather(View(ledger, run, SYNCTERA, reveal=False)).causes
+    causes = gather(PageContext(ledger, run, SYNCTERA, reveal=False)).causes
     assert [(its.status, its.reason, its.rows, its.examples) for its in causes] == [
         ("rejected", "BAD_REQUEST_BODY", 7, (1, 2, 3, 4, 5)),
         ("invalid", "same id as another row", 2, (8, 9)),
@@ -206,7 +206,7 @@ def test_rows_that_need_a_person_come_first_and_beyond_the_limit_the_page_says_w
 
 def test_what_is_printed_is_bounded_too(ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = plan(ledger, [*(set_aside(n, State.INVALID) for n in range(1, 6)), moved(6), moved(7), moved(8)])
-    view = View(ledger, run, SYNCTERA, reveal=False)
+    view = PageContext(ledger, run, SYNCTERA, reveal=False)
     monkeypatch.setattr(page_rows, "FEWEST_PRINTED", 7)
     assert [row.row for row in gather(view).printed] == [1, 2, 3, 4, 5, 6, 7]
     monkeypatch.setattr(page_rows, "MOST_PRINTED", 4)
@@ -217,7 +217,7 @@ def test_what_is_printed_is_bounded_too(ledger: SqliteLedger, tmp_path: Path, mo
 
 
 def test_data_without_any_row_is_data_all_the_same(ledger: SqliteLedger) -> None:
-    text = "".join(data(View(ledger, plan(ledger, [], unchanged=2), SYNCTERA, reveal=False)))
+    text = "".join(data(PageContext(ledger, plan(ledger, [], unchanged=2), SYNCTERA, reveal=False)))
     assert json.loads(text) == {"rows": [], "texts": []}
 
 
@@ -327,7 +327,7 @@ def test_of_many_drifted_rows_the_first_are_listed_and_the_page_says_so(ledger: 
     run = send(ledger, plan(ledger, [moved(row) for row in rows]), *(applied(row) for row in rows))
     check = ledger.start_check(run.id, OTHER, now=NOON + 10)
     ledger.record_check(run.id, check.number, [drift(row) for row in rows], upto=rows[-1], rows=len(rows))
-    drifted = gather_drifted(View(ledger, run, SYNCTERA, reveal=False))
+    drifted = gather_drifted(PageContext(ledger, run, SYNCTERA, reveal=False))
     assert drifted is not None
     assert ([its.row for its in drifted.listed], drifted.more) == (list(rows)[: page_rows.MOST_PRINTED], 2)
     assert "The first 1,000 of them are listed; verify names all." in page_of(ledger, run, tmp_path)

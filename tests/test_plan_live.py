@@ -9,7 +9,7 @@ from bulk_patch.errors import BulkPatchError, CredentialError, Exit, InputError,
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.sandbox import Sandbox
-from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.run import plan_job, run_job
 from tests.job_files import ANN, BEN, DEE, ledger_path, make_job, plan_against, planned_in, write_csv
 from tests.test_plan import HOME
@@ -118,7 +118,7 @@ def test_a_ban_and_its_note_are_sent_and_then_both_hold(tmp_path: Path) -> None:
     )
     with Sandbox(people(ANN, BEN)) as sandbox:
         job = make_job(tmp_path, LIVE, "guards.max_invalid=9").at_sandbox(sandbox.base_url, sandbox.token)
-        counts = run_job(job, Order()).counts
+        counts = run_job(job, RunOptions()).counts
         assert (counts["applied"], counts["invalid"]) == (1, 1)
         assert sandbox.customer(ANN)["ban_status"] == "SUSPENDED"
         assert run_job(job).counts["unchanged"] == 1

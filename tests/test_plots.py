@@ -3,15 +3,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bulk_patch.observe.timeline import Series
+from bulk_patch.observe.timeline import Timeline
 from bulk_patch.reports.html.plots import Plot, draw
 from tests.hand_clock import HandClock
 
 
-def sent(*answers: tuple[float, int, float | None], sessions: tuple[float, ...] = ()) -> tuple[Series, float]:
+def sent(*answers: tuple[float, int, float | None], sessions: tuple[float, ...] = ()) -> tuple[Timeline, float]:
     """Return a series of (seconds to wait, status, seconds it took), and how long it was sent."""
     clock = HandClock()
-    series = Series(_clock=clock.now)
+    series = Timeline(_clock=clock.now)
     series.begin(0.0, now=1_000.0)
     total_s = 0.0
     for wait_s, status, elapsed_s in answers:
@@ -41,7 +41,7 @@ def numbers_in(svg: str) -> list[float]:
 
 
 def test_nothing_is_drawn_when_nothing_was_sent() -> None:
-    assert draw(Series(), sent_for_s=0.0, limit_per_s=20.0) == []
+    assert draw(Timeline(), sent_for_s=0.0, limit_per_s=20.0) == []
 
 
 @pytest.mark.parametrize("seconds", [1, 7, 90, 4_000])

@@ -9,16 +9,16 @@ from email.utils import formatdate
 import pytest
 
 from bulk_patch.client.credential import Credential
-from bulk_patch.client.http import Wire
-from bulk_patch.client.rate_limiter import Closed, Pace
-from bulk_patch.client.session import Halt, Session, Unreadable
+from bulk_patch.client.http import HttpClient
+from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
+from bulk_patch.client.session import ApiSession, RunHalted, Unreadable
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Retry
-from bulk_patch.model import Lost, NoReply, Reply, Request
+from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from bulk_patch.sandbox import Fault
 from bulk_patch.sending.sender import Sender
 from tests.patches import ANN, history, make_reply, make_target
-from tests.raw_server import Heard, RawServer, Say, http
+from tests.raw_server import Heard, RawServer, Say, http_answer
 from tests.sending import PAGE, Bench, faults, make_id, make_row, on_bench, page, refusal
 
 FIVE = [make_id(row) for row in range(1, 6)]
@@ -40,15 +40,15 @@ def listing(ids: Sequence[str], token: str = "") -> bytes:
 @asynccontextmanager
 async def open_session(
     answer: Callable[[Heard], Say], *, attempts: int = 8, concurrency: int = 8
-) -> AsyncIterator[tuple[Session, RawServer]]:
+) -> AsyncIterator[tuple[ApiSession, RawServer]]:
     """Open a session with a server that says what a test wants."""
     credential = Credential.of_sandbox("token")
     retry = Retry(attempts=attempts, longest_delay_s=0.02)
     async with (
         RawServer(answer) as server,
-        Wire(server.base_url, credential=credential, pace=Pace(None), timeout_s=5) as wire,
+        HttpClient(server.base_url, credential=credential, limiter=RateLimiter(None), timeout_s=5) as http,
     ):
-        yield Session(make_target(), wire, credential=credential, retry=retry, concurrency=concurrency), server
+        yield ApiSession(make_target(), http, credential=credential, retry=retry, concurrency=concurrency), server
 
 
 # --- many
@@ -76,20 +76,20 @@ def test_reading_nobody_asks_for_nothing() -> None:
 
 def test_no_more_requests_are_out_at_once_than_the_job_allows_reads_and_rows_together() -> None:
     async def scenario() -> None:
-        some = open_session(lambda heard: http(200, listing(asked_for(heard))), attempts=1, concurrency=3)
+        some = open_session(lambda heard: http_answer(200, listing(asked_for(heard))), attempts=1, concurrency=3)
         async with some as (session, _):
             out = most = 0
-            send = session.wire.send
+            send = session.http.send
 
-            async def counted(request: Request) -> tuple[Reply | NoReply, int]:
+            async def counted(request: Request) -> tuple[Reply | NetworkFailure, int]:
                 nonlocal out, most
                 out += 1
                 most = max(most, out)
                 await asyncio.sleep(0.01)
                 out -= 1
-                return await send(request) if request.key is None else (NoReply(Lost.RESET), 0)
+                return await send(request) if request.key is None else (NetworkFailure(FailureKind.RESET), 0)
 
-            session.wire.send = counted  # type: ignore[method-assign]  # only to count
+            session.http.send = counted  # type: ignore[method-assign]  # only to count
             rows = [Sender(session).send(make_row(row)) for row in range(1, 9)]
             reading = session.read_many([make_id(row) for row in range(2000)])
             await asyncio.gather(reading, *rows)
@@ -101,8 +101,8 @@ def test_no_more_requests_are_out_at_once_than_the_job_allows_reads_and_rows_tog
 def test_the_pages_of_one_answer_are_followed_by_their_tokens() -> None:
     def answer(heard: Heard) -> Say:
         if "page_token" not in heard.line:
-            return http(200, listing(FIVE[:2], "a/b +c=&d"))
-        return http(200, listing(FIVE[2:4], "2") if "page_token=2" not in heard.line else listing(FIVE[4:]))
+            return http_answer(200, listing(FIVE[:2], "a/b +c=&d"))
+        return http_answer(200, listing(FIVE[2:4], "2") if "page_token=2" not in heard.line else listing(FIVE[4:]))
 
     async def scenario() -> None:
         async with open_session(answer) as (session, server):
@@ -115,11 +115,11 @@ def test_the_pages_of_one_answer_are_followed_by_their_tokens() -> None:
 
 def test_pages_that_lead_in_circles_or_nowhere_end() -> None:
     async def scenario() -> None:
-        async with open_session(lambda heard: http(200, listing(FIVE, "again"))) as (session, server):
+        async with open_session(lambda heard: http_answer(200, listing(FIVE, "again"))) as (session, server):
             with pytest.raises(Unreadable):
                 await session.read_many(FIVE)
             assert len(server.requests) == 2
-        async with open_session(lambda heard: http(200, listing([], "more"))) as (session, server):
+        async with open_session(lambda heard: http_answer(200, listing([], "more"))) as (session, server):
             assert await session.read_many(FIVE) == []
             assert len(server.requests) == 1
 
@@ -131,7 +131,7 @@ def test_pages_that_lead_in_circles_or_nowhere_end() -> None:
 def test_a_list_that_is_too_long_is_halved_until_it_is_taken_and_stays_short(status: int, body: bytes) -> None:
     def answer(heard: Heard) -> Say:
         ids = asked_for(heard)
-        return http(200, listing(ids)) if len(ids) <= 30 else http(status, body)
+        return http_answer(200, listing(ids)) if len(ids) <= 30 else http_answer(status, body)
 
     async def scenario() -> None:
         ids = [make_id(row) for row in range(1000)]
@@ -157,7 +157,7 @@ def test_a_list_of_one_that_is_refused_is_not_halved() -> None:
 
 def test_when_one_batch_fails_the_others_are_given_up() -> None:
     def answer(heard: Heard) -> Say:
-        return http(403, b'{"code":"FORBIDDEN"}') if make_id(0) in heard.line else Say(then="hang")
+        return http_answer(403, b'{"code":"FORBIDDEN"}') if make_id(0) in heard.line else Say(then="hang")
 
     async def scenario() -> None:
         async with open_session(answer) as (session, server):
@@ -184,7 +184,7 @@ def test_when_one_batch_fails_the_others_are_given_up() -> None:
 )
 def test_what_is_no_list_of_customers_is_unreadable(body: object) -> None:
     async def scenario() -> None:
-        async with open_session(lambda heard: http(200, json.dumps(body).encode())) as (session, _):
+        async with open_session(lambda heard: http_answer(200, json.dumps(body).encode())) as (session, _):
             with pytest.raises(Unreadable):
                 await session.read_many(FIVE)
 
@@ -276,10 +276,10 @@ def test_429s_cost_no_attempt_of_a_read() -> None:
 
 def test_a_wish_to_wait_for_hours_stops_a_read() -> None:
     async def scenario(bench: Bench) -> None:
-        with pytest.raises(Halt) as caught:
+        with pytest.raises(RunHalted) as caught:
             await bench.session.read_one(make_id(1))
         assert caught.value.stop.exit_code is Exit.INCOMPLETE
-        assert bench.pace.paused_s > 7000  # whoever has not yet heard of the stop sends nothing either
+        assert bench.limiter.paused_s > 7000  # whoever has not yet heard of the stop sends nothing either
 
     on_bench(scenario, faults(reads=[Fault(status=503, headers={"Retry-After": "7200"})]))
 
@@ -289,7 +289,7 @@ def test_an_api_that_nobody_can_reach_is_unreadable() -> None:
         with pytest.raises(Unreadable) as caught:
             await bench.session.read_many(FIVE)
         assert "refused" in str(caught.value)
-        assert bench.pace.permits == 3
+        assert bench.limiter.permits == 3
 
     on_bench(scenario, base_url="http://127.0.0.1:9/v0", retry={"attempts": 3})
 
@@ -308,7 +308,7 @@ def test_once_the_api_has_answered_a_foreign_page_is_waited_out_and_five_in_a_ro
     async def scenario(bench: Bench) -> None:
         await bench.session.read_one(make_id(1))
         assert (await bench.session.read_one(make_id(1))).record is not None
-        with pytest.raises(Halt) as caught:
+        with pytest.raises(RunHalted) as caught:
             await bench.session.read_one(make_id(1))
         assert caught.value.stop.exit_code is Exit.STOPPED
         assert len(bench.sandbox.requests) == 1 + 2 + 5
@@ -319,7 +319,7 @@ def test_once_the_api_has_answered_a_foreign_page_is_waited_out_and_five_in_a_ro
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirected_read_stops_the_run(status: int) -> None:
     async def scenario(bench: Bench) -> None:
-        with pytest.raises(Halt) as caught:
+        with pytest.raises(RunHalted) as caught:
             await bench.session.read_many(FIVE)
         assert caught.value.stop.exit_code is Exit.STOPPED
         assert "redirected" in caught.value.stop.reason
@@ -341,7 +341,7 @@ def test_a_read_renews_a_refused_token_and_is_made_again() -> None:
 def test_reads_that_are_refused_for_good_stop_the_run_after_one_probe() -> None:
     async def scenario(bench: Bench) -> None:
         bench.sandbox.token = "another"
-        with pytest.raises(Halt) as caught:
+        with pytest.raises(RunHalted) as caught:
             await bench.session.read_many([make_id(row) for row in range(500)])
         assert caught.value.stop.exit_code is Exit.CREDENTIAL
         assert len(bench.sandbox.requests) <= 5 + 1
@@ -354,7 +354,7 @@ def test_all_who_wait_for_a_renewal_that_does_not_help_learn_of_it() -> None:
         bench.sandbox.token = "another"
         reads = [bench.session.read_one(make_id(1)) for _ in range(4)]
         ends = await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), 3)
-        assert all(isinstance(end, Halt) for end in ends)
+        assert all(isinstance(end, RunHalted) for end in ends)
         assert len(bench.sandbox.requests) == 4 + 1
 
     on_bench(scenario)
@@ -362,7 +362,7 @@ def test_all_who_wait_for_a_renewal_that_does_not_help_learn_of_it() -> None:
 
 def test_a_token_that_only_the_probe_has_is_refused_at_the_second_look() -> None:
     async def scenario(bench: Bench) -> None:
-        with pytest.raises(Halt) as caught:
+        with pytest.raises(RunHalted) as caught:
             await bench.session.read_one(make_id(1))
         assert caught.value.stop.exit_code is Exit.CREDENTIAL
 
@@ -372,11 +372,11 @@ def test_a_token_that_only_the_probe_has_is_refused_at_the_second_look() -> None
 
 def test_reads_end_when_the_run_stops() -> None:
     async def scenario(bench: Bench) -> None:
-        bench.pace.pause(60, "asked")
+        bench.limiter.pause(60, "asked")
         reading = asyncio.create_task(bench.session.read_many(FIVE))
         await asyncio.sleep(0.05)
         bench.session.stop()
-        with pytest.raises(Closed):
+        with pytest.raises(LimiterClosed):
             await asyncio.wait_for(reading, 1)
 
     on_bench(scenario)
@@ -399,5 +399,5 @@ def test_nothing_can_have_been_executed_by_a_read() -> None:
         for body in (b"", PAGE, b'{"code":"X"}', b'{"id":"x"}'):
             for renewed in (False, True):
                 assert not target.judge_read(make_reply(status, body), history(renewed=renewed)).ambiguous
-    for lost in Lost:
-        assert not target.judge_read(NoReply(lost), history()).ambiguous
+    for lost in FailureKind:
+        assert not target.judge_read(NetworkFailure(lost), history()).ambiguous

@@ -10,11 +10,11 @@ import pytest
 
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.inputs import source
-from bulk_patch.job.settings import Input
+from bulk_patch.job.settings import InputSettings
 from bulk_patch.ledgers import LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import REPORTED, Counts, Outcome, State
-from bulk_patch.observe.totals import Stats
+from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.files import write_reports
 from bulk_patch.reports.rows import COLUMNS, find_causes
 from bulk_patch.reports.summary import exit_code_of, summarise
@@ -155,7 +155,7 @@ def test_rows_that_are_missing_from_the_ledger_are_not_reported_as_if_all_were_w
 
 def test_summary_json_holds_exactly_what_the_interface_names(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = plan(ledger, [moved(1), moved(2), set_aside(3, State.DUPLICATE)], unchanged=4)
-    stats = Stats(requests=41, send_s=2.0, throttled=3, limit_per_s=20.0)
+    stats = Totals(requests=41, send_s=2.0, throttled=3, limit_per_s=20.0)
     stats.add([0.1] * 9 + [1.0])
     ledger.update(run.id, stats=stats.to_json())
     run = send(ledger, run, applied(1), rejected(2))
@@ -284,7 +284,7 @@ def test_cells_come_back_from_failures_exactly_as_the_input_had_them(ledger: Sql
     run = plan(ledger, rows, columns=columns)
     write_reports(ledger, run, tmp_path, next_command="")
     found = source.scan(
-        Input(path=tmp_path / "failures.csv", id="id", rename=dict.fromkeys(columns[1:], "")),
+        InputSettings(path=tmp_path / "failures.csv", id="id", rename=dict.fromkeys(columns[1:], "")),
         knows=lambda name: True,
         id_pattern=ID_PATTERN,
     )

@@ -10,7 +10,7 @@ from bulk_patch import plugins
 from bulk_patch.ledgers import LedgerRow
 from bulk_patch.model import State, encode_json
 from bulk_patch.planning.changes import Change
-from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, old_texts, reverse, unnamed
+from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, old_texts, reverse_row, unnamed
 from bulk_patch.targets import Target
 
 TARGET: Target = plugins.find("target", "synctera")("customers", today=dt.date(2026, 11, 22))
@@ -50,7 +50,7 @@ def decide(
     may_clear: tuple[str, ...] = (),
 ) -> Reversal:
     """Decide a row whose customer is now so."""
-    return reverse(applied(body, before, *fields), {"id": ID, **now}, TARGET, may_clear=may_clear)
+    return reverse_row(applied(body, before, *fields), {"id": ID, **now}, TARGET, may_clear=may_clear)
 
 
 def images(decided: Reversal) -> tuple[Any, Any]:
@@ -144,14 +144,14 @@ def test_one_obstacle_keeps_the_whole_row() -> None:
 
 
 def test_a_customer_that_is_gone_is_no_bug() -> None:
-    decided = reverse(applied({"email": "b@x.org"}, {"email": "a@x.org"}), None, TARGET, may_clear=())
+    decided = reverse_row(applied({"email": "b@x.org"}, {"email": "a@x.org"}), None, TARGET, may_clear=())
     assert reasons(decided) == ["row is a customer that the API does not know any more"]
 
 
 def test_watched_fields_are_in_the_new_before_image() -> None:
     row = applied({"email": "b@x.org"}, {"email": "a@x.org"})
     now = {"id": ID, "email": "b@x.org", "kyc_status": "ACCEPTED"}
-    decided = reverse(row, now, TARGET, may_clear=(), watch=("kyc_status",))
+    decided = reverse_row(row, now, TARGET, may_clear=(), watch=("kyc_status",))
     assert images(decided)[1] == {"email": "b@x.org", "kyc_status": "ACCEPTED"}
 
 

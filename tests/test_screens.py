@@ -11,7 +11,7 @@ from bulk_patch.errors import Exit
 from bulk_patch.ledgers import Holder, LedgerRow, Run
 from bulk_patch.model import Counts, State
 from bulk_patch.planning.changes import Change
-from bulk_patch.planning.summary import Tally
+from bulk_patch.planning.summary import SummaryBuilder
 from tests.screen_samples import COUNTS, CUSTOMER, DETAILS, FOLDER, NOON, PLANNED, RUN, SENT, TARGET, squeeze, summary
 
 # --- the plan
@@ -69,7 +69,9 @@ def test_a_plan_that_trips_a_guard_says_which_and_what_to_do() -> None:
 
 
 def test_a_plan_screen_reads_what_a_plan_counted() -> None:
-    tally = Tally(unchanged=2, invalid_rows=1, invalid=Counter({"dob breaks its rule": 1}), warnings=["look out"])
+    tally = SummaryBuilder(
+        unchanged=2, invalid_rows=1, invalid=Counter({"dob breaks its rule": 1}), warnings=["look out"]
+    )
     moves = (("last_name", "S•••", "W•••"), ("note", None, "•••"))
     tally.add(Change(9, CUSTOMER, ("last_name", "note"), b"{}", None, ("note",), False, moves))
     details = json.loads(json.dumps(tally.details(reads=1, recheck=0)))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import Exit
-from bulk_patch.model import First, Patch, State
+from bulk_patch.model import Patch, Precheck, State
 from bulk_patch.sandbox import Fault, Hook
 from tests.sending import Bench, faults, make_id, make_row, new, old, on_bench, page, refusal
 
@@ -230,7 +230,7 @@ def test_a_row_that_nobody_can_reach_is_pending_and_has_spent_its_attempts() -> 
         assert (outcome.state, outcome.spent, outcome.ambiguous) == (PENDING, True, False)
         assert (outcome.attempts, outcome.http_status, outcome.stop) == (0, None, None)
         assert "8 attempts" in outcome.reason
-        assert bench.pace.permits == 8
+        assert bench.limiter.permits == 8
 
     on_bench(scenario, base_url="http://127.0.0.1:9/v0")
 
@@ -346,18 +346,18 @@ def test_the_fields_that_a_guard_watches_come_back_with_the_outcome() -> None:
 @pytest.mark.parametrize(
     ("first", "held", "age_days", "state", "patches", "new_generation", "final"),
     [
-        (First.READ, "old", 1, APPLIED, 1, False, False),
-        (First.READ, "new", 1, APPLIED, 0, False, False),
-        (First.READ, "else", 1, UNKNOWN, 0, False, False),
-        (First.READ_EXPIRED, "old", 6.5, PENDING, 0, True, False),
-        (First.READ_EXPIRED, "new", 6.5, APPLIED, 0, False, False),
-        (First.READ_EXPIRED, "else", 6.5, UNKNOWN, 0, False, True),
-        (First.READ_EXPIRED, "touched", 6.5, UNKNOWN, 0, False, True),
-        (First.READ, "touched", 1, APPLIED, 1, False, False),
+        (Precheck.READ, "old", 1, APPLIED, 1, False, False),
+        (Precheck.READ, "new", 1, APPLIED, 0, False, False),
+        (Precheck.READ, "else", 1, UNKNOWN, 0, False, False),
+        (Precheck.READ_EXPIRED, "old", 6.5, PENDING, 0, True, False),
+        (Precheck.READ_EXPIRED, "new", 6.5, APPLIED, 0, False, False),
+        (Precheck.READ_EXPIRED, "else", 6.5, UNKNOWN, 0, False, True),
+        (Precheck.READ_EXPIRED, "touched", 6.5, UNKNOWN, 0, False, True),
+        (Precheck.READ, "touched", 1, APPLIED, 1, False, False),
     ],
 )
 def test_an_ambiguous_row_is_looked_at_before_its_key_is_used_again_or_left(
-    first: First, held: str, age_days: float, state: State, patches: int, new_generation: bool, final: bool
+    first: Precheck, held: str, age_days: float, state: State, patches: int, new_generation: bool, final: bool
 ) -> None:
     async def scenario(bench: Bench) -> None:
         match held:
@@ -376,8 +376,8 @@ def test_an_ambiguous_row_is_looked_at_before_its_key_is_used_again_or_left(
     on_bench(scenario)
 
 
-@pytest.mark.parametrize("first", [First.READ, First.READ_EXPIRED])
-def test_a_row_that_cannot_be_looked_at_is_not_sent(first: First) -> None:
+@pytest.mark.parametrize("first", [Precheck.READ, Precheck.READ_EXPIRED])
+def test_a_row_that_cannot_be_looked_at_is_not_sent(first: Precheck) -> None:
     async def scenario(bench: Bench) -> None:
         outcome = await bench.send_one(make_row(first=first, ambiguous=True))
         assert (outcome.state, outcome.spent, outcome.final) == (UNKNOWN, True, False)

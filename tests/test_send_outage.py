@@ -77,10 +77,10 @@ def test_one_poisoned_row_among_healthy_ones_stops_nobody() -> None:
 def test_a_page_that_is_not_the_apis_ends_no_outage() -> None:
     async def scenario(bench: Bench) -> None:
         for row in range(12):
-            bench.pace.failed(row, 0.0)
+            bench.limiter.failed(row, 0.0)
         await asyncio.sleep(0.01)
         await bench.send_one()
-        assert bench.pace.outage_s > 0
+        assert bench.limiter.outage_s > 0
 
     on_bench(scenario, faults(then=page(200), reads=[page(200)]))
 

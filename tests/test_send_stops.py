@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bulk_patch.errors import Exit
-from bulk_patch.model import First, Outcome, State
+from bulk_patch.model import Outcome, Precheck, State
 from bulk_patch.sandbox import Fault, Seen
 from tests.patches import BEN
 from tests.sending import Bench, faults, make_id, make_row, new, on_bench, page, refusal
@@ -68,7 +68,7 @@ def test_a_row_that_waits_for_its_turn_is_pending_unless_it_was_ambiguous_before
     end: Callable[..., None], ambiguous: bool, state: State
 ) -> None:
     async def scenario(bench: Bench) -> None:
-        bench.pace.pause(60, "asked")
+        bench.limiter.pause(60, "asked")
         task = asyncio.create_task(bench.send_one(make_row(ambiguous=ambiguous)))
         await asyncio.sleep(0.05)
         end(bench, task)
@@ -84,7 +84,7 @@ def test_a_row_between_two_attempts_is_unknown_when_the_first_may_have_executed(
     async def scenario(bench: Bench) -> None:
         task = asyncio.create_task(bench.send_one())
         await until(lambda: bool(bench.seen()))
-        bench.pace.pause(60, "asked")
+        bench.limiter.pause(60, "asked")
         await asyncio.sleep(0.2)
         end(bench, task)
         outcome = await asyncio.wait_for(task, 1)
@@ -126,7 +126,7 @@ def test_an_answer_that_shows_another_value_is_never_called_pending(end: Callabl
             await until(lambda: bool(bench.seen("GET")))
         else:
             await until(lambda: bool(bench.seen()))
-            bench.pace.pause(60, "asked")
+            bench.limiter.pause(60, "asked")
             await asyncio.sleep(0.2)
         end(bench, task)
         outcome = await asyncio.wait_for(task, 5)
@@ -146,7 +146,7 @@ def test_a_row_that_the_api_confirmed_is_never_called_pending_though_its_read_ba
     async def scenario(bench: Bench) -> None:
         task = asyncio.create_task(bench.send_one(make_row(read_back=True)))
         await until(lambda: bool(bench.seen()))
-        bench.pace.pause(60, "asked")
+        bench.limiter.pause(60, "asked")
         await asyncio.sleep(0.2)
         end(bench, task)
         outcome = await asyncio.wait_for(task, 1)
@@ -156,10 +156,10 @@ def test_a_row_that_the_api_confirmed_is_never_called_pending_though_its_read_ba
 
 
 @both
-@pytest.mark.parametrize("first", [First.READ, First.READ_EXPIRED])
-def test_a_row_that_was_only_looked_at_stays_unknown(end: Callable[..., None], first: First) -> None:
+@pytest.mark.parametrize("first", [Precheck.READ, Precheck.READ_EXPIRED])
+def test_a_row_that_was_only_looked_at_stays_unknown(end: Callable[..., None], first: Precheck) -> None:
     async def scenario(bench: Bench) -> None:
-        bench.pace.pause(60, "asked")
+        bench.limiter.pause(60, "asked")
         task = asyncio.create_task(bench.send_one(make_row(first=first, ambiguous=True)))
         await asyncio.sleep(0.05)
         end(bench, task)

@@ -4,7 +4,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.observe.timeline import CLASSES, FIRST_WIDTH_S, MOST_PAUSES, MOST_SESSIONS, SLICES, Series, Slice
+from bulk_patch.observe.timeline import CLASSES, FIRST_WIDTH_S, MOST_PAUSES, MOST_SESSIONS, SLICES, Slice, Timeline
 from tests.hand_clock import HandClock
 
 answers = st.lists(
@@ -13,19 +13,19 @@ answers = st.lists(
 )
 
 
-def series_at(clock: HandClock) -> Series:
+def series_at(clock: HandClock) -> Timeline:
     """Return a series whose first session begins now."""
-    series = Series(_clock=clock.now)
+    series = Timeline(_clock=clock.now)
     series.begin(0.0, now=1_000.0)
     return series
 
 
-def kept(series: Series) -> Series:
+def kept(series: Timeline) -> Timeline:
     """Return a series as it comes back from a ledger."""
-    return Series.from_json(json.loads(json.dumps(series.to_json())))
+    return Timeline.from_json(json.loads(json.dumps(series.to_json())))
 
 
-def counted(series: Series) -> Counter[str]:
+def counted(series: Timeline) -> Counter[str]:
     """Return answers by class over all slices."""
     total: Counter[str] = Counter()
     for its in series.slices.values():

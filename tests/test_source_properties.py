@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bulk_patch.errors import InputError
 from bulk_patch.inputs import csv, parquet
 from bulk_patch.inputs.source import Source, frames, scan
-from bulk_patch.job.settings import Input
+from bulk_patch.job.settings import InputSettings
 from tests.reference_csv import Rows, judge
 
 ANYTHING = re.compile(r".*", re.DOTALL)
@@ -32,7 +32,7 @@ def folder(block_bytes: int = 1 << 20) -> Iterator[Path]:
 
 
 def inspect(path: Path, id_column: str = "a") -> Source:
-    return scan(Input(path=path, id=id_column), knows=lambda _: True, id_pattern=ANYTHING)
+    return scan(InputSettings(path=path, id=id_column), knows=lambda _: True, id_pattern=ANYTHING)
 
 
 def read(source: Source, portion: int) -> Rows:

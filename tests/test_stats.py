@@ -5,43 +5,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_patch.observe.totals import Stats
+from bulk_patch.observe.totals import Totals
 
 latencies = st.lists(st.floats(0.000_01, 600), min_size=1, max_size=200)
 
 
-def kept(stats: Stats) -> Stats:
+def kept(stats: Totals) -> Totals:
     """Return stats as they come back from a ledger."""
-    return Stats.from_json(json.loads(json.dumps(stats.to_json())))
+    return Totals.from_json(json.loads(json.dumps(stats.to_json())))
 
 
 def test_new_stats_know_nothing() -> None:
-    stats = Stats.from_json({})
+    stats = Totals.from_json({})
     assert (stats.requests, stats.send_s, stats.throttled, stats.limit_per_s) == (0, 0.0, 0, None)
     assert stats.percentile_ms(0.5) is None
     assert stats.requests_per_s is None
 
 
 def test_stats_survive_a_kill() -> None:
-    stats = Stats(requests=7, send_s=1.5, throttled=2, limit_per_s=20.0)
+    stats = Totals(requests=7, send_s=1.5, throttled=2, limit_per_s=20.0)
     stats.add([0.1, 0.2, 0.2])
     assert kept(stats) == stats
 
 
 def test_the_rate_is_that_of_all_sessions() -> None:
-    stats = Stats(requests=30, send_s=2.0)
+    stats = Totals(requests=30, send_s=2.0)
     stats.requests += 11
     stats.send_s += 2.0
     assert stats.requests_per_s == 10.0  # 41 requests, and 40 intervals between them
 
 
 def test_a_single_request_has_no_rate_to_speak_of() -> None:
-    assert Stats(requests=1, send_s=0.1).requests_per_s == 0.0
+    assert Totals(requests=1, send_s=0.1).requests_per_s == 0.0
 
 
 @given(latencies, st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
 def test_a_percentile_is_right_to_five_percent(elapsed_s: list[float], share: float) -> None:
-    stats = Stats()
+    stats = Totals()
     stats.add(elapsed_s)
     true_ms = next(
         one * 1000
@@ -55,7 +55,7 @@ def test_a_percentile_is_right_to_five_percent(elapsed_s: list[float], share: fl
 
 @given(latencies, latencies)
 def test_sessions_add_up_as_if_they_were_one(first: list[float], second: list[float]) -> None:
-    one, two = Stats(), Stats()
+    one, two = Totals(), Totals()
     one.add([*first, *second])
     two.add(first)
     two = kept(two)
@@ -65,7 +65,7 @@ def test_sessions_add_up_as_if_they_were_one(first: list[float], second: list[fl
 
 def test_the_order_of_answers_does_not_matter() -> None:
     elapsed_s = [random.Random(7).uniform(0.01, 2) for _ in range(100)]
-    one, other = Stats(), Stats()
+    one, other = Totals(), Totals()
     one.add(elapsed_s)
     other.add(sorted(elapsed_s))
     assert one == other
@@ -73,6 +73,6 @@ def test_the_order_of_answers_does_not_matter() -> None:
 
 @pytest.mark.parametrize("elapsed_s", [0.0, 1e-9, 86_400.0])
 def test_a_latency_that_no_clock_should_show_breaks_nothing(elapsed_s: float) -> None:
-    stats = Stats()
+    stats = Totals()
     stats.add([elapsed_s])
     assert stats.percentile_ms(0.5) is not None

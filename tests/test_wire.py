@@ -15,11 +15,11 @@ import uvloop
 
 from bulk_patch.client.connections import BODY_CAP
 from bulk_patch.client.credential import Credential
-from bulk_patch.client.http import Wire
-from bulk_patch.client.rate_limiter import Pace
-from bulk_patch.model import Lost, NoReply, Reply, Request
+from bulk_patch.client.http import HttpClient
+from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from tests.patches import ANN, KEY
-from tests.raw_server import Heard, RawServer, Say, Then, http
+from tests.raw_server import Heard, RawServer, Say, Then, http_answer
 
 TOKEN = "s3cr3t-t0ken"
 PATCH = Request("PATCH", f"/customers/{ANN}", b'{"email":"ann@example.com"}', KEY)
@@ -47,28 +47,30 @@ def run(request: pytest.FixtureRequest) -> Run:
 @asynccontextmanager
 async def open_wire(
     base_url: str, *, rate_per_s: float | None = None, timeout_s: float = 5.0, **options: Any
-) -> AsyncIterator[Wire]:
+) -> AsyncIterator[HttpClient]:
     """Open a wire with a pace of its own."""
     credential = Credential.of_sandbox(TOKEN)
-    async with Wire(base_url, credential=credential, pace=Pace(rate_per_s), timeout_s=timeout_s, **options) as wire:
-        yield wire
+    async with HttpClient(
+        base_url, credential=credential, limiter=RateLimiter(rate_per_s), timeout_s=timeout_s, **options
+    ) as http:
+        yield http
 
 
-async def exchange(said: Say, request: Request = PATCH, *, timeout_s: float = 5.0) -> Reply | NoReply:
+async def exchange(said: Say, request: Request = PATCH, *, timeout_s: float = 5.0) -> Reply | NetworkFailure:
     """Send one request to a server that says this; check that it was one and no more."""
-    async with RawServer(lambda heard: said) as server, open_wire(server.base_url, timeout_s=timeout_s) as wire:
-        reply, _ = await wire.send(request)
+    async with RawServer(lambda heard: said) as server, open_wire(server.base_url, timeout_s=timeout_s) as http:
+        reply, _ = await http.send(request)
         assert len(server.requests) == 1
     return reply
 
 
-def lost(reply: Reply | NoReply) -> Lost:
+def lost(reply: Reply | NetworkFailure) -> FailureKind:
     """Return how an answer was lost; a test that calls this expects that it was."""
-    assert isinstance(reply, NoReply), reply
+    assert isinstance(reply, NetworkFailure), reply
     return reply.lost
 
 
-def came(reply: Reply | NoReply) -> Reply:
+def came(reply: Reply | NetworkFailure) -> Reply:
     """Return an answer that came."""
     assert isinstance(reply, Reply), reply
     return reply
@@ -79,8 +81,8 @@ def came(reply: Reply | NoReply) -> Reply:
 
 def test_a_patch_goes_out_as_it_was_sealed(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url) as wire:
-            await wire.send(PATCH)
+        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
+            await http.send(PATCH)
         (heard,) = server.requests
         assert heard.line == f"PATCH /v0/customers/{ANN} HTTP/1.1"
         assert heard.body == PATCH.body
@@ -97,8 +99,8 @@ def test_a_patch_goes_out_as_it_was_sealed(run: Run) -> None:
 def test_a_read_carries_neither_key_nor_body(run: Run) -> None:
     async def scenario() -> None:
         read = Request("GET", f"/customers?id={ANN},{ANN}&limit=100")
-        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url) as wire:
-            await wire.send(read)
+        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
+            await http.send(read)
         (heard,) = server.requests
         assert heard.line == f"GET /v0/customers?id={ANN},{ANN}&limit=100 HTTP/1.1"
         assert not {"idempotency-key", "content-type", "content-length"} & heard.headers.keys()
@@ -118,11 +120,11 @@ def test_a_read_carries_neither_key_nor_body(run: Run) -> None:
 )
 def test_an_address_that_is_not_the_expected_one_is_never_sent(path: str) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http()) as server:
+        async with RawServer(lambda heard: http_answer()) as server:
             for base_url in (server.base_url, f"http://127.0.0.1:{server.port}"):
-                async with open_wire(base_url) as wire:
+                async with open_wire(base_url) as http:
                     with pytest.raises(ValueError, match="address"):
-                        await wire.send(Request("PATCH", path, b"{}", KEY))
+                        await http.send(Request("PATCH", path, b"{}", KEY))
             assert server.requests == []
             assert server.connections == 0
 
@@ -144,8 +146,8 @@ def test_an_address_that_is_not_the_expected_one_is_never_sent(path: str) -> Non
 )
 def test_an_address_is_sent_letter_by_letter(base: str, path: str, target: str) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http()) as server, open_wire(base.format(server.port)) as wire:
-            await wire.send(Request("GET", path))
+        async with RawServer(lambda heard: http_answer()) as server, open_wire(base.format(server.port)) as http:
+            await http.send(Request("GET", path))
         assert server.requests[0].line == f"GET {target} HTTP/1.1"
 
     asyncio.run(scenario())
@@ -154,8 +156,8 @@ def test_an_address_is_sent_letter_by_letter(base: str, path: str, target: str) 
 @pytest.mark.parametrize("base_url", ["http://localhost:80/v0", "https://localhost:443", "https://bücher.invalid/v0"])
 def test_a_base_url_may_be_written_in_another_form_than_it_is_sent_in(base_url: str) -> None:
     async def scenario() -> None:
-        async with open_wire(base_url, timeout_s=20) as wire:
-            lost((await wire.send(GET))[0])  # nobody is there, but it is not the address that is refused
+        async with open_wire(base_url, timeout_s=20) as http:
+            lost((await http.send(GET))[0])  # nobody is there, but it is not the address that is refused
 
     asyncio.run(scenario())
 
@@ -165,9 +167,9 @@ def test_neither_proxies_nor_passwords_of_the_environment_are_used(
 ) -> None:
     async def scenario() -> None:
         async with (
-            RawServer(lambda heard: http(502)) as proxy,
-            RawServer(lambda heard: http()) as server,
-            open_wire(f"http://127.0.0.1:{server.port}/v0") as wire,
+            RawServer(lambda heard: http_answer(502)) as proxy,
+            RawServer(lambda heard: http_answer()) as server,
+            open_wire(f"http://127.0.0.1:{server.port}/v0") as http,
         ):
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
@@ -178,7 +180,7 @@ def test_neither_proxies_nor_passwords_of_the_environment_are_used(
             os.chmod(tmp_path / ".netrc", 0o600)
             monkeypatch.setenv("HOME", str(tmp_path))
             monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-            reply, _ = await wire.send(PATCH)
+            reply, _ = await http.send(PATCH)
         assert came(reply).status == 200
         assert proxy.connections == 0
         assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
@@ -189,10 +191,10 @@ def test_neither_proxies_nor_passwords_of_the_environment_are_used(
 def test_a_proxy_that_the_job_names_is_used(run: Run) -> None:
     async def scenario() -> None:
         async with (
-            RawServer(lambda heard: http()) as proxy,
-            open_wire("http://127.0.0.1:9/v0", proxy=f"http://127.0.0.1:{proxy.port}") as wire,
+            RawServer(lambda heard: http_answer()) as proxy,
+            open_wire("http://127.0.0.1:9/v0", proxy=f"http://127.0.0.1:{proxy.port}") as http,
         ):
-            reply, _ = await wire.send(GET)
+            reply, _ = await http.send(GET)
         assert came(reply).status == 200
         assert proxy.requests[0].line == f"GET http://127.0.0.1:9/v0/customers/{ANN} HTTP/1.1"
 
@@ -202,11 +204,11 @@ def test_a_proxy_that_the_job_names_is_used(run: Run) -> None:
 def test_a_proxy_that_reads_along_is_given_its_own_credentials_with_every_request(run: Run) -> None:
     async def scenario() -> None:
         async with (
-            RawServer(lambda heard: http()) as proxy,
-            open_wire("http://127.0.0.1:9/v0", proxy=f"http://pat:secret@127.0.0.1:{proxy.port}") as wire,
+            RawServer(lambda heard: http_answer()) as proxy,
+            open_wire("http://127.0.0.1:9/v0", proxy=f"http://pat:secret@127.0.0.1:{proxy.port}") as http,
         ):
             for _ in range(2):
-                await wire.send(PATCH)
+                await http.send(PATCH)
         said = [heard.headers["proxy-authorization"] for heard in proxy.requests]
         assert said == [aiohttp.encode_basic_auth("pat", "secret")] * 2
         assert {heard.headers["authorization"] for heard in proxy.requests} == {f"Bearer {TOKEN}"}
@@ -216,10 +218,10 @@ def test_a_proxy_that_reads_along_is_given_its_own_credentials_with_every_reques
 
 def test_cookies_are_not_sent_back(run: Run) -> None:
     async def scenario() -> None:
-        said = http(200, b"{}", "Set-Cookie: session=1; Path=/", "Set-Cookie: other=2")
-        async with RawServer(lambda heard: said) as server, open_wire(server.base_url) as wire:
+        said = http_answer(200, b"{}", "Set-Cookie: session=1; Path=/", "Set-Cookie: other=2")
+        async with RawServer(lambda heard: said) as server, open_wire(server.base_url) as http:
             for _ in range(3):
-                await wire.send(PATCH)
+                await http.send(PATCH)
         assert not [heard for heard in server.requests if "cookie" in heard.headers]
 
     run(scenario())
@@ -230,13 +232,13 @@ def test_a_renewed_token_is_used_from_the_next_request_on(tmp_path: Path) -> Non
         (tmp_path / "token").write_text("first", encoding="utf-8")
         credential = Credential("file:token", tmp_path)
         async with (
-            RawServer(lambda heard: http()) as server,
-            Wire(server.base_url, credential=credential, pace=Pace(None), timeout_s=5) as wire,
+            RawServer(lambda heard: http_answer()) as server,
+            HttpClient(server.base_url, credential=credential, limiter=RateLimiter(None), timeout_s=5) as http,
         ):
-            _, before = await wire.send(GET)
+            _, before = await http.send(GET)
             (tmp_path / "token").write_text("second", encoding="utf-8")
             credential.renew()
-            _, after = await wire.send(GET)
+            _, after = await http.send(GET)
         assert [heard.headers["authorization"] for heard in server.requests] == ["Bearer first", "Bearer second"]
         assert after == before + 1
 
@@ -253,14 +255,14 @@ def test_a_kept_connection_that_is_dropped_under_a_request_costs_one_request_onl
 ) -> None:
     async def scenario() -> None:
         def answer(heard: Heard) -> Say:
-            return http() if len(server.requests) == 1 else Say(then=then)
+            return http_answer() if len(server.requests) == 1 else Say(then=then)
 
-        async with RawServer(answer) as server, open_wire(server.base_url) as wire:
-            first, _ = await wire.send(request_)
-            second, _ = await wire.send(request_)
+        async with RawServer(answer) as server, open_wire(server.base_url) as http:
+            first, _ = await http.send(request_)
+            second, _ = await http.send(request_)
             await asyncio.sleep(0.1)
         assert came(first).status == 200
-        assert lost(second) is Lost.RESET
+        assert lost(second) is FailureKind.RESET
         assert len(server.requests) == 2
         assert {heard.connection for heard in server.requests} == {1}
 
@@ -269,15 +271,15 @@ def test_a_kept_connection_that_is_dropped_under_a_request_costs_one_request_onl
 
 def test_what_a_server_said_unasked_is_not_taken_for_the_next_answer(run: Run) -> None:
     async def scenario() -> None:
-        asked = http(200, b'{"id":"asked"}')
-        unasked = http(408, b'{"code":"UNASKED"}')  # as gateways say it before they close what was idle
+        asked = http_answer(200, b'{"id":"asked"}')
+        unasked = http_answer(408, b'{"code":"UNASKED"}')  # as gateways say it before they close what was idle
 
         def answer(heard: Heard) -> Say:
             return Say(asked.data + unasked.data) if len(server.requests) == 1 else asked
 
-        async with RawServer(answer) as server, open_wire(server.base_url) as wire:
+        async with RawServer(answer) as server, open_wire(server.base_url) as http:
             for _ in range(2):
-                reply, _ = await wire.send(PATCH)
+                reply, _ = await http.send(PATCH)
                 await asyncio.sleep(0.05)
                 assert came(reply).body == b'{"id":"asked"}'
         assert [heard.connection for heard in server.requests] == [1, 2]
@@ -287,16 +289,18 @@ def test_what_a_server_said_unasked_is_not_taken_for_the_next_answer(run: Run) -
 
 def test_what_a_server_says_unasked_later_is_not_taken_for_the_next_answer_either(run: Run) -> None:
     async def scenario() -> None:
-        said = http(200, b'{"id":"asked"}')
-        late = Say(said.data + http(408).data, drip_s=0.001)  # the first answer is whole before the second begins
+        said = http_answer(200, b'{"id":"asked"}')
+        late = Say(
+            said.data + http_answer(408).data, drip_s=0.001
+        )  # the first answer is whole before the second begins
 
         async with (
             RawServer(lambda heard: late if len(server.requests) == 1 else said) as server,
-            open_wire(server.base_url) as wire,
+            open_wire(server.base_url) as http,
         ):
-            first, _ = await wire.send(PATCH)
+            first, _ = await http.send(PATCH)
             await asyncio.sleep(0.3)
-            second, _ = await wire.send(PATCH)
+            second, _ = await http.send(PATCH)
         assert came(first).body == came(second).body == b'{"id":"asked"}'
         assert [heard.connection for heard in server.requests] == [1, 2]
 
@@ -305,9 +309,9 @@ def test_what_a_server_says_unasked_later_is_not_taken_for_the_next_answer_eithe
 
 def test_a_connection_that_was_closed_while_idle_is_not_used_again(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http(then="close")) as server, open_wire(server.base_url) as wire:
+        async with RawServer(lambda heard: http_answer(then="close")) as server, open_wire(server.base_url) as http:
             for _ in range(3):
-                reply, _ = await wire.send(PATCH)
+                reply, _ = await http.send(PATCH)
                 assert came(reply).status == 200
                 await asyncio.sleep(0.05)
         assert [heard.connection for heard in server.requests] == [1, 2, 3]
@@ -317,9 +321,9 @@ def test_a_connection_that_was_closed_while_idle_is_not_used_again(run: Run) -> 
 
 def test_connections_are_kept_and_never_queued_for(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url) as wire:
+        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
             for _ in range(5):
-                await wire.send(PATCH)
+                await http.send(PATCH)
             assert server.connections == 1
         out = asyncio.Semaphore(0)
 
@@ -327,8 +331,8 @@ def test_connections_are_kept_and_never_queued_for(run: Run) -> None:
             out.release()
             return Say(then="hang")
 
-        async with RawServer(answer) as server, open_wire(server.base_url) as wire:
-            tasks = [asyncio.create_task(wire.send(PATCH)) for _ in range(120)]
+        async with RawServer(answer) as server, open_wire(server.base_url) as http:
+            tasks = [asyncio.create_task(http.send(PATCH)) for _ in range(120)]
             for _ in tasks:  # more than aiohttp's own pool would let out
                 await asyncio.wait_for(out.acquire(), 5)
             for task in tasks:
@@ -345,11 +349,11 @@ def test_connections_are_kept_and_never_queued_for(run: Run) -> None:
 def test_a_redirect_is_an_answer_and_is_not_followed(status: int, request_: Request) -> None:
     async def scenario() -> None:
         async with (
-            RawServer(lambda heard: http()) as elsewhere,
-            RawServer(lambda heard: http(status, b"", f"Location: {elsewhere.base_url}/x")) as server,
-            open_wire(server.base_url) as wire,
+            RawServer(lambda heard: http_answer()) as elsewhere,
+            RawServer(lambda heard: http_answer(status, b"", f"Location: {elsewhere.base_url}/x")) as server,
+            open_wire(server.base_url) as http,
         ):
-            reply, _ = await wire.send(request_)
+            reply, _ = await http.send(request_)
             await asyncio.sleep(0.02)
         assert came(reply).status == status
         assert len(server.requests) == 1
@@ -363,7 +367,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed(status: int, request_: Requ
 
 def test_an_answer_comes_back_whole_with_its_headers_in_lower_case(run: Run) -> None:
     async def scenario() -> None:
-        said = http(422, b'{"code":"X"}', "Retry-AFTER: 7", "X-Two: a", "X-Two: b")
+        said = http_answer(422, b'{"code":"X"}', "Retry-AFTER: 7", "X-Two: a", "X-Two: b")
         reply = came(await exchange(said))
         assert (reply.status, reply.body, reply.whole) == (422, b'{"code":"X"}', True)
         assert reply.headers["retry-after"] == "7"
@@ -375,7 +379,7 @@ def test_an_answer_comes_back_whole_with_its_headers_in_lower_case(run: Run) -> 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 304, 400, 401, 418, 429, 499, 500, 599, 600, 999])
 def test_every_status_is_an_answer(status: int) -> None:
     async def scenario() -> None:
-        reply = came(await exchange(http(status, b"", then="close")))
+        reply = came(await exchange(http_answer(status, b"", then="close")))
         assert reply.status == status
 
     asyncio.run(scenario())
@@ -384,7 +388,7 @@ def test_every_status_is_an_answer(status: int) -> None:
 def test_interim_answers_are_passed_over_and_a_switch_of_protocols_is_not(run: Run) -> None:
     async def scenario() -> None:
         interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
-        assert came(await exchange(Say(interim + http().data))).status == 200
+        assert came(await exchange(Say(interim + http_answer().data))).status == 200
         switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
         assert came(await exchange(Say(switch, then="close"))).status == 101
 
@@ -400,7 +404,7 @@ def test_a_body_is_read_up_to_one_mebibyte_as_decoded(size: int, whole: bool, co
         body = b"x" * size
         match coding:
             case "length":
-                said = http(200, body)
+                said = http_answer(200, body)
             case "chunked":
                 chunks = b"".join(
                     b"%x\r\n%s\r\n" % (len(part), part)
@@ -410,9 +414,9 @@ def test_a_body_is_read_up_to_one_mebibyte_as_decoded(size: int, whole: bool, co
             case "until the end":
                 said = Say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body, then="close")
             case "gzip":
-                said = http(200, gzip.compress(body), "Content-Encoding: gzip")
+                said = http_answer(200, gzip.compress(body), "Content-Encoding: gzip")
             case _:
-                said = http(200, zlib.compress(body), "Content-Encoding: deflate")
+                said = http_answer(200, zlib.compress(body), "Content-Encoding: deflate")
         reply = came(await exchange(said))
         assert (reply.status, reply.whole) == (200, whole)
         assert reply.body == body[:BODY_CAP]
@@ -432,7 +436,7 @@ def test_an_endless_body_is_cut_off(run: Run) -> None:
 def test_a_compressed_bomb_is_cut_off_before_it_unfolds() -> None:
     async def scenario() -> None:
         bomb = gzip.compress(b"\0" * 50 * MIB, mtime=0)
-        reply = came(await exchange(http(200, bomb, "Content-Encoding: gzip")))
+        reply = came(await exchange(http_answer(200, bomb, "Content-Encoding: gzip")))
         assert (reply.whole, len(reply.body)) == (False, BODY_CAP)
 
     asyncio.run(scenario())
@@ -455,18 +459,18 @@ def test_a_body_that_is_cut_short_or_spoiled_is_not_whole(data: bytes, then: The
     async def scenario() -> None:
         reply = await exchange(Say(data, then=then))
         # After a reset the status may be lost with the bytes; never is such a body taken for whole.
-        assert isinstance(reply, NoReply) or (reply.status, reply.whole) == (200, False)
-        assert then == "reset" or isinstance(reply, Reply) or reply.lost is Lost.PROTOCOL
+        assert isinstance(reply, NetworkFailure) or (reply.status, reply.whole) == (200, False)
+        assert then == "reset" or isinstance(reply, Reply) or reply.lost is FailureKind.PROTOCOL
 
     run(scenario())
 
 
 def test_a_connection_is_not_used_again_after_a_body_that_was_not_read_to_its_end(run: Run) -> None:
     async def scenario() -> None:
-        said = iter([http(200, b"x" * (3 * MIB)), http(200, b'{"second":1}')])
-        async with RawServer(lambda heard: next(said)) as server, open_wire(server.base_url) as wire:
-            first, _ = await wire.send(PATCH)
-            second, _ = await wire.send(PATCH)
+        said = iter([http_answer(200, b"x" * (3 * MIB)), http_answer(200, b'{"second":1}')])
+        async with RawServer(lambda heard: next(said)) as server, open_wire(server.base_url) as http:
+            first, _ = await http.send(PATCH)
+            second, _ = await http.send(PATCH)
         assert not came(first).whole
         assert json.loads(came(second).body) == {"second": 1}
         assert [heard.connection for heard in server.requests] == [1, 2]
@@ -484,10 +488,10 @@ def test_a_name_that_takes_too_long_to_resolve_leaves_no_doubt_since_nothing_has
         await asyncio.sleep(3600)
 
     async def scenario() -> None:
-        async with RawServer(lambda heard: http()) as server, open_wire(server.base_url, timeout_s=0.2) as wire:
+        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url, timeout_s=0.2) as http:
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
-            reply, _ = await wire.send(PATCH)
-        assert lost(reply) is Lost.CONNECT
+            reply, _ = await http.send(PATCH)
+        assert lost(reply) is FailureKind.CONNECT
         assert server.connections == 0
 
     asyncio.run(scenario())
@@ -519,7 +523,7 @@ def test_a_name_that_takes_too_long_to_resolve_leaves_no_doubt_since_nothing_has
 def test_what_takes_longer_than_the_whole_exchange_may_is_no_answer(said: Say, run: Run) -> None:
     async def scenario() -> None:
         begun = asyncio.get_running_loop().time()
-        assert lost(await exchange(said, timeout_s=0.5)) is Lost.TIMEOUT
+        assert lost(await exchange(said, timeout_s=0.5)) is FailureKind.TIMEOUT
         assert 0.3 < asyncio.get_running_loop().time() - begun < 2.0
 
     run(scenario())
@@ -544,7 +548,7 @@ def test_what_takes_longer_than_the_whole_exchange_may_is_no_answer(said: Say, r
 )
 def test_what_is_no_http_is_a_breach_of_protocol(data: bytes, then: Then, run: Run) -> None:
     async def scenario() -> None:
-        assert lost(await exchange(Say(data, then=then), timeout_s=3)) is Lost.PROTOCOL
+        assert lost(await exchange(Say(data, then=then), timeout_s=3)) is FailureKind.PROTOCOL
 
     run(scenario())
 
@@ -552,28 +556,28 @@ def test_what_is_no_http_is_a_breach_of_protocol(data: bytes, then: Then, run: R
 @pytest.mark.parametrize("then", ["close", "reset"])
 def test_a_connection_that_ends_without_an_answer_is_a_reset(then: Then, run: Run) -> None:
     async def scenario() -> None:
-        assert lost(await exchange(Say(then=then))) is Lost.RESET
-        assert lost(await exchange(Say(b"HTTP/1.1 200", then=then))) in (Lost.RESET, Lost.PROTOCOL)
+        assert lost(await exchange(Say(then=then))) is FailureKind.RESET
+        assert lost(await exchange(Say(b"HTTP/1.1 200", then=then))) in (FailureKind.RESET, FailureKind.PROTOCOL)
 
     run(scenario())
 
 
 def test_a_port_that_nobody_listens_on_refuses(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http()) as server:
+        async with RawServer(lambda heard: http_answer()) as server:
             pass
-        async with open_wire(f"http://127.0.0.1:{server.port}/v0") as wire:
-            reply, _ = await wire.send(PATCH)
-        assert lost(reply) is Lost.REFUSED
+        async with open_wire(f"http://127.0.0.1:{server.port}/v0") as http:
+            reply, _ = await http.send(PATCH)
+        assert lost(reply) is FailureKind.REFUSED
 
     run(scenario())
 
 
 def test_a_name_that_does_not_exist_is_a_dns_failure(run: Run) -> None:
     async def scenario() -> None:
-        async with open_wire("https://api.bulk-patch.invalid/v0", timeout_s=20) as wire:
-            reply, _ = await wire.send(PATCH)
-        assert lost(reply) is Lost.DNS
+        async with open_wire("https://api.bulk-patch.invalid/v0", timeout_s=20) as http:
+            reply, _ = await http.send(PATCH)
+        assert lost(reply) is FailureKind.DNS
 
     run(scenario())
 
@@ -581,14 +585,14 @@ def test_a_name_that_does_not_exist_is_a_dns_failure(run: Run) -> None:
 def test_nothing_that_comes_back_or_is_logged_holds_the_token(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         replies = [
-            await exchange(http(401, b"no")),
+            await exchange(http_answer(401, b"no")),
             await exchange(Say(b"garbage\r\n\r\n", then="close")),
             await exchange(Say(then="reset")),
             await exchange(Say(then="hang"), timeout_s=0.2),
         ]
-        async with open_wire("http://127.0.0.1:9/v0") as wire:
-            replies.append((await wire.send(PATCH))[0])
-            assert TOKEN not in f"{wire!r} {vars(wire)}"
+        async with open_wire("http://127.0.0.1:9/v0") as http:
+            replies.append((await http.send(PATCH))[0])
+            assert TOKEN not in f"{http!r} {vars(http)}"
         assert TOKEN not in repr(replies)
         assert TOKEN not in caplog.text
 

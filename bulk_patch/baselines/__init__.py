@@ -5,7 +5,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.source import Source
 from bulk_patch.ledgers import Ledger
 from bulk_patch.targets import Target
@@ -20,11 +20,11 @@ class Baseline(Protocol):
     def reads(self, customers: int) -> int:
         """Return how many requests it takes to see so many customers."""
 
-    async def picture(self, ids: pd.Series) -> Picture | None:
+    async def snapshot(self, ids: pd.Series) -> Snapshot | None:
         """Return what is known of these customers, ids in lower case or what is none; None: nothing at all."""
 
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
-        """Learn the input before its plan is begun; then `picture` is called once for each portion, in order.
+        """Learn the input before its plan is begun; then `snapshot` is called once for each portion, in order.
 
         Args:
             asking: The input.

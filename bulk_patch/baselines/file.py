@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from bulk_patch.baselines import Baseline
-from bulk_patch.baselines.index import SPILL, Lookup, related
-from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.client.session import Session
+from bulk_patch.baselines.index import SPILL, BaselineIndex, related
+from bulk_patch.baselines.snapshot import Snapshot
+from bulk_patch.client.session import ApiSession
 from bulk_patch.errors import InputError
 from bulk_patch.inputs import source
 from bulk_patch.inputs.source import Source
-from bulk_patch.job.settings import Input, Job
+from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.targets import Target
 
@@ -20,14 +20,14 @@ from bulk_patch.targets import Target
 class FileBaseline(Baseline):
     """`file`: an export of the customers, CSV or Parquet, with dotted columns and the id as `id` or as in the input."""
 
-    def __init__(self, job: Job, target: Target, session: Session) -> None:
+    def __init__(self, job: Job, target: Target, session: ApiSession) -> None:
         path = job.baseline.path
         assert path is not None  # the job model sees to it
         self._watch = job.guards.watch
         found = _scan(path, job.input.id, target)
         self.sha256 = found.sha256
         self.taken_at = found.mtime_ns / 1e9
-        self._lookup = Lookup(found)
+        self._lookup = BaselineIndex(found)
 
     def reads(self, customers: int) -> int:
         """Return 0."""
@@ -41,9 +41,9 @@ class FileBaseline(Baseline):
         except InputError as error:
             raise InputError(f"baseline file: {error.message}", error.hint) from None
 
-    async def picture(self, ids: pd.Series) -> Picture:
+    async def snapshot(self, ids: pd.Series) -> Snapshot:
         """Look the customers up in the file; a column that is not in it is not known."""
-        return Picture(self._lookup.look(), complete=False, authoritative=False)
+        return Snapshot(self._lookup.look(), complete=False, authoritative=False)
 
 
 def _scan(path: Path, input_id: str, target: Target) -> Source:
@@ -52,7 +52,7 @@ def _scan(path: Path, input_id: str, target: Target) -> Source:
     failure = InputError(f"{path.name} has no column 'id' or {input_id!r}", "a baseline names the customer of each row")
     for id_column in dict.fromkeys(name for name in (input_id, "id") if name in header):
         foreign = {name: "" for name in header if name != id_column and target.field(name) is None}
-        settings = Input(path=path, id=id_column, rename=foreign)
+        settings = InputSettings(path=path, id=id_column, rename=foreign)
         try:
             found = source.scan(settings, knows=lambda name: True, id_pattern=target.id_pattern, every_cell=False)
         except InputError as error:

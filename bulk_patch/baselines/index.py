@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bulk_patch.baselines.partitions import Partitions, Sorted
-from bulk_patch.concurrency import ahead, in_thread, read_ahead
+from bulk_patch.concurrency import in_thread, prefetch, prefetch_in_thread
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import TEXT, joined
 from bulk_patch.inputs.source import Source
@@ -21,7 +21,7 @@ _CUT_ROWS = 100_000  # rows that are cut up at a time
 _ID = "id"
 
 
-class Lookup:
+class BaselineIndex:
     """The rows of a scanned file by their ids in lower case, as text.
 
     Args:
@@ -63,7 +63,7 @@ class Lookup:
             return
         parts = Partitions(folder, asking.id_hashes, rows=rows)
         try:
-            async with aclosing(ahead(self._sorted(parts))) as pieces:
+            async with aclosing(prefetch(self._sorted(parts))) as pieces:
                 async for piece in pieces:
                     await in_thread(parts.write, piece)
         finally:
@@ -77,7 +77,7 @@ class Lookup:
             table = self._named(frame)
             return parts.sort(table, joined(table.column(_ID)))
 
-        async with aclosing(read_ahead(source.frames(self._found, rows=_CUT_ROWS))) as frames:
+        async with aclosing(prefetch_in_thread(source.frames(self._found, rows=_CUT_ROWS))) as frames:
             async for frame in frames:
                 yield await in_thread(sort, frame)
 

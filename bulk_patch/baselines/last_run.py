@@ -21,20 +21,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bulk_patch.baselines import Baseline
-from bulk_patch.baselines.index import SPILL, Lookup, related
+from bulk_patch.baselines.index import SPILL, BaselineIndex, related
 from bulk_patch.baselines.partitions import Partitions
-from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.client.session import Session
+from bulk_patch.baselines.snapshot import Snapshot
+from bulk_patch.client.session import ApiSession
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied, private_file, replacing
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import arrow_of
 from bulk_patch.inputs.source import Source
-from bulk_patch.job.settings import Input, Job
+from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers import Ledger, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.targets import Target
-from bulk_patch.targets.fields import Seen
+from bulk_patch.targets.fields import Visibility
 
 PORTION_ROWS = 50_000
 _ID, _AT = "id", "at"  # columns beside the fields; `at`: when the customer was last confirmed or in doubt, Unix seconds
@@ -45,10 +45,10 @@ _DOUBTFUL = (State.MISMATCH, State.UNKNOWN, State.SENDING)
 class LastRunBaseline(Baseline):
     """`last-run`: what runs have confirmed; a value that is not known to be there is sent."""
 
-    def __init__(self, job: Job, target: Target, session: Session) -> None:
+    def __init__(self, job: Job, target: Target, session: ApiSession) -> None:
         self._job = job
         self._target = target
-        self._lookup: Lookup | None = None
+        self._lookup: BaselineIndex | None = None
         self._unknown = 0  # customers that no run has confirmed anything of
         self._notes: list[str] = []
         self.sha256 = ""
@@ -74,18 +74,18 @@ class LastRunBaseline(Baseline):
             self._notes.append("baseline last-run: its file was not there, and was made anew from the ledger")
         self.sha256 = found.sha256
         self.taken_at = found.mtime_ns / 1e9
-        self._lookup = Lookup(found)
+        self._lookup = BaselineIndex(found)
         columns = related(found.columns, {*asking.fields.values(), *self._job.guards.watch})
         await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
 
-    async def picture(self, ids: pd.Series) -> Picture | None:
+    async def snapshot(self, ids: pd.Series) -> Snapshot | None:
         """Look up what was confirmed; a cell that is missing is not known, an empty one is known to be empty."""
         if self._lookup is None:
             return None
         frame = self._lookup.look()
         valid = ids[ids.str.fullmatch(self._target.id_pattern.pattern)]
         self._unknown += pc.index_in(arrow_of(valid), value_set=arrow_of(frame.index)).null_count
-        return Picture(frame, complete=False, authoritative=False, sparse=True)
+        return Snapshot(frame, complete=False, authoritative=False, sparse=True)
 
     def warnings(self) -> list[str]:
         """Say when there is nothing to compare with, and how many customers that is true of."""
@@ -122,7 +122,7 @@ def store_path(folder: Path, target_name: str) -> Path:
 def _scan(path: Path, target: Target) -> Source | None:
     """Check the file; None when there is none that can be used."""
     try:
-        found = source.scan(Input(path=path, id=_ID), knows=lambda name: True, id_pattern=target.id_pattern)
+        found = source.scan(InputSettings(path=path, id=_ID), knows=lambda name: True, id_pattern=target.id_pattern)
     except InputError:
         return None
     return None if found.repeated_ids else found
@@ -177,7 +177,7 @@ def _confirmed(row: LedgerRow, body: Mapping[str, Any], target: Target) -> dict[
 
 def _is_seen(name: str, target: Target) -> bool:
     field = target.field(name)
-    return target.whole(name) is not None or (field is not None and field.seen is Seen.WHOLE)
+    return target.whole(name) is not None or (field is not None and field.seen is Visibility.WHOLE)
 
 
 # --- the file

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from bulk_patch.baselines import Baseline
-from bulk_patch.baselines.live_cache import LivePages
-from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.baselines.live_cache import LiveCache
+from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.client.reads import read_live
-from bulk_patch.client.session import Session
+from bulk_patch.client.session import ApiSession
 from bulk_patch.inputs.columns import texts_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
@@ -28,11 +28,11 @@ class LiveBaseline(Baseline):
 
     sha256 = ""
 
-    def __init__(self, job: Job, target: Target, session: Session) -> None:
+    def __init__(self, job: Job, target: Target, session: ApiSession) -> None:
         self._job = job
         self._target = target
         self._session = session
-        self._pages: LivePages | None = None
+        self._pages: LiveCache | None = None
         self._page = 0
         self._held = 0  # customers that were read by a plan that was not finished
         self.taken_at = time.time()
@@ -45,7 +45,7 @@ class LiveBaseline(Baseline):
         """Find what a plan of the same input has read that was killed, with nothing sent since."""
         sent = [(run.id, run.stats.get("requests", 0)) for run in ledger.runs(self._job.target_name) if run.plan_sha256]
         about = f"{asking.sha256} {self._job.identity} {self._job.target_name} {rows} {LIVE_PAGE} {sent}"
-        self._pages = LivePages(folder, about, max_age_s=self._job.baseline.max_age_h * 3600)
+        self._pages = LiveCache(folder, about, max_age_s=self._job.baseline.max_age_h * 3600)
         self._held = self._pages.customers()
 
     def sealed(self) -> None:
@@ -53,7 +53,7 @@ class LiveBaseline(Baseline):
         if self._pages is not None:
             self._pages.remove()
 
-    async def picture(self, ids: pd.Series) -> Picture:
+    async def snapshot(self, ids: pd.Series) -> Snapshot:
         """Read the customers.
 
         Raises:
@@ -63,7 +63,7 @@ class LiveBaseline(Baseline):
         wanted = [customer_id for customer_id in dict.fromkeys(texts_of(ids)) if is_id(customer_id)]
         frames = [await self._look(wanted[at : at + LIVE_PAGE]) for at in range(0, len(wanted), LIVE_PAGE)]
         frame = pd.concat(frames) if frames else _as_frame([])
-        return Picture(frame, complete=True, authoritative=True)
+        return Snapshot(frame, complete=True, authoritative=True)
 
     async def _look(self, ids: Sequence[str]) -> pd.DataFrame:
         """Return one page, as it was kept or as it is now."""

@@ -20,7 +20,7 @@ _IDS = b"ids_sha256"
 _CUSTOMERS = b"customers"
 
 
-class LivePages:
+class LiveCache:
     """Frames that were read for one input from one target.
 
     Args:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bulk_patch.baselines import Baseline
-from bulk_patch.client.session import Session
+from bulk_patch.client.session import ApiSession
 from bulk_patch.job.settings import Job
 from bulk_patch.targets import Target
 
@@ -14,13 +14,13 @@ class NoBaseline(Baseline):
     sha256 = ""
     taken_at = 0.0
 
-    def __init__(self, job: Job, target: Target, session: Session) -> None:
+    def __init__(self, job: Job, target: Target, session: ApiSession) -> None:
         pass
 
     def reads(self, customers: int) -> int:
         """Return 0."""
         return 0
 
-    async def picture(self, ids: pd.Series) -> None:
+    async def snapshot(self, ids: pd.Series) -> None:
         """Know nothing."""
         return

@@ -6,7 +6,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Snapshot:
     """What a baseline knows of a chunk's customers."""
 
     frame: pd.DataFrame  # index: id; dotted columns of text, and objects once more as JSON text; missing: absent

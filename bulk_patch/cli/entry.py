@@ -13,7 +13,7 @@ from bulk_patch.errors import BulkPatchError, Exit, OutdatedLedgerError, UsageEr
 if TYPE_CHECKING:
     from bulk_patch.job.settings import Job
     from bulk_patch.ledgers import Ledger
-    from bulk_patch.reports.runs import Found
+    from bulk_patch.reports.runs import LocatedRun
     from bulk_patch.reports.summary import RunSummary
 
 
@@ -29,7 +29,7 @@ _MEND_FIRST = {
 
 
 @contextmanager
-def speaking(common: Common) -> Iterator[None]:
+def error_boundary(common: Common) -> Iterator[None]:
     """Let the log speak, and turn whatever is raised into words and an exit code."""
     from bulk_patch.heap import share_one_heap
     from bulk_patch.observe import get_logger, start_logging
@@ -109,7 +109,7 @@ def states_named(name: str | None) -> Any:
     return (State.UNKNOWN, State.SENDING) if name == State.UNKNOWN else (State(name),)
 
 
-def watcher_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool) -> Any:
+def observer_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool) -> Any:
     from bulk_patch.cli.next_command import Invocation
     from bulk_patch.cli.terminal import Terminal
 
@@ -130,7 +130,7 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
         yield aimed
 
 
-def job_of_run(found: "Found", run_name: str, common: Common) -> "tuple[Job, str]":
+def job_of_run(found: "LocatedRun", run_name: str, common: Common) -> "tuple[Job, str]":
     """Return the job that a run was planned from, and its file as a next command names it."""
     from bulk_patch.cli.terminal import from_here
     from bulk_patch.job.settings import load_job
@@ -142,7 +142,7 @@ def job_of_run(found: "Found", run_name: str, common: Common) -> "tuple[Job, str
     return job, str(from_here(job.file))
 
 
-def next_of_run(found: "Found", ledger: "Ledger", run_name: str, common: Common) -> str:
+def next_of_run(found: "LocatedRun", ledger: "Ledger", run_name: str, common: Common) -> str:
     """Return the command that goes on with a run as its ledger has it now, aimed at the run's own target."""
     from bulk_patch.cli.next_command import Invocation
     from bulk_patch.cli.terminal import from_here, go_on

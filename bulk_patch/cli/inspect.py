@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bulk_patch.cli.entry import next_of_run, speaking, states_named
+from bulk_patch.cli.entry import error_boundary, next_of_run, states_named
 from bulk_patch.cli.options import Common, common, operator_flag, run_argument
 from bulk_patch.errors import LedgerError, UsageError
 
 if TYPE_CHECKING:
     from bulk_patch.ledgers import Holder, Ledger
-    from bulk_patch.reports.runs import Found
+    from bulk_patch.reports.runs import LocatedRun
     from bulk_patch.reports.summary import RunSummary
 
 
@@ -26,10 +26,10 @@ def status(common: Common, run_name: str | None) -> None:
     Example:
       bulk-patch status jobs/address_corrections.toml
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.cli.screens import runs_screen, status_screen
         from bulk_patch.cli.terminal import say
-        from bulk_patch.reports.runs import find_run, list_runs
+        from bulk_patch.reports.runs import list_runs, locate_run
 
         if run_name is None:
             pairs = []
@@ -38,7 +38,7 @@ def status(common: Common, run_name: str | None) -> None:
                     pairs.append((found.run, ledger.counts(found.run.id)))
             say(runs_screen(pairs))
             return
-        found = find_run(run_name, output=common.output)
+        found = locate_run(run_name, output=common.output)
         with found.read() as ledger:
             summary, holder = _summarise(found, ledger, run_name, common)
             one, counts, to_do = ledger.run(found.run.id), ledger.counts(found.run.id), ledger.to_do(found.run.id)
@@ -61,13 +61,13 @@ def show(
     Example:
       bulk-patch show 20261122 --status rejected
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.cli.screens import show_screen
         from bulk_patch.cli.terminal import say
         from bulk_patch.reports.rows import changes_of
-        from bulk_patch.reports.runs import find_run
+        from bulk_patch.reports.runs import locate_run
 
-        found = find_run(run_name, output=common.output)
+        found = locate_run(run_name, output=common.output)
         states = states_named(state)
         target = found.target()
         if reveal:
@@ -97,12 +97,12 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str)
     Example:
       bulk-patch export jobs/address_corrections.toml --to evidence.parquet
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.cli.terminal import say
         from bulk_patch.reports.export import export as export_rows
-        from bulk_patch.reports.runs import find_run
+        from bulk_patch.reports.runs import locate_run
 
-        found = find_run(run_name, output=common.output)
+        found = locate_run(run_name, output=common.output)
         if reveal:
             found.note_reveal(operator, command="export")
         with found.read() as ledger:
@@ -124,14 +124,14 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
     Example:
       bulk-patch report jobs/address_corrections.toml
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.cli.terminal import from_here, say
         from bulk_patch.files.atomic import make_private_folder
-        from bulk_patch.ledgers.operator import who
+        from bulk_patch.ledgers.operator import current_actor
         from bulk_patch.reports.files import write_summary
-        from bulk_patch.reports.runs import find_run
+        from bulk_patch.reports.runs import locate_run
 
-        found = find_run(run_name, output=common.output)
+        found = locate_run(run_name, output=common.output)
         if found.run.state == "planning":
             raise UsageError(f"the plan of run {found.run.id} was never finished", "plan anew: bulk-patch plan")
         if reveal:
@@ -141,11 +141,13 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
         write_summary(summary, found.run_folder)
         say(f"written: {from_here(written)}")
         if reveal:
-            written, _ = rewrite_page(found, run_name, common, revealed_by=who(operator).operator)
+            written, _ = rewrite_page(found, run_name, common, revealed_by=current_actor(operator).operator)
             say(f"written: {from_here(written)}, with whole values: for you alone, delete it when it was read")
 
 
-def rewrite_page(found: "Found", run_name: str, common: Common, *, revealed_by: str = "") -> "tuple[Path, RunSummary]":
+def rewrite_page(
+    found: "LocatedRun", run_name: str, common: Common, *, revealed_by: str = ""
+) -> "tuple[Path, RunSummary]":
     """Write the page of a run anew, masked but for who is noted for a reveal; return it and the summary it shows."""
     from bulk_patch.reports.html.page import write_page
 
@@ -155,7 +157,7 @@ def rewrite_page(found: "Found", run_name: str, common: Common, *, revealed_by: 
         return write_page(ledger, found.run, folder, summary, target=target, revealed_by=revealed_by), summary
 
 
-def refresh_page(found: "Found", run_name: str, common: Common) -> None:
+def refresh_page(found: "LocatedRun", run_name: str, common: Common) -> None:
     """Let the page of a run, and its summary.json, say what was just recorded; where that fails, say so and go on."""
     from bulk_patch.cli.terminal import say
     from bulk_patch.reports.files import PAGE, is_reported, write_summary
@@ -171,7 +173,9 @@ def refresh_page(found: "Found", run_name: str, common: Common) -> None:
         say(f"to write it anew: bulk-patch report {found.run.id}", stream=sys.stderr)
 
 
-def _summarise(found: "Found", ledger: "Ledger", run_name: str, common: Common) -> "tuple[RunSummary, Holder | None]":
+def _summarise(
+    found: "LocatedRun", ledger: "Ledger", run_name: str, common: Common
+) -> "tuple[RunSummary, Holder | None]":
     """Say what became of a run so far, with the command that goes on from here, and who holds its ledger."""
     from bulk_patch.reports.summary import summarise
 
@@ -193,7 +197,7 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
     Example:
       bulk-patch lookup 6f1c1c9e-3a43-4d0f-9a3f-5f4b1f6d7a10
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.cli.review_screens import history_screen, nowhere_screen
         from bulk_patch.cli.terminal import say
         from bulk_patch.reports.customer_history import find_history, look_where

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_patch.cli.entry import aimed, end_with, job_of_run, must_ask, speaking, watcher_of
+from bulk_patch.cli.entry import aimed, end_with, error_boundary, job_of_run, must_ask, observer_of
 from bulk_patch.cli.options import (
     Common,
     common,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bulk_patch.job.settings import Job
     from bulk_patch.reports.summary import RunSummary
-    from bulk_patch.workflows.options import Order
+    from bulk_patch.workflows.options import RunOptions
 
 
 @click.command()
@@ -46,14 +46,16 @@ def plan(
     Example:
       bulk-patch plan jobs/address_corrections.toml
     """
-    with speaking(common):
-        from bulk_patch.workflows.options import Order
+    with error_boundary(common):
+        from bulk_patch.workflows.options import RunOptions
         from bulk_patch.workflows.run import plan_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
-            watcher = watcher_of(job, job_file, common, sandbox=sandbox, asks=False)
-            order = Order(output=common.output, operator=operator, new=new, skip_invalid=skip_invalid, watcher=watcher)
-            summary = plan_job(job, order)
+            observer = observer_of(job, job_file, common, sandbox=sandbox, asks=False)
+            options = RunOptions(
+                output=common.output, operator=operator, new=new, skip_invalid=skip_invalid, observer=observer
+            )
+            summary = plan_job(job, options)
         changes_pending = detailed_exitcode and not summary.exit_code and summary.counts.get("pending")
         end_with(replace(summary, exit_code=Exit.CHANGES_PENDING) if changes_pending else summary, job, common)
 
@@ -77,14 +79,14 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
     Example:
       bulk-patch run jobs/address_corrections.toml --ticket OPS-1234
     """
-    with speaking(common):
-        from bulk_patch.workflows.options import Order
+    with error_boundary(common):
+        from bulk_patch.workflows.options import RunOptions
         from bulk_patch.workflows.run import run_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
             asks = must_ask(sandbox=sandbox, yes=yes)
-            watcher = watcher_of(job, job_file, common, sandbox=sandbox, asks=asks)
-            summary = run_job(job, Order(output=common.output, watcher=watcher, **asked))
+            observer = observer_of(job, job_file, common, sandbox=sandbox, asks=asks)
+            summary = run_job(job, RunOptions(output=common.output, observer=observer, **asked))
         end_with(summary, job, common)
 
 
@@ -102,7 +104,7 @@ def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any)
     Example:
       bulk-patch retry 20261122-151203-4f2a
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.workflows.run import retry_run
 
         _again(retry_run, run_name, common, sandbox=sandbox, yes=yes, **asked)
@@ -121,14 +123,14 @@ def undo(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) 
     Example:
       bulk-patch undo 20261122-151203-4f2a --reason "wrong file"
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.workflows.run import undo_run
 
         _again(undo_run, run_name, common, sandbox=sandbox, yes=yes, **asked)
 
 
 def _again(
-    story: "Callable[[Job, str, Order], RunSummary]",
+    story: "Callable[[Job, str, RunOptions], RunSummary]",
     run_name: str,
     common: Common,
     *,
@@ -138,12 +140,12 @@ def _again(
 ) -> None:
     """Tell a story about a run that is there, with the job that it was planned from."""
     from bulk_patch.cli.rehearsal import at_sandbox
-    from bulk_patch.reports.runs import find_run, latest_run, run_to_undo
-    from bulk_patch.workflows.options import Order
+    from bulk_patch.reports.runs import latest_run, locate_run, run_to_undo
+    from bulk_patch.workflows.options import RunOptions
     from bulk_patch.workflows.run import undo_run
 
     asks = must_ask(sandbox=sandbox, yes=yes)
-    found = find_run(run_name, output=common.output)
+    found = locate_run(run_name, output=common.output)
     by_file = run_name.endswith(".toml")
     job, job_file = job_of_run(found, run_name, common)
     output = found.folder.parent
@@ -151,6 +153,6 @@ def _again(
         found = latest_run(found, aimed) if by_file else found
         run_id = run_to_undo(found) if by_file and story is undo_run else found.run.id
         again = replace(common, sets=job.overrides)  # those that the run had too: the next command needs them
-        watcher = watcher_of(aimed, job_file, again, sandbox=sandbox, asks=asks)
-        summary = story(aimed, run_id, Order(output=output, watcher=watcher, **asked))
+        observer = observer_of(aimed, job_file, again, sandbox=sandbox, asks=asks)
+        summary = story(aimed, run_id, RunOptions(output=output, observer=observer, **asked))
     end_with(summary, job, common)

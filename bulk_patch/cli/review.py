@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bulk_patch.cli.entry import job_of_run, next_of_run, same_words, speaking, watcher_of
+from bulk_patch.cli.entry import error_boundary, job_of_run, next_of_run, observer_of, same_words
 from bulk_patch.cli.inspect import refresh_page
 from bulk_patch.cli.options import Common, common, operator_flag, run_argument, sandbox_flag
 
@@ -35,16 +35,16 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
     Example:
       bulk-patch approve 20261122-151203-4f2a --operator "Alex Doe"
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.cli.review_screens import approval_screen
         from bulk_patch.cli.terminal import say
-        from bulk_patch.ledgers.operator import who
-        from bulk_patch.reports.runs import find_run
+        from bulk_patch.ledgers.operator import current_actor
+        from bulk_patch.reports.runs import locate_run
         from bulk_patch.review.approvals import prepare, record_approval
 
-        found = find_run(run_name, output=common.output)
+        found = locate_run(run_name, output=common.output)
         job, _ = job_of_run(found, run_name, common)
-        actor = who(operator)
+        actor = current_actor(operator)
         detail = prepare(job, found.run, actor, key=key)
         with found.record() as ledger:
             record_approval(ledger, found.run, actor, detail)
@@ -69,21 +69,21 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
     Example:
       bulk-patch verify 20261122-151203-4f2a
     """
-    with speaking(common):
+    with error_boundary(common):
         from bulk_patch.cli.next_command import Invocation
         from bulk_patch.cli.rehearsal import at_sandbox
         from bulk_patch.cli.review_screens import drift_screen, verification_screen
         from bulk_patch.cli.terminal import look_at, say
-        from bulk_patch.reports.runs import find_run
-        from bulk_patch.workflows.options import Order
+        from bulk_patch.reports.runs import locate_run
+        from bulk_patch.workflows.options import RunOptions
         from bulk_patch.workflows.verify import verify_run
 
-        found = find_run(run_name, output=common.output)
+        found = locate_run(run_name, output=common.output)
         job, job_file = job_of_run(found, run_name, common)
         output = found.folder.parent
         with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
-            watcher = watcher_of(aimed, job_file, common, sandbox=sandbox, asks=False)
-            done = verify_run(aimed, found.run.id, Order(output=output, operator=operator, watcher=watcher))
+            observer = observer_of(aimed, job_file, common, sandbox=sandbox, asks=False)
+            done = verify_run(aimed, found.run.id, RunOptions(output=output, operator=operator, observer=observer))
         with found.read() as ledger:
             for text in drift_screen(ledger.drifts(done.check)):
                 say(text)

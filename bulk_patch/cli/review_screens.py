@@ -9,7 +9,7 @@ from bulk_patch.cli.text import join, numbered, safe, section, wrap
 from bulk_patch.ledgers import Actor, Drift, FieldDrift, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import IN_PART
-from bulk_patch.reports.rows import Change
+from bulk_patch.reports.rows import FieldChange
 from bulk_patch.words import amount, time_words
 
 
@@ -84,7 +84,7 @@ def verification_screen(
 def history_screen(
     run: Run,
     row: LedgerRow,
-    changes: Sequence[Change],
+    changes: Sequence[FieldChange],
     *,
     approvers: Sequence[str],
     senders: Sequence[str],

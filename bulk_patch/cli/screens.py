@@ -13,7 +13,7 @@ from bulk_patch.ledgers import Holder, LedgerRow, Run
 from bulk_patch.ledgers.undos import TakenBack
 from bulk_patch.model import Counts, State
 from bulk_patch.reports.files import FAILURES, PAGE, RESULTS, SUMMARY
-from bulk_patch.reports.rows import Change, merge_rows
+from bulk_patch.reports.rows import FieldChange, merge_rows
 from bulk_patch.reports.summary import RunSummary, fold_counts
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
 
@@ -263,7 +263,7 @@ def _short_state(run: Run, counts: Counts) -> str:
     return "begun" if run.exit_code is None else f"exit {run.exit_code}"
 
 
-def show_screen(rows: Iterable[tuple[LedgerRow, Sequence[Change]]]) -> Iterator[str]:
+def show_screen(rows: Iterable[tuple[LedgerRow, Sequence[FieldChange]]]) -> Iterator[str]:
     """Yield each row with what it changes, what became of it, and when.
 
     Args:
@@ -300,9 +300,9 @@ def heading(title: str, run: Run) -> list[str]:
 
 def _count_lines(counts: Counts, names: Mapping[State, str], *, shown: Iterable[State]) -> list[str]:
     """Return the counts that are not 0, and those to be shown anyway, with the sum that they balance to."""
-    order = (State.SENDING, *_ORDER)
+    options = (State.SENDING, *_ORDER)
     rows = [
-        (names.get(state, str(state)), counts.get(state, 0)) for state in order if counts.get(state) or state in shown
+        (names.get(state, str(state)), counts.get(state, 0)) for state in options if counts.get(state) or state in shown
     ]
     rows.append(("input rows", sum(counts.values())))
     places = digits(count for _, count in rows)
@@ -310,7 +310,7 @@ def _count_lines(counts: Counts, names: Mapping[State, str], *, shown: Iterable[
     return [*lines[:-1], f"  {'=' * (12 + places)}", lines[-1]]
 
 
-def change_lines(changes: Sequence[Change]) -> list[str]:
+def change_lines(changes: Sequence[FieldChange]) -> list[str]:
     """Return before and after of each field, aligned."""
     width = max((len(name) for name, _, _ in changes), default=0)
     return [

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bulk_patch.cli.entry import fail, speaking
+from bulk_patch.cli.entry import error_boundary, fail
 from bulk_patch.cli.options import Common, common
 from bulk_patch.errors import UsageError
 
@@ -21,7 +21,7 @@ def init(common: Common, folder: Path) -> None:
     Example:
       bulk-patch init tryout
     """
-    with speaking(common):
+    with error_boundary(common):
         from importlib.resources import files
 
         from bulk_patch.cli.terminal import say

@@ -12,12 +12,12 @@ from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Counts, State
-from bulk_patch.observe import Progress, silence
+from bulk_patch.observe import ProgressBar, silence
 from bulk_patch.reports.files import FAILURES
 from bulk_patch.reports.rows import find_causes
 from bulk_patch.reports.runs import LEDGER_FILE
 from bulk_patch.reports.summary import RunSummary
-from bulk_patch.sending.dispatcher import Driver, fewest_claimed
+from bulk_patch.sending.dispatcher import Dispatcher, fewest_claimed
 from bulk_patch.words import amount, duration_words
 from bulk_patch.workflows.signals import interruptible
 
@@ -67,7 +67,7 @@ class Terminal:
         self._asks = asks
         self._quiet = quiet
         self._bar = bar
-        self._progress: Progress | None = None
+        self._progress: ProgressBar | None = None
         self._read = 0
         self._rate = job.limits.rate_per_s if not isinstance(job.limits.rate_per_s, str) else None
 
@@ -94,7 +94,7 @@ class Terminal:
             at = f", {duration_words(requests / self._rate)}" if self._rate else ""
             say(f"reading {amount(customers, 'customer')}: {amount(requests, 'request')}{at}", stream=sys.stderr)
         if requests:
-            self._progress, self._read = Progress(customers, enabled=self._bar, desc="reading"), 0
+            self._progress, self._read = ProgressBar(customers, enabled=self._bar, desc="reading"), 0
 
     def read(self, customers: int) -> None:
         """Move the bar of reading."""
@@ -104,20 +104,20 @@ class Terminal:
 
     def sending(self, run: Run, rows: int) -> None:
         """Open the bar."""
-        self._progress = Progress(rows, enabled=self._bar)
+        self._progress = ProgressBar(rows, enabled=self._bar)
 
-    def progress(self, driver: Driver) -> None:
+    def progress(self, dispatcher: Dispatcher) -> None:
         """Move the bar."""
         if self._progress is not None:
-            pace, tally = driver.pace, driver.tally
+            limiter, progress = dispatcher.limiter, dispatcher.progress
             self._progress.update(
-                tally.done,
-                ok=tally.ok,
-                refused=tally.refused,
-                throttled=pace.throttled,
-                limit_per_s=pace.rate_per_s,
-                paused_s=pace.paused_s,
-                note=pace.pause_reason if pace.paused_s else "",
+                progress.done,
+                ok=progress.ok,
+                refused=progress.refused,
+                throttled=limiter.throttled,
+                limit_per_s=limiter.rate_per_s,
+                paused_s=limiter.paused_s,
+                note=limiter.pause_reason if limiter.paused_s else "",
             )
 
     def sent(self) -> None:

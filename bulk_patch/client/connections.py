@@ -19,8 +19,8 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from bulk_patch.client.rate_limiter import Pace
-from bulk_patch.client.timeouts import Deadline, Deadlines
+from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.timeouts import Timeout, Timeouts
 from bulk_patch.model import Reply
 
 BODY_CAP = 1 << 20  # bytes, decoded
@@ -45,18 +45,18 @@ class Connections:
     """
 
     def __init__(
-        self, base_url: URL, *, tls: ssl.SSLContext, proxy: str | None, pace: Pace, connect_timeout_s: float
+        self, base_url: URL, *, tls: ssl.SSLContext, proxy: str | None, limiter: RateLimiter, connect_timeout_s: float
     ) -> None:
         self._base_url = base_url
         self._tls = tls
         self._proxy = URL(proxy) if proxy else None
-        self._pace = pace
+        self._limiter = limiter
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._idle: deque[tuple[Connection, float]] = deque()  # and since when, the last used at the end
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._deadlines = Deadlines(self._loop)
+        self._deadlines = Timeouts(self._loop)
         self._pool = aiohttp.TCPConnector(
             limit=0,  # the workers bound it; it only makes connections, those that are idle are kept here
             ttl_dns_cache=300,
@@ -92,21 +92,21 @@ class Connections:
             TimeoutError: The answer took too long.
             Closed: The run stopped before a byte had left.
         """
-        granted_at, due_at = self._pace.granted_at, self._loop.time() + timeout_s
+        granted_at, due_at = self._limiter.granted_at, self._loop.time() + timeout_s
         begun = time.monotonic()  # uvloop's clock goes by whole rounds and milliseconds: too coarse for an answer
         connection = self._take_idle() or await self._connect(timeout_s)
         try:
-            if self._pace.is_stale(granted_at):
+            if self._limiter.is_stale(granted_at):
                 left_s = due_at - self._loop.time()
-                await self._pace.retake()  # may be a long pause: none of it is time that the server took
-                granted_at, due_at = self._pace.granted_at, self._loop.time() + left_s
+                await self._limiter.retake()  # may be a long pause: none of it is time that the server took
+                granted_at, due_at = self._limiter.granted_at, self._loop.time() + left_s
             if (ends := _open_and_silent(connection)) is None:
                 raise NeverLeft("closed, or spoken to, before the request")
             protocol, transport = ends
             protocol.set_response_params(read_until_eof=True)
             data = self._head(method, path, headers, body) + (body or b"")
-            with Deadline(self._deadlines, transport, due_at):
-                self._pace.leaves(granted_at)
+            with Timeout(self._deadlines, transport, due_at):
+                self._limiter.leaves(granted_at)
                 transport.write(data)
                 message, content = await protocol.read()
                 while 100 <= message.code < 200 and message.code != _SWITCHED:

@@ -12,16 +12,16 @@ from yarl import URL
 
 from bulk_patch.client.connections import Connections, NeverLeft
 from bulk_patch.client.credential import Credential
-from bulk_patch.client.rate_limiter import Pace
+from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.errors import CredentialError
-from bulk_patch.model import Lost, NoReply, Reply, Request
+from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 
 _CONNECT_TIMEOUT_S = 10.0
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
 _HEADERS = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: bulk-patch\r\n"
 
 
-class Wire:
+class HttpClient:
     """An HTTP session with one API.
 
     Args:
@@ -41,7 +41,7 @@ class Wire:
         base_url: str,
         *,
         credential: Credential,
-        pace: Pace,
+        limiter: RateLimiter,
         timeout_s: float,
         proxy: str | None = None,
         ca_file: Path | None = None,
@@ -50,14 +50,16 @@ class Wire:
         base = URL(self._base_url, encoded=True)
         self._base_path = base.raw_path.rstrip("/")
         self._credential = credential
-        self.pace = pace
+        self.limiter = limiter
         self._timeout_s = timeout_s
         try:
             tls = ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
             raise CredentialError(f"target.ca_file cannot be used: {type(error).__name__}", "name a PEM file") from None
         connect_timeout_s = min(_CONNECT_TIMEOUT_S, timeout_s)
-        self._connections = Connections(base, tls=tls, proxy=proxy, pace=pace, connect_timeout_s=connect_timeout_s)
+        self._connections = Connections(
+            base, tls=tls, proxy=proxy, limiter=limiter, connect_timeout_s=connect_timeout_s
+        )
 
     async def __aenter__(self) -> Self:
         await self._connections.__aenter__()
@@ -66,7 +68,7 @@ class Wire:
     async def __aexit__(self, *error: object) -> None:
         await self._connections.__aexit__(*error)
 
-    async def send(self, request: Request) -> tuple[Reply | NoReply, int]:
+    async def send(self, request: Request) -> tuple[Reply | NetworkFailure, int]:
         """Send one request now; its permit was given.
 
         Returns:
@@ -84,7 +86,7 @@ class Wire:
         try:
             return await exchange(request.method, path, headers, request.body, timeout_s=timeout_s), version
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            return NoReply(_lost(error), time.monotonic() - begun), version
+            return NetworkFailure(_lost(error), time.monotonic() - begun), version
 
     def _path(self, path: str) -> str:
         """Return the whole path, checked to be the expected one: percent-encoding does not stop `..`."""
@@ -98,28 +100,28 @@ class Wire:
         raise ValueError("the address of a request is not the expected one")
 
 
-def _lost(error: Exception) -> Lost:
+def _lost(error: Exception) -> FailureKind:
     """Translate what aiohttp raises; the only place that knows its exceptions. Their `repr` may hold the token."""
     for kind, lost in _LOST:
         if isinstance(error, kind):
             return lost
-    return Lost.RESET
+    return FailureKind.RESET
 
 
-_LOST: tuple[tuple[type[BaseException], Lost], ...] = (  # the most specific first
-    (aiohttp.ClientConnectorCertificateError, Lost.CERTIFICATE),
-    (aiohttp.ClientConnectorSSLError, Lost.TLS),
-    (aiohttp.ServerFingerprintMismatch, Lost.CERTIFICATE),
-    (aiohttp.ClientConnectorDNSError, Lost.DNS),
-    (NeverLeft, Lost.CONNECT),
-    (aiohttp.ClientProxyConnectionError, Lost.CONNECT),
-    (aiohttp.ClientConnectorError, Lost.REFUSED),
-    (aiohttp.ClientHttpProxyError, Lost.CONNECT),
-    (TimeoutError, Lost.TIMEOUT),
-    (aiohttp.ServerDisconnectedError, Lost.RESET),
-    (aiohttp.ClientOSError, Lost.RESET),
-    (aiohttp.ClientPayloadError, Lost.RESET),
-    (aiohttp.ClientResponseError, Lost.PROTOCOL),
-    (HttpProcessingError, Lost.PROTOCOL),
-    (ValueError, Lost.PROTOCOL),
+_LOST: tuple[tuple[type[BaseException], FailureKind], ...] = (  # the most specific first
+    (aiohttp.ClientConnectorCertificateError, FailureKind.CERTIFICATE),
+    (aiohttp.ClientConnectorSSLError, FailureKind.TLS),
+    (aiohttp.ServerFingerprintMismatch, FailureKind.CERTIFICATE),
+    (aiohttp.ClientConnectorDNSError, FailureKind.DNS),
+    (NeverLeft, FailureKind.CONNECT),
+    (aiohttp.ClientProxyConnectionError, FailureKind.CONNECT),
+    (aiohttp.ClientConnectorError, FailureKind.REFUSED),
+    (aiohttp.ClientHttpProxyError, FailureKind.CONNECT),
+    (TimeoutError, FailureKind.TIMEOUT),
+    (aiohttp.ServerDisconnectedError, FailureKind.RESET),
+    (aiohttp.ClientOSError, FailureKind.RESET),
+    (aiohttp.ClientPayloadError, FailureKind.RESET),
+    (aiohttp.ClientResponseError, FailureKind.PROTOCOL),
+    (HttpProcessingError, FailureKind.PROTOCOL),
+    (ValueError, FailureKind.PROTOCOL),
 )

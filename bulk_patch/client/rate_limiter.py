@@ -25,11 +25,11 @@ FLOOR_PER_S = 0.1
 SHORT_S = 0.05
 
 
-class Closed(Exception):  # noqa: N818 - not an error, a way out
+class LimiterClosed(Exception):  # noqa: N818 - not an error, a way out
     """The run stops: what waited for a permit was not sent."""
 
 
-class Pace:
+class RateLimiter:
     """The one limiter of a run.
 
     Args:
@@ -165,7 +165,7 @@ class Pace:
             else:  # long enough to be woken up from
                 self._woken.clear()
                 await wait_or(self._woken, wait_s)
-        raise Closed
+        raise LimiterClosed
 
     def close(self) -> None:
         """Let nobody pass any more."""

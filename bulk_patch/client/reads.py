@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from bulk_patch.client.rate_limiter import Closed
-from bulk_patch.client.session import NOT_THE_API, Halt, Session, Unreadable
+from bulk_patch.client.rate_limiter import LimiterClosed
+from bulk_patch.client.session import NOT_THE_API, ApiSession, RunHalted, Unreadable
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
-from bulk_patch.model import Act, Stop
+from bulk_patch.model import Action, Stop
 from bulk_patch.targets import Record
 
 
-async def read_live(session: Session, ids: Sequence[str]) -> list[Record]:
+async def read_live(session: ApiSession, ids: Sequence[str]) -> list[Record]:
     """Read customers as they are now, before anything is sent.
 
     Raises:
@@ -21,7 +21,7 @@ async def read_live(session: Session, ids: Sequence[str]) -> list[Record]:
         return await session.read_many(ids)
     except Unreadable as failure:
         verdict = failure.verdict
-        if verdict.status == 403 and verdict.act is Act.REJECTED:  # in the API's own words
+        if verdict.status == 403 and verdict.act is Action.REJECTED:  # in the API's own words
             hint = "the token lacks a permission, or belongs to another workspace"
             raise CredentialError(f"the live baseline may not be read: {verdict.reason}", hint) from None
         if verdict.status == 404 or verdict.kind in NOT_THE_API:
@@ -30,9 +30,9 @@ async def read_live(session: Session, ids: Sequence[str]) -> list[Record]:
             raise InputError(f"the baseline's address answers {what}", hint) from None
         hint = "nothing was sent for this input; run the same command again when the API answers"
         raise IncompleteError(f"the live baseline could not be read: {verdict.reason}", hint) from None
-    except Halt as halt:
+    except RunHalted as halt:
         raise as_error(halt.stop) from None
-    except Closed:
+    except LimiterClosed:
         raise IncompleteError("this command ends: it reads no more customers", "run the same command again") from None
 
 

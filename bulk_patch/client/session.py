@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from bulk_patch.client.backoff import backoff_s, steps_s
 from bulk_patch.client.credential import Credential
-from bulk_patch.client.http import Wire
-from bulk_patch.client.rate_limiter import Closed, Pace
+from bulk_patch.client.http import HttpClient
+from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
 from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job.settings import Job, Retry
-from bulk_patch.model import Act, History, NoReply, Reply, Request, Stop, Verdict, Wait
+from bulk_patch.model import Action, History, NetworkFailure, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Record, Streak, Target
 from bulk_patch.targets.answers import http_date
@@ -28,7 +28,7 @@ GONE = frozenset({404, 410})
 log = get_logger()
 
 
-class Halt(Exception):  # noqa: N818 - carries a finding, is not an error by itself
+class RunHalted(Exception):  # noqa: N818 - carries a finding, is not an error by itself
     """The run must stop."""
 
     def __init__(self, stop: Stop) -> None:
@@ -52,13 +52,15 @@ class Unreadable(Exception):  # noqa: N818 - a finding
         self.verdict = verdict
 
 
-class Session:
+class ApiSession:
     """What all requests of one process share: wire, pace, credential, streaks, and the word to stop."""
 
-    def __init__(self, target: Target, wire: Wire, *, credential: Credential, retry: Retry, concurrency: int) -> None:
+    def __init__(
+        self, target: Target, http: HttpClient, *, credential: Credential, retry: Retry, concurrency: int
+    ) -> None:
         self.target = target
-        self.wire = wire
-        self.pace: Pace = wire.pace
+        self.http = http
+        self.limiter: RateLimiter = http.limiter
         self.retry = retry
         self.stopping = asyncio.Event()
         self._credential = credential
@@ -74,7 +76,7 @@ class Session:
     def stop(self) -> None:
         """Send nothing new; what is out may finish."""
         self.stopping.set()
-        self.pace.close()
+        self.limiter.close()
 
     # --- reads
 
@@ -87,7 +89,7 @@ class Session:
             Closed: The run stops already.
         """
         reply, verdict = await self._call(self.target.read_one(customer_id))
-        record = self.target.record(reply, customer_id) if verdict.act is Act.APPLIED else None
+        record = self.target.record(reply, customer_id) if verdict.act is Action.APPLIED else None
         if record is None and verdict.status not in GONE:  # refused, or not an answer to this question
             raise Unreadable(verdict)
         sent = http_date(reply.headers.get("date"))
@@ -127,7 +129,7 @@ class Session:
         while True:
             gives_way_to = TOO_MANY_IDS if len(ids) > 1 else frozenset()
             reply, verdict = await self._call(self.target.read(ids, token), gives_way_to=gives_way_to)
-            page = self.target.page(reply) if verdict.act is Act.APPLIED else None
+            page = self.target.page(reply) if verdict.act is Action.APPLIED else None
             if page is None:
                 raise Unreadable(verdict)
             records += page.records
@@ -152,17 +154,17 @@ class Session:
             reply, permitted_at, version = await self._exchange(request)
             verdict = self.target.judge_read(reply, History(seen=seen, renewed=renewed))
             if verdict.status in gives_way_to:
-                self.pace.passed(permitted_at)
+                self.limiter.passed(permitted_at)
                 raise Unreadable(verdict)
             self.tell_pace(verdict, 0, permitted_at)
             # A read is no answer to a PATCH, so it ends no row of refusals; but it may end a row of foreign pages.
             counts = verdict.streak or self._streak[0] in NOT_THE_API
             stop = verdict.stop or (self.streak(verdict, canary=False) if counts else None)
             if stop is not None:
-                raise Halt(stop)
+                raise RunHalted(stop)
             if verdict.kind in NOT_THE_API and not self._met:
                 raise Unreadable(verdict)
-            if verdict.act in (Act.APPLIED, Act.REJECTED) and isinstance(reply, Reply):
+            if verdict.act in (Action.APPLIED, Action.REJECTED) and isinstance(reply, Reply):
                 self._met = True
                 return reply, verdict
             tried += not verdict.free
@@ -170,21 +172,21 @@ class Session:
                 raise Unreadable(verdict)
             if not seen:  # the first time: whoever watches must not wonder why nothing happens
                 log.warning("reading_again", reason=verdict.reason)
-            if verdict.act is Act.RENEW:
+            if verdict.act is Action.RENEW:
                 await self.renew(version, request)
                 renewed = True
             else:
                 await self.wait(verdict, seen.get(verdict.kind, 0))
             seen[verdict.kind] = seen.get(verdict.kind, 0) + 1
 
-    async def _exchange(self, request: Request, *, probe: bool = False) -> tuple[Reply | NoReply, float, int]:
+    async def _exchange(self, request: Request, *, probe: bool = False) -> tuple[Reply | NetworkFailure, float, int]:
         # A probe takes the slot of the refused request: nobody else gets a permit until it is answered.
         async with nullcontext() if probe else self.slots:
-            permitted_at = await self.pace.permit(probe=probe)
+            permitted_at = await self.limiter.permit(probe=probe)
             try:
-                reply, version = await self.wire.send(request)
-            except (asyncio.CancelledError, Closed):
-                self.pace.passed(permitted_at)
+                reply, version = await self.http.send(request)
+            except (asyncio.CancelledError, LimiterClosed):
+                self.limiter.passed(permitted_at)
                 raise
         self.on_answer(reply.status if isinstance(reply, Reply) else 0, None)
         return reply, permitted_at, version
@@ -198,32 +200,36 @@ class Session:
             Halt: The API asks for a pause longer than a process should sleep, or nothing succeeded for too long.
         """
         if (verdict.pause_s or 0) > LONGEST_PAUSE_S:
-            self.pace.passed(permitted_at)
-            self.pace.pause(verdict.pause_s or 0, "the API asked to wait")  # for those who have not heard of the stop
+            self.limiter.passed(permitted_at)
+            self.limiter.pause(
+                verdict.pause_s or 0, "the API asked to wait"
+            )  # for those who have not heard of the stop
             until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() + (verdict.pause_s or 0)))
-            raise Halt(Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then"))
+            raise RunHalted(
+                Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then")
+            )
         if verdict.wait is Wait.PAUSE and verdict.kind == "throttled":
-            self.pace.passed(permitted_at)
-            self.pace.throttle(permitted_at, verdict.pause_s)
-            self._give_up_after(self.pace.throttled_s, verdict)
+            self.limiter.passed(permitted_at)
+            self.limiter.throttle(permitted_at, verdict.pause_s)
+            self._give_up_after(self.limiter.throttled_s, verdict)
         elif verdict.outage:
-            self.pace.failed(row, permitted_at)
+            self.limiter.failed(row, permitted_at)
             if verdict.pause_s:
-                self.pace.pause(verdict.pause_s, "the API asked to wait")
-            self._give_up_after(self.pace.outage_s, verdict)
-        elif verdict.wait is Wait.PAUSE and verdict.act is Act.RETRY:
-            self.pace.passed(permitted_at)
-            self.pace.pause(max(1.0, backoff_s(self._streak[1], self.retry.longest_delay_s)), verdict.kind)
+                self.limiter.pause(verdict.pause_s, "the API asked to wait")
+            self._give_up_after(self.limiter.outage_s, verdict)
+        elif verdict.wait is Wait.PAUSE and verdict.act is Action.RETRY:
+            self.limiter.passed(permitted_at)
+            self.limiter.pause(max(1.0, backoff_s(self._streak[1], self.retry.longest_delay_s)), verdict.kind)
         elif verdict.kind in NOT_THE_API:
-            self.pace.passed(permitted_at)
+            self.limiter.passed(permitted_at)
         else:
-            self.pace.succeeded()
+            self.limiter.succeeded()
 
     def _give_up_after(self, lasting_s: float, verdict: Verdict) -> None:
         if lasting_s > self.retry.give_up_after_s:
             reason = f"no success for {duration_words(lasting_s)}: {verdict.reason}"
             hint = "check target.base_url and the API's status page; then run the same command again"
-            raise Halt(Stop(Exit.INCOMPLETE, reason, hint))
+            raise RunHalted(Stop(Exit.INCOMPLETE, reason, hint))
 
     def streak(self, verdict: Verdict, *, canary: bool) -> Stop | None:
         """Count answers of one kind in a row over the run; return the stop that so many mean."""
@@ -258,14 +264,14 @@ class Session:
             if self._refused is None:
                 if self._credential.version != version:
                     return
-                self.pace.hold()
+                self.limiter.hold()
                 try:
                     self._refused = await self._try_new_credential(probe)
                 finally:
                     if self._refused is None:
-                        self.pace.release()
+                        self.limiter.release()
             if self._refused is not None:
-                raise Halt(self._refused)
+                raise RunHalted(self._refused)
 
     async def _try_new_credential(self, probe: Request) -> Stop | None:
         """Renew and probe; return the stop when that does not help.
@@ -282,7 +288,7 @@ class Session:
         if verdict.kind == "throttled":
             self.tell_pace(verdict, 0, permitted_at)
         else:
-            self.pace.passed(permitted_at)
+            self.limiter.passed(permitted_at)
         if verdict.status == 401:
             hint = "check [target] token: is it for this workspace, and still valid? Then run the same command again"
             return Stop(Exit.CREDENTIAL, "the API refuses the token (HTTP 401)", hint)
@@ -295,7 +301,7 @@ def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
 
 
 @asynccontextmanager
-async def connected(job: Job, target: Target) -> AsyncIterator[Session]:
+async def open_session(job: Job, target: Target) -> AsyncIterator[ApiSession]:
     """Yield a session with the API of a job, or with the sandbox that it is aimed at; nothing is asked for yet.
 
     Raises:
@@ -306,14 +312,14 @@ async def connected(job: Job, target: Target) -> AsyncIterator[Session]:
     else:
         credential = Credential(job.target.token, job.file.parent)
     rate = job.limits.rate_per_s
-    pace = Pace(None if isinstance(rate, str) else float(rate), longest_delay_s=job.retry.longest_delay_s)
-    wire = Wire(
+    limiter = RateLimiter(None if isinstance(rate, str) else float(rate), longest_delay_s=job.retry.longest_delay_s)
+    http = HttpClient(
         job.target.base_url,
         credential=credential,
-        pace=pace,
+        limiter=limiter,
         timeout_s=job.limits.timeout_s,
         proxy=job.target.proxy,
         ca_file=job.target.ca_file,
     )
-    async with wire:
-        yield Session(target, wire, credential=credential, retry=job.retry, concurrency=job.limits.concurrency)
+    async with http:
+        yield ApiSession(target, http, credential=credential, retry=job.retry, concurrency=job.limits.concurrency)

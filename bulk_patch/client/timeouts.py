@@ -9,7 +9,7 @@ import math
 from types import TracebackType
 
 
-class Deadlines:
+class Timeouts:
     """Cuts connections off when the time of what goes on over them is up.
 
     Args:
@@ -53,7 +53,7 @@ class Deadlines:
             self._look_at(min(self._due_at.values()))
 
 
-class Deadline:
+class Timeout:
     """A block that has to end in time.
 
     Args:
@@ -67,7 +67,7 @@ class Deadline:
 
     __slots__ = ("_deadlines", "_due_at", "_transport")
 
-    def __init__(self, deadlines: Deadlines, transport: asyncio.WriteTransport, due_at: float) -> None:
+    def __init__(self, deadlines: Timeouts, transport: asyncio.WriteTransport, due_at: float) -> None:
         self._deadlines, self._transport, self._due_at = deadlines, transport, due_at
 
     def __enter__(self) -> None:

@@ -26,7 +26,7 @@ from bulk_patch.errors import InputError
 from bulk_patch.inputs.columns import TEXT, hash_ids, joined
 from bulk_patch.inputs.csv import CsvFile
 from bulk_patch.inputs.parquet import TEXT_KINDS, ParquetParts
-from bulk_patch.job.settings import Input
+from bulk_patch.job.settings import InputSettings
 
 _NO_ID = hash("")
 _SHOWN = 20  # faults or columns in one message
@@ -74,7 +74,7 @@ class Reader(Protocol):
 
 
 def scan(
-    settings: Input,
+    settings: InputSettings,
     *,
     knows: Callable[[str], bool],
     id_pattern: re.Pattern[str],
@@ -277,21 +277,21 @@ def _in_portions(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 # --- the header
 
 
-def _field_of(column: str, settings: Input) -> str:
+def _field_of(column: str, settings: InputSettings) -> str:
     """Return the field that a column fills; "" for the id and for what is ignored."""
     if column == settings.id:
         return ""
     return settings.rename.get(column, "" if column.startswith("_") else column)
 
 
-def _stays(column: str, settings: Input, reader: Reader) -> bool:
+def _stays(column: str, settings: InputSettings, reader: Reader) -> bool:
     """Say whether the cells of a column are kept; those mapped to "" are, if they can be."""
     if column == settings.id or _field_of(column, settings):
         return True
     return not column.startswith("_") and reader.kind(column) in TEXT_KINDS
 
 
-def _missing_id(settings: Input, header: Sequence[str], id_pattern: re.Pattern[str]) -> InputError:
+def _missing_id(settings: InputSettings, header: Sequence[str], id_pattern: re.Pattern[str]) -> InputError:
     name = settings.path.name
     if any(id_pattern.fullmatch(cell.lower()) or _DATA.search(cell) for cell in header):
         # So its cells are not shown: they are somebody's.
@@ -305,7 +305,7 @@ def _missing_id(settings: Input, header: Sequence[str], id_pattern: re.Pattern[s
 
 def _find_header_faults(
     fields: Mapping[str, str],
-    settings: Input,
+    settings: InputSettings,
     reader: Reader,
     *,
     knows: Callable[[str], bool],
@@ -351,7 +351,7 @@ def _listed(items: Sequence[str], separator: str = "; ") -> str:
 
 
 def _check_ids(
-    portions: Iterable[pa.LargeStringArray], settings: Input, id_pattern: re.Pattern[str]
+    portions: Iterable[pa.LargeStringArray], settings: InputSettings, id_pattern: re.Pattern[str]
 ) -> tuple[int, NDArray[np.int64]]:
     """Count the rows and hash their ids, 8 bytes a row; refuse a column in which nothing is an id."""
     rows = mangled = 0

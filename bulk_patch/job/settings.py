@@ -45,7 +45,7 @@ def share_of(limit: int | str, total: int) -> float:
     return float(limit.rstrip("%")) * total / 100 if limit.endswith("%") else float(limit)
 
 
-class Input(Section):
+class InputSettings(Section):
     """Where the changes come from."""
 
     path: Path = Field(strict=False)
@@ -57,13 +57,13 @@ class Input(Section):
     rename: dict[str, str] = {}
 
     @model_validator(mode="after")
-    def _blank_needs_leave(self) -> "Input":
+    def _blank_needs_leave(self) -> "InputSettings":
         if self.blank == "clear" and not self.may_clear:
             raise ValueError('blank = "clear" clears fields, so may_clear has to name them')
         return self
 
 
-class Baseline(Section):
+class BaselineSettings(Section):
     """What the desired values are compared with."""
 
     kind: str = "live"
@@ -76,7 +76,7 @@ class Baseline(Section):
         return _usable("baseline", kind)
 
     @model_validator(mode="after")
-    def _path_goes_with_file(self) -> "Baseline":
+    def _path_goes_with_file(self) -> "BaselineSettings":
         if (self.kind == "file") != (self.path is not None):
             raise ValueError('path goes with kind = "file", and kind = "file" needs it')
         return self
@@ -193,7 +193,7 @@ class EngineSettings(Section):
         return _usable("engine", kind)
 
 
-class SandboxSettings(Section):
+class SandboxSection(Section):
     """What a rehearsal starts from."""
 
     customers: Path | None = Field(default=None, strict=False)
@@ -204,15 +204,15 @@ class Job(Section):
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")
     description: str = ""
-    input: Input
-    baseline: Baseline = Baseline()
+    input: InputSettings
+    baseline: BaselineSettings = BaselineSettings()
     target: TargetSettings
     limits: Limits = Limits()
     retry: Retry = Retry()
     guards: Guards = Guards()
     ledger: LedgerSettings = LedgerSettings()
     engine: EngineSettings = EngineSettings()
-    sandbox: SandboxSettings = SandboxSettings()
+    sandbox: SandboxSection = SandboxSection()
     file: Path = Field(exclude=True, strict=False)  # the job file itself
     overrides: tuple[str, ...] = Field(default=(), exclude=True, repr=False)  # --set, as given; paths absolute
     sandbox_token: str | None = Field(default=None, exclude=True, repr=False)  # the target is a rehearsal server

@@ -114,7 +114,7 @@ MOST_SESSIONS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class SendingSession:
+class SessionRecord:
     """One process that sent rows of a run. Times are Unix seconds."""
 
     actor: Actor
@@ -342,7 +342,7 @@ class Ledger(Protocol):
 
     # --- reading
 
-    def sessions(self, run_id: str) -> list[SendingSession]:
+    def sessions(self, run_id: str) -> list[SessionRecord]:
         """Return when a run was sent and by whom, in order; the last `MOST_SESSIONS` when there were more."""
 
     def counts(self, run_id: str) -> Counts:

@@ -6,7 +6,7 @@ import socket
 from bulk_patch.ledgers import Actor
 
 
-def who(operator: str) -> Actor:
+def current_actor(operator: str) -> Actor:
     """Say who does this: the operator as named, the login by uid, host and process."""
     try:
         import pwd  # not on every platform

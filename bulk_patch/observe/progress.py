@@ -54,7 +54,7 @@ class _Figures:
         return mask(", ".join(str(word) for word in words if word))
 
 
-class Progress:
+class ProgressBar:
     """The one owner of the bar.
 
     Call `update` often, at least once a second, also while nothing moves: the bar limits itself to two pictures a

@@ -62,7 +62,7 @@ class Pause:
 
 
 @dataclass(slots=True)
-class Series:
+class Timeline:
     """A run over time; see the module."""
 
     width_s: float = FIRST_WIDTH_S
@@ -77,7 +77,7 @@ class Series:
     _number: int = field(default=0, repr=False, compare=False)  # of the present slice
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Series":
+    def from_json(cls, stored: Mapping[str, Any]) -> "Timeline":
         """Rebuild what `to_json` gave; an empty mapping gives an empty series."""
         slices = {
             number: Slice(classes, Counter({int(bin_): count for bin_, count in latency.items()}))

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulk_patch.observe.timeline import Series
+from bulk_patch.observe.timeline import Timeline
 
 _STEP = 1.05  # a bucket is 5 % wide, so a percentile is right to 5 %
 
 
 @dataclass(slots=True)
-class Stats:
+class Totals:
     """Requests, seconds and latencies of a run, over all its sessions."""
 
     requests: int = 0  # reads included
@@ -20,10 +20,10 @@ class Stats:
     throttled: int = 0  # 429s received
     limit_per_s: float | None = None  # None: unlimited
     _latency: Counter[int] = field(default_factory=Counter)  # bucket -> answered PATCHes
-    series: Series = field(default_factory=Series)  # the same over time
+    series: Timeline = field(default_factory=Timeline)  # the same over time
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Stats":
+    def from_json(cls, stored: Mapping[str, Any]) -> "Totals":
         """Rebuild what `to_json` gave; an empty mapping gives empty stats."""
         latency = Counter({int(bucket): count for bucket, count in stored.get("latency", {}).items()})
         return cls(
@@ -32,7 +32,7 @@ class Stats:
             stored.get("throttled", 0),
             stored.get("limit_per_s"),
             latency,
-            Series.from_json(stored.get("series", {})),
+            Timeline.from_json(stored.get("series", {})),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from bulk_patch.baselines import Baseline
-from bulk_patch.baselines.snapshot import Picture
-from bulk_patch.concurrency import ahead, in_thread, read_ahead
+from bulk_patch.baselines.snapshot import Snapshot
+from bulk_patch.concurrency import in_thread, prefetch, prefetch_in_thread
 from bulk_patch.errors import JobError
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import texts_of
@@ -25,7 +25,7 @@ from bulk_patch.planning.changes import Change, are_unsent_notes, frame_cells
 from bulk_patch.planning.changes_in_bulk import build
 from bulk_patch.planning.diff import Compared, Problem, Problems, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates
-from bulk_patch.planning.summary import Tally
+from bulk_patch.planning.summary import SummaryBuilder
 from bulk_patch.targets import Target
 
 FRAME_ROWS = 100_000
@@ -95,9 +95,9 @@ async def write_plan(
     deciding = _Deciding(job, run, target, ledger, stale=job.baseline.kind != "live" and baseline.taken_at > 0)
     tally = deciding.tally
     async with (
-        aclosing(ahead(_portions(job, found, target, baseline, frame_rows=frame_rows))) as portions,
-        aclosing(ahead(_compared(portions, target))) as compared,
-        aclosing(ahead(_decided(compared, deciding))) as decided,
+        aclosing(prefetch(_portions(job, found, target, baseline, frame_rows=frame_rows))) as portions,
+        aclosing(prefetch(_compared(portions, target))) as compared,
+        aclosing(prefetch(_decided(compared, deciding))) as decided,
     ):
         async for rows in decided:
             await in_thread(deciding.write, rows)
@@ -130,7 +130,7 @@ class _Portion:
     wanted: Wanted  # without the duplicates
     repeats: dict[int, Repeat]  # of the whole input
     duplicates: dict[int, Repeat]
-    picture: Picture | None = None
+    snapshot: Snapshot | None = None
 
 
 async def _portions(
@@ -144,16 +144,16 @@ async def _portions(
         duplicates = take_duplicates(wanted, repeats)
         return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates)
 
-    async with aclosing(read_ahead(source.frames(found, rows=frame_rows))) as frames:
+    async with aclosing(prefetch_in_thread(source.frames(found, rows=frame_rows))) as frames:
         async for frame in frames:
             portion = await in_thread(prepare_portion, frame)
-            yield replace(portion, picture=await baseline.picture(portion.wanted.ids))
+            yield replace(portion, snapshot=await baseline.snapshot(portion.wanted.ids))
 
 
 async def _compared(portions: AsyncIterator[_Portion], target: Target) -> AsyncIterator[tuple[_Portion, Compared]]:
     """Yield each portion with what would change in it."""
     async for portion in portions:
-        yield portion, await in_thread(compare, portion.wanted, portion.picture, target)
+        yield portion, await in_thread(compare, portion.wanted, portion.snapshot, target)
 
 
 async def _decided(
@@ -175,17 +175,17 @@ class _Deciding:
         self._ledger_is_free = Lock()  # it is for one thread at a time; rows are written while the next are decided
         self._stale = stale  # the picture is not of now: objects that it completes are read again
         self._refused: Problems = {}  # of repeated rows, which may lie in other portions
-        self.tally = Tally()
+        self.tally = SummaryBuilder()
         self.recheck = 0
 
     def decide(self, portion: _Portion, compared: Compared) -> list[PlanRow]:
         """Return every row of a portion that is not unchanged."""
-        wanted, picture, duplicates = portion.wanted, portion.picture, portion.duplicates
+        wanted, snapshot, duplicates = portion.wanted, portion.snapshot, portion.duplicates
         tally = self.tally
         tally.unchanged += compared.unchanged
         problems: Problems = dict(compared.problems)
         changes: dict[int, Change] = {}
-        for built in build(compared, wanted, picture, self._target, watch=self._job.guards.watch):
+        for built in build(compared, wanted, snapshot, self._target, watch=self._job.guards.watch):
             if isinstance(built, Change):
                 changes[built.row] = built
             else:

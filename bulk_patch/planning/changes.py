@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.columns import arrow_of, encode_each
 from bulk_patch.model import encode_json
 from bulk_patch.planning.diff import Problem
 from bulk_patch.targets import Target
-from bulk_patch.targets.fields import Field, Kind, Seen, Whole
+from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
 
 _CELLS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -32,7 +32,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FieldPath:
     """Where the value of a field stands in its object."""
 
     name: str
@@ -50,16 +50,16 @@ class Place:
             made.pop(self.last, None)
 
 
-def _place(field: Field, whole: Whole | None) -> Place:
+def _place(field: Field, whole: AtomicObject | None) -> FieldPath:
     """Return where a field stands; single keys of an open object hold dots."""
     if whole is None:
-        return Place(field.name, field, (), field.name)
+        return FieldPath(field.name, field, (), field.name)
     inner = field.name.removeprefix(f"{whole.name}.")
     *steps, last = [inner] if whole.open else inner.split(".")
-    return Place(field.name, field, tuple(steps), last)
+    return FieldPath(field.name, field, tuple(steps), last)
 
 
-class View:
+class BodyContext:
     """What is the same for all rows of a comparison.
 
     Args:
@@ -70,22 +70,22 @@ class View:
     """
 
     def __init__(
-        self, picture: Picture | None, target: Target, given: Iterable[str], *, watch: Collection[str] = ()
+        self, snapshot: Snapshot | None, target: Target, given: Iterable[str], *, watch: Collection[str] = ()
     ) -> None:
         self.target = target
         self.watch = tuple(watch)
-        self.there = picture is not None
-        self.complete = picture is not None and picture.complete
-        self.sparse = picture is not None and picture.sparse
-        columns: list[str] = list(picture.frame.columns) if picture is not None else []
+        self.there = snapshot is not None
+        self.complete = snapshot is not None and snapshot.complete
+        self.sparse = snapshot is not None and snapshot.sparse
+        columns: list[str] = list(snapshot.frame.columns) if snapshot is not None else []
         self.tops = frozenset(column.partition(".")[0] for column in columns)
         self.given = self._places(given)
         self.held = self._places(column for column in columns if "." in column)
         self.places = {place.name: place for places in self.given.values() for place in places}
 
-    def _places(self, names: Iterable[str]) -> dict[str, list[Place]]:
+    def _places(self, names: Iterable[str]) -> dict[str, list[FieldPath]]:
         """Return the fields of each top-level name."""
-        found: dict[str, list[Place]] = {}
+        found: dict[str, list[FieldPath]] = {}
         for name in names:
             top = name.partition(".")[0]
             if (field := self.target.field(name)) is not None:
@@ -93,10 +93,10 @@ class View:
         return found
 
 
-class Before:
+class BeforeImage:
     """One customer as the baseline has it."""
 
-    def __init__(self, texts: Mapping[str, str] | None, view: View) -> None:
+    def __init__(self, texts: Mapping[str, str] | None, view: BodyContext) -> None:
         self.texts = texts or {}
         self.view = view
         self._known = texts is not None and view.there
@@ -107,7 +107,7 @@ class Before:
             return any(name.partition(".")[0] == top for name in self.texts)
         return self._known and (self.view.complete or top in self.view.tops)
 
-    def whole(self, whole: Whole) -> dict[str, Any] | None:
+    def whole(self, whole: AtomicObject) -> dict[str, Any] | None:
         """Return an object as it is, None when it is absent or not known."""
         if whole.name in self.texts:
             loaded: dict[str, Any] = json.loads(self.texts[whole.name])
@@ -120,7 +120,7 @@ class Before:
 
 
 def make_change(
-    row: int, customer_id: str, changed: Sequence[str], given: Mapping[str, str], before: Before
+    row: int, customer_id: str, changed: Sequence[str], given: Mapping[str, str], before: BeforeImage
 ) -> Change | Problem:
     """Return a row as a change, or the problem that keeps it from being one.
 
@@ -141,7 +141,7 @@ def make_change(
         if whole is None:
             field = view.places[top].field
             body[top] = _typed(field, given[top])
-            if known and field.seen is not Seen.NEVER:
+            if known and field.seen is not Visibility.NEVER:
                 old = before.texts.get(top)
                 image[top] = _typed(field, old) if old else None
             continue
@@ -177,7 +177,7 @@ def _copy(value: dict[str, Any]) -> dict[str, Any]:
     return {name: _copy(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
 
 
-def _completion_hint(top: str, lacking: Sequence[str] = (), *, before: Before) -> str:
+def _completion_hint(top: str, lacking: Sequence[str] = (), *, before: BeforeImage) -> str:
     parts = " and ".join(f"{top}.{part}" for part in lacking)
     if before.knows(top):
         return f"the customer has no {top} yet, and the API takes it only as a whole: give {parts} too"
@@ -185,10 +185,10 @@ def _completion_hint(top: str, lacking: Sequence[str] = (), *, before: Before) -
     return f"the API takes {top} only as a whole, and the baseline does not have it: {ways}"
 
 
-def _move(field: Field, new: str, before: Before) -> tuple[str, str | None, str]:
+def _move(field: Field, new: str, before: BeforeImage) -> tuple[str, str | None, str]:
     old = before.texts.get(field.name, "")
     known = before.knows(field.name if "." not in field.name else field.name.partition(".")[0])
-    return field.name, field.mask(old) if known and field.seen is not Seen.NEVER else None, field.mask(new)
+    return field.name, field.mask(old) if known and field.seen is not Visibility.NEVER else None, field.mask(new)
 
 
 def _typed(field: Field, text: str) -> Any:
@@ -205,7 +205,7 @@ def _typed(field: Field, text: str) -> Any:
 def are_unsent_notes(names: Iterable[str], target: Target) -> bool:
     """Tell whether all these fields are ones that cannot be read back: they are sent once, so ask the ledger."""
     fields = [target.field(name) for name in names]
-    return all(field is not None and field.seen is Seen.NEVER for field in fields)
+    return all(field is not None and field.seen is Visibility.NEVER for field in fields)
 
 
 def frame_cells(frame: pd.DataFrame) -> Iterator[tuple[int, bytes]]:

@@ -18,9 +18,9 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.columns import arrow_of, encode_each, texts_of
-from bulk_patch.planning.changes import Before, Change, View, make_change
+from bulk_patch.planning.changes import BeforeImage, BodyContext, Change, make_change
 from bulk_patch.planning.diff import Compared, Problem, Wanted
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Kind
@@ -36,7 +36,7 @@ _MARK = re.compile('(?<=":)"\ue000([wb])([0-9]+)\ue000"')  # as a value; where i
 def build(
     compared: Compared,
     wanted: Wanted,
-    picture: Picture | None,
+    snapshot: Snapshot | None,
     target: Target,
     *,
     watch: Collection[str] = (),
@@ -59,7 +59,7 @@ def build(
         texts_of(wanted.ids.loc[index]),
         _Texts("w", wanted.values.loc[index]),
         _Texts("b", before),
-        View(picture, target, wanted.values.columns, watch=watch),
+        BodyContext(snapshot, target, wanted.values.columns, watch=watch),
     )
     names, flags = np.array(compared.changed.columns), compared.changed.to_numpy()
     known = compared.known.to_numpy(dtype=bool)
@@ -138,12 +138,12 @@ class _Rows:
     ids: list[str]
     wanted: _Texts
     before: _Texts
-    view: View
+    view: BodyContext
 
     def one_by_one(self, places: Sequence[int], changed: Sequence[str], *, is_known: bool) -> Iterator[Made]:
         """Yield what becomes of rows in which the same fields change."""
         for place in places:
-            before = Before(self.before.of_row(place) if is_known else None, self.view)
+            before = BeforeImage(self.before.of_row(place) if is_known else None, self.view)
             row = self.numbers[place]
             made = make_change(row, self.ids[place], changed, self.wanted.of_row(place), before)
             yield made if isinstance(made, Change) else (row, made)
@@ -161,7 +161,7 @@ class _Rows:
 
     def together(self, places: Sequence[int], changed: Sequence[str], *, is_known: bool) -> Iterator[Made]:
         """Yield the same for rows alike, at least two of them, that are texts throughout."""
-        before = Before(self.before.marks_of_row(places[0]) if is_known else None, self.view)
+        before = BeforeImage(self.before.marks_of_row(places[0]) if is_known else None, self.view)
         made = make_change(0, "", changed, self.wanted.marks_of_row(places[0]), before)
         pick = itemgetter(*places)
         rows = pick(self.numbers)

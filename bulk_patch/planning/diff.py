@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bulk_patch.baselines.snapshot import Picture
+from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.columns import arrow_of, is_plain, nfc, series_of
-from bulk_patch.job.settings import Input
+from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import Target
-from bulk_patch.targets.fields import HIDDEN, Field, Seen, anything
+from bulk_patch.targets.fields import HIDDEN, Field, Visibility, anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Compared:
 
 
 def prepare(
-    frame: pd.DataFrame, *, id_column: str, fields: Mapping[str, str], settings: Input, target: Target
+    frame: pd.DataFrame, *, id_column: str, fields: Mapping[str, str], settings: InputSettings, target: Target
 ) -> Wanted:
     """Turn cells as read into desired values.
 
@@ -75,7 +75,7 @@ def prepare(
     return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems)
 
 
-def _wanted(cells: pd.Series, rule: Field, settings: Input, problems: Problems) -> pd.Series:
+def _wanted(cells: pd.Series, rule: Field, settings: InputSettings, problems: Problems) -> pd.Series:
     values = nfc(cells)
     blank, clear = values == "", values == settings.clear
     if settings.blank == "clear":
@@ -119,7 +119,7 @@ def _note_bad_ids(ids: pd.Series, target: Target, problems: Problems) -> None:
 # --- compared
 
 
-def compare(wanted: Wanted, picture: Picture | None, target: Target) -> Compared:
+def compare(wanted: Wanted, snapshot: Snapshot | None, target: Target) -> Compared:
     """Say which fields of which rows change; check every given value against its field's rule.
 
     Args:
@@ -129,7 +129,7 @@ def compare(wanted: Wanted, picture: Picture | None, target: Target) -> Compared
     """
     values = wanted.values
     problems: Problems = {row: list(found) for row, found in wanted.problems.items()}
-    before, known = _align(picture, wanted.ids)
+    before, known = _align(snapshot, wanted.ids)
     context = _context(values, before)
     changed = {}
     for name in values.columns:
@@ -138,14 +138,14 @@ def compare(wanted: Wanted, picture: Picture | None, target: Target) -> Compared
         desired = values[name]
         given = desired.notna()
         _check(desired, rule, context, problems)
-        if rule.seen is not Seen.WHOLE or before is None or not _has(picture, name):
+        if rule.seen is not Visibility.WHOLE or before is None or not _has(snapshot, name):
             changed[name] = given
             continue
         now = before[name] if name in before else pd.Series(index=values.index, dtype="str")
-        unknown = ~known | now.isna() if picture is not None and picture.sparse else ~known
+        unknown = ~known | now.isna() if snapshot is not None and snapshot.sparse else ~known
         changed[name] = given & (unknown | _differ(desired, now, rule, context))
     table = pd.DataFrame(changed, index=values.index).astype(bool)
-    if picture is not None and picture.authoritative:
+    if snapshot is not None and snapshot.authoritative:
         hint = "is it of this workspace, and this environment? Take the row out, or mend the id"
         for row in wanted.ids.index[~known]:
             if row not in problems:
@@ -161,23 +161,23 @@ def compare(wanted: Wanted, picture: Picture | None, target: Target) -> Compared
     )
 
 
-def _align(picture: Picture | None, ids: pd.Series) -> tuple[pd.DataFrame | None, pd.Series]:
+def _align(snapshot: Snapshot | None, ids: pd.Series) -> tuple[pd.DataFrame | None, pd.Series]:
     """Return the baseline's rows in the order of the input, and which of them there are."""
-    if picture is None:
+    if snapshot is None:
         return None, pd.Series(False, index=ids.index)
-    positions = _find(picture, ids)
-    columns = {name: series_of(arrow_of(values).take(positions), ids.index) for name, values in picture.frame.items()}
+    positions = _find(snapshot, ids)
+    columns = {name: series_of(arrow_of(values).take(positions), ids.index) for name, values in snapshot.frame.items()}
     found = positions.is_valid().to_numpy(zero_copy_only=False)
     return pd.DataFrame(columns, index=ids.index), pd.Series(found, index=ids.index)
 
 
-def _find(picture: Picture, ids: pd.Series) -> pa.Int32Array:
+def _find(snapshot: Snapshot, ids: pd.Series) -> pa.Int32Array:
     """Return where the picture has each of these customers, null where it has not."""
-    return pc.index_in(arrow_of(ids), value_set=arrow_of(picture.frame.index))  # pandas makes a string of every id
+    return pc.index_in(arrow_of(ids), value_set=arrow_of(snapshot.frame.index))  # pandas makes a string of every id
 
 
-def _has(picture: Picture | None, name: str) -> bool:
-    return picture is not None and (picture.complete or name in picture.frame)
+def _has(snapshot: Snapshot | None, name: str) -> bool:
+    return snapshot is not None and (snapshot.complete or name in snapshot.frame)
 
 
 def _context(values: pd.DataFrame, before: pd.DataFrame | None) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from bulk_patch.model import Patch, encode_json
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.diff import Problem
 from bulk_patch.targets import Record, Target
-from bulk_patch.targets.fields import Field, Seen, Whole
+from bulk_patch.targets.fields import AtomicObject, Field, Visibility
 
 Image = dict[str, Any]
 
@@ -31,7 +31,7 @@ class Kept:
 Reversal = Change | Kept | list[Problem] | None
 
 
-def reverse(
+def reverse_row(
     row: LedgerRow, record: Record | None, target: Target, *, may_clear: Collection[str], watch: Collection[str] = ()
 ) -> Reversal:
     """Decide what takes one applied row back.
@@ -99,16 +99,16 @@ def old_texts(row: LedgerRow, target: Target) -> dict[str, str]:
 
 def is_comparable(name: str, target: Target) -> bool:
     """Tell whether answers show a field whole, so that its old value is worth something."""
-    return _seen(target.field(name)) is Seen.WHOLE
+    return _seen(target.field(name)) is Visibility.WHOLE
 
 
 def _obstacles(sent: Image, before: Image, target: Target, may_clear: Collection[str]) -> Iterator[Problem]:
     """Yield why a row cannot be taken back, if so."""
     for name in sent:
         seen = _seen(target.field(name))
-        if seen is Seen.NEVER:
+        if seen is Visibility.NEVER:
             yield Problem(name, "is never shown by the API, its old value is not known", _BY_HAND)
-        elif seen is Seen.MASKED and before.get(name, True):
+        elif seen is Visibility.MASKED and before.get(name, True):
             yield Problem(name, "has a masked before-image", f"only its last characters are known: {_BY_HAND}")
         elif name not in before:
             yield Problem(name, "has no before-image", f"the run had no baseline that knew it: {_BY_HAND}")
@@ -134,7 +134,7 @@ def _added(sent: Image, before: Image, target: Target) -> Iterator[str]:
             yield from (f"{name}.{part}" for part in _parts(value, whole) - _parts(was, whole))
 
 
-def _parts(value: Mapping[str, Any], whole: Whole, prefix: str = "") -> set[str]:
+def _parts(value: Mapping[str, Any], whole: AtomicObject, prefix: str = "") -> set[str]:
     """Return the dotted names of what an object holds."""
     names: set[str] = set()
     for part, inner in value.items():
@@ -155,5 +155,5 @@ def _moves(row: LedgerRow, before: Image, target: Target) -> Iterator[tuple[str,
             yield name, field.mask(now.get(name, "")), field.mask(then.get(name, ""))
 
 
-def _seen(field: Field | None) -> Seen:
-    return Seen.WHOLE if field is None else field.seen
+def _seen(field: Field | None) -> Visibility:
+    return Visibility.WHOLE if field is None else field.seen

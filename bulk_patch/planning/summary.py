@@ -14,7 +14,7 @@ _MOST_KEPT = 20_000
 
 
 @dataclass(slots=True)
-class Tally:
+class SummaryBuilder:
     """What a person decides by. Everything in it is masked or a count."""
 
     unchanged: int = 0

@@ -11,14 +11,14 @@ from itertools import islice
 
 from bulk_patch.baselines.live import LIVE_PAGE
 from bulk_patch.client.reads import read_live
-from bulk_patch.client.session import Session
+from bulk_patch.client.session import ApiSession
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.planning.build import invalid_row, pending_row
 from bulk_patch.planning.changes import Change, encode_cells
-from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, is_comparable, old_texts, reverse, unnamed
-from bulk_patch.planning.summary import Tally
+from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, is_comparable, old_texts, reverse_row, unnamed
+from bulk_patch.planning.summary import SummaryBuilder
 from bulk_patch.targets import Record, Target
 
 #: The cell of an old value that nobody knows. No field takes its last character: unless mended, the row is invalid.
@@ -35,7 +35,7 @@ def columns_of(ledger: Ledger, undone: Run, job: Job) -> tuple[str, ...]:
 
 
 async def write_undo(
-    job: Job, run: Run, *, undone: Run, target: Target, session: Session, ledger: Ledger, page_rows: int = LIVE_PAGE
+    job: Job, run: Run, *, undone: Run, target: Target, session: ApiSession, ledger: Ledger, page_rows: int = LIVE_PAGE
 ) -> Run:
     """Read every customer that a run changed, decide what takes the change back, and seal.
 
@@ -55,12 +55,12 @@ async def write_undo(
         BulkPatchError: The customers cannot be read.
     """
     begun = time.monotonic()
-    tally, copies, absent = Tally(), Counter[str](), set[str]()
+    tally, copies, absent = SummaryBuilder(), Counter[str](), set[str]()
     rows = reads = 0
     async for page in _pages(ledger, undone, target, session, page_rows):
         lines = []
         for row, record in page:
-            decided = reverse(row, record, target, may_clear=job.input.may_clear, watch=job.guards.watch)
+            decided = reverse_row(row, record, target, may_clear=job.input.may_clear, watch=job.guards.watch)
             if isinstance(decided, Change) and record is not None:
                 copies.update(copies_left(row, record, target))
             absent |= unnamed(decided)
@@ -98,7 +98,7 @@ async def write_undo(
 
 
 async def _pages(
-    ledger: Ledger, undone: Run, target: Target, session: Session, page_rows: int
+    ledger: Ledger, undone: Run, target: Target, session: ApiSession, page_rows: int
 ) -> AsyncIterator[list[tuple[LedgerRow, Record | None]]]:
     """Yield the applied rows of a run, each with its customer as it is now."""
     rows = _applied(ledger, undone)
@@ -112,7 +112,7 @@ def _applied(ledger: Ledger, run: Run) -> Iterator[LedgerRow]:
     return ledger.rows(run.id, states=(State.APPLIED,))
 
 
-def _decide(tally: Tally, row: LedgerRow, decided: Reversal, cells: bytes) -> PlanRow | None:
+def _decide(tally: SummaryBuilder, row: LedgerRow, decided: Reversal, cells: bytes) -> PlanRow | None:
     """Count one decision, and return its row; what is as it was before is only counted."""
     if decided is None:
         tally.unchanged += 1

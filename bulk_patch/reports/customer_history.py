@@ -9,7 +9,7 @@ from bulk_patch.job.settings import output_root
 from bulk_patch.ledgers import Drift, Ledger, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import why_words
-from bulk_patch.reports.runs import Found, job_folders, list_runs, passing_over, read_ledger
+from bulk_patch.reports.runs import LocatedRun, job_folders, list_runs, passing_over, read_ledger
 from bulk_patch.review.approvals import approvals_of
 
 
@@ -17,7 +17,7 @@ from bulk_patch.review.approvals import approvals_of
 class Entry:
     """One row about the customer."""
 
-    found: Found
+    found: LocatedRun
     row: LedgerRow
     approvers: tuple[str, ...]  # operators
     senders: tuple[str, ...]  # operators
@@ -89,7 +89,7 @@ def _entries(job_folder: Path, customer_id: str) -> Iterator[Entry]:
             run = ledger.run(run_id)
             reason, ticket = why_words(run, ledger.notes(run_id))
             yield Entry(
-                Found(run, job_folder),
+                LocatedRun(run, job_folder),
                 row,
                 tuple(approvers),
                 tuple(senders),

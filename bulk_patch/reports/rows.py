@@ -11,7 +11,7 @@ from bulk_patch.model import REACHED, State
 from bulk_patch.targets import Target
 from bulk_patch.words import utc_text
 
-Change = tuple[str, str | None, str]  # field, before (None: not known), after; "" is absent
+FieldChange = tuple[str, str | None, str]  # field, before (None: not known), after; "" is absent
 
 
 #: Columns of results.csv; exports begin with them.
@@ -105,7 +105,7 @@ def notes_on(row: LedgerRow, run: Run) -> tuple[Cell, ...]:
     return str(status_of(row)), row.reason, hint_on(row, run), row.row, run.id
 
 
-def changes_of(row: LedgerRow, target: Target, *, reveal: bool) -> list[Change]:
+def changes_of(row: LedgerRow, target: Target, *, reveal: bool) -> list[FieldChange]:
     """Return what a row changes, field by field, masked.
 
     Args:
@@ -118,7 +118,7 @@ def changes_of(row: LedgerRow, target: Target, *, reveal: bool) -> list[Change]:
     after = target.evidence.flatten(json.loads(row.body), objects=row.fields)
     image = json.loads(row.before) if row.before is not None else {}
     before = target.evidence.flatten(image, objects=row.fields)
-    changes: list[Change] = []
+    changes: list[FieldChange] = []
     for name in row.fields:
         field = target.field(name)
         known = name.partition(".")[0] in image

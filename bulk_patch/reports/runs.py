@@ -13,7 +13,7 @@ from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, Us
 from bulk_patch.files.atomic import is_shared
 from bulk_patch.job.settings import Job, load_job, output_root
 from bulk_patch.ledgers import Holder, Ledger, Run
-from bulk_patch.ledgers.operator import who
+from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
@@ -25,7 +25,7 @@ log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LocatedRun:
     """A run, and where it is kept."""
 
     run: Run
@@ -68,10 +68,10 @@ class Found:
     def note_reveal(self, operator: str, *, command: str) -> None:
         """Record that somebody looks at whole values; waits as `record`."""
         with self.record() as ledger:
-            ledger.note(self.run.id, who(operator), "revealed", {"command": command}, now=time.time())
+            ledger.note(self.run.id, current_actor(operator), "revealed", {"command": command}, now=time.time())
 
 
-def find_run(name: str, *, output: Path | None) -> Found:
+def locate_run(name: str, *, output: Path | None) -> LocatedRun:
     """Find one run.
 
     Args:
@@ -88,7 +88,7 @@ def find_run(name: str, *, output: Path | None) -> Found:
         runs = _runs_in(folder)
         if not runs:
             raise UsageError(f"no run of {job.name} in {folder}", f"begin one: bulk-patch plan {name}")
-        return Found(runs[0], folder)
+        return LocatedRun(runs[0], folder)
     root = output_root(None, given=output)
     every, unread = _runs_below(root)
     found = [its for its in every if its.run.id.startswith(name)]
@@ -104,16 +104,16 @@ def find_run(name: str, *, output: Path | None) -> Found:
     raise UsageError(f"no run {name} in {root}", "bulk-patch status lists the runs; --output names another folder")
 
 
-def latest_run(found: Found, job: Job) -> Found:
+def latest_run(found: LocatedRun, job: Job) -> LocatedRun:
     """Return the newest run of a job at the target that it is aimed at now, or the one that was found without any.
 
     A plan that was never sealed is none.
     """
     runs = [run for run in _runs_in(found.folder) if run.target == job.target_name and run.state != "planning"]
-    return Found(runs[0], found.folder) if runs else found
+    return LocatedRun(runs[0], found.folder) if runs else found
 
 
-def run_to_undo(found: Found) -> str:
+def run_to_undo(found: LocatedRun) -> str:
     """Return the id of the run that `undo` of a job's latest run is about.
 
     Raises:
@@ -128,7 +128,7 @@ def run_to_undo(found: Found) -> str:
     raise RefusedError(f"the latest run, {run.id}, is an undo itself", "name the run to take back by its id")
 
 
-def list_runs(output: Path | None) -> list[Found]:
+def list_runs(output: Path | None) -> list[LocatedRun]:
     """Return all runs of all jobs of an output folder, newest first.
 
     Raises:
@@ -140,7 +140,7 @@ def list_runs(output: Path | None) -> list[Found]:
     return sorted(found, key=lambda its: its.run.created_at, reverse=True)
 
 
-def job_of(found: Found, overrides: tuple[str, ...]) -> Job:
+def job_of(found: LocatedRun, overrides: tuple[str, ...]) -> Job:
     """Load the job that a run was planned from, with the overrides it had.
 
     Raises:
@@ -177,13 +177,13 @@ def passing_over(folder: Path, unread: list[LedgerError]) -> Iterator[None]:
         unread.append(error)
 
 
-def _runs_below(root: Path) -> tuple[list[Found], list[LedgerError]]:
+def _runs_below(root: Path) -> tuple[list[LocatedRun], list[LedgerError]]:
     """Return the runs of all jobs of an output folder, and what was wrong with ledgers that cannot be read."""
-    found: list[Found] = []
+    found: list[LocatedRun] = []
     unread: list[LedgerError] = []
     for folder in job_folders(root):
         with passing_over(folder, unread):
-            found += [Found(run, folder) for run in _runs_in(folder)]
+            found += [LocatedRun(run, folder) for run in _runs_in(folder)]
     return found, unread
 
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.ledgers import Ledger, Run, SendingSession
+from bulk_patch.ledgers import Ledger, Run, SessionRecord
 from bulk_patch.ledgers.undos import undos_of
 from bulk_patch.model import REACHED, REPORTED, Counts, State
-from bulk_patch.observe.totals import Stats
+from bulk_patch.observe.totals import Totals
 from bulk_patch.review.approvals import Note, approvals_of
 from bulk_patch.words import utc_text
 
@@ -95,7 +95,7 @@ def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: 
     if run.state != "planning" and sum(counts.values()) != run.input_rows:
         raise unbalanced(run, sum(counts.values()))
     state = _state_of(run, to_do=to_do, running=running)
-    stats = Stats.from_json(run.stats)
+    stats = Totals.from_json(run.stats)
     notes = ledger.notes(run.id)
     killed = count_killed(ledger.sessions(run.id), running=running)
     undos = undos_of(ledger, run)
@@ -132,7 +132,7 @@ def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: 
     )
 
 
-def count_killed(sessions: Sequence[SendingSession], *, running: bool) -> int:
+def count_killed(sessions: Sequence[SessionRecord], *, running: bool) -> int:
     """Return how many sessions recorded no end; when a process sends now, the last one goes on."""
     return sum(its.ended_at is None for its in (sessions[:-1] if running else sessions))
 

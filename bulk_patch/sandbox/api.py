@@ -1,6 +1,6 @@
 """The API behind the HTTP: who may ask, which answer a key already has, and what a request does to the world.
 
-Nothing here waits or writes: an `Outcome` says what the answer is and what must be stored before it is sent.
+Nothing here waits or writes: an `Served` says what the answer is and what must be stored before it is sent.
 """
 
 import json
@@ -91,7 +91,7 @@ def read_path(path: str) -> tuple[Resource | None, str | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Served:
     """What a call comes to.
 
     Attributes:
@@ -136,14 +136,14 @@ class Api:
         self._requests_in_work: dict[str, str] = {}  # by key
 
     @contextmanager
-    def hold_key(self, call: Call) -> Iterator[Outcome | None]:
+    def hold_key(self, call: Call) -> Iterator[Served | None]:
         """Hold a call's key while it is worked on; yields the refusal if the key is held already."""
         key = call.write_key if call.token == self.token else None
         if key is None:
             yield None
         elif key in self._requests_in_work:
             same = self._requests_in_work[key] == call.request
-            yield Outcome(self._in_use() if same else _reused(), is_new=False)
+            yield Served(self._in_use() if same else _reused(), is_new=False)
         else:
             self._requests_in_work[key] = call.request
             try:
@@ -156,51 +156,51 @@ class Api:
         kept = self._world.kept_answer(call.write_key) if call.write_key else None
         return kept if kept is not None and call.t - kept.kept_at < RETENTION_S else None
 
-    def respond(self, call: Call) -> Outcome:
+    def respond(self, call: Call) -> Served:
         """Return what a call comes to now."""
         kept = self.kept_answer(call)
         if call.token != self.token:
             # Kept like any other 4xx, but never in place of an answer that an authorised call already has.
             refusal = problem("UNAUTHENTICATED", "a valid API key is required")
-            return Outcome(refusal, is_new=kept is None, replayed=kept is not None and kept.answer == refusal)
+            return Served(refusal, is_new=kept is None, replayed=kept is not None and kept.answer == refusal)
         if kept is not None:
             if kept.request != call.request:
-                return Outcome(_reused(), is_new=False)
-            return Outcome(kept.answer, is_new=False, replayed=True)
+                return Served(_reused(), is_new=False)
+            return Served(kept.answer, is_new=False, replayed=True)
         return self._execute(call)
 
-    def _execute(self, call: Call) -> Outcome:
+    def _execute(self, call: Call) -> Served:
         resource = call.resource
         if resource is None:
-            return Outcome(problem("RESOURCE_NOT_FOUND", "there is nothing at this path"))
+            return Served(problem("RESOURCE_NOT_FOUND", "there is nothing at this path"))
         if call.customer_id is None:
-            return Outcome(self._list(call, resource) if call.method == "GET" else _not_served())
+            return Served(self._list(call, resource) if call.method == "GET" else _not_served())
         customer = self._world.find(call.customer_id)
         if call.method not in ("GET", "PATCH"):
-            return Outcome(_not_served())
+            return Served(_not_served())
         if customer is None:
-            return Outcome(problem("RESOURCE_NOT_FOUND", f"no such resource in {resource.name}"))
+            return Served(problem("RESOURCE_NOT_FOUND", f"no such resource in {resource.name}"))
         if call.method == "GET":
-            return Outcome(reply(show(customer, resource)))
+            return Served(reply(show(customer, resource)))
         return self._patch(call, resource, customer)
 
-    def _patch(self, call: Call, resource: Resource, before: Document) -> Outcome:
+    def _patch(self, call: Call, resource: Resource, before: Document) -> Served:
         if call.media_type != JSON:
-            return Outcome(problem("BAD_REQUEST", f"the body's Content-Type must be {JSON}"))
+            return Served(problem("BAD_REQUEST", f"the body's Content-Type must be {JSON}"))
         payload = _parse(call.body)
         if payload is None:
-            return Outcome(problem("BAD_REQUEST_BODY", "the body must be one JSON object"))
+            return Served(problem("BAD_REQUEST_BODY", "the body must be one JSON object"))
         if not self._clears:
             payload = without_clears(payload)
         refusal = refuse(payload, before, resource=resource, today=datetime.fromtimestamp(call.t, UTC).date())
         if refusal is not None:
-            return Outcome(refusal)
+            return Served(refusal)
         after = apply(payload, before, resource=resource, merges=self._merges)
         after["last_updated_time"] = next_update(before["last_updated_time"], call.t)
         if self._kyc_rerun is not None and PERSONAL & payload.keys():
             after["kyc_status"] = self._kyc_rerun(after["id"])
             after["kyc_last_run"] = after["last_updated_time"]
-        return Outcome(reply(show(after, resource)), customer=after)
+        return Served(reply(show(after, resource)), customer=after)
 
     def _list(self, call: Call, resource: Resource) -> Answer:
         invalid: dict[str, str] = {}

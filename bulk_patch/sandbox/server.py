@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from .api import DEFAULT_TOKEN, Api, Call, Outcome, edited, newcomer, read_path
+from .api import DEFAULT_TOKEN, Api, Call, Served, edited, newcomer, read_path
+from .exchange import respond, spoil
 from .faults import Fault, Hook, Seen, is_kept
 from .fields import Document
 from .problems import Answer, problem
-from .wire import respond, spoil
 from .world import KeptAnswer, SandboxError, World
 
 _HOST = "127.0.0.1"
@@ -220,7 +220,7 @@ class Sandbox:
         """Let the limiter and the API answer, and record what they did, before anything is sent."""
         if wait_s > 0:
             limited = problem("TOO_MANY_REQUESTS", "slow down", retry_after=math.ceil(wait_s))
-            self._record(call, Outcome(limited, is_new=False), fault)
+            self._record(call, Served(limited, is_new=False), fault)
             return limited
         with self._api.hold_key(call) as refusal:
             delay_s = self._latency_s + (fault.delay_s if fault else 0.0)
@@ -231,7 +231,7 @@ class Sandbox:
                 self._record(call, outcome, fault)
         return outcome.answer
 
-    def _record(self, call: Call, outcome: Outcome | None, fault: Fault | None) -> None:
+    def _record(self, call: Call, outcome: Served | None, fault: Fault | None) -> None:
         """Store and log what a call did; without an outcome, a fault kept it from the API."""
         answer = self._answer_to_keep(call, outcome, fault)
         self._world.commit(
@@ -240,7 +240,7 @@ class Sandbox:
             kept=KeptAnswer(call.key, call.request, answer, call.t) if answer and call.key else None,
         )
 
-    def _answer_to_keep(self, call: Call, outcome: Outcome | None, fault: Fault | None) -> Answer | None:
+    def _answer_to_keep(self, call: Call, outcome: Served | None, fault: Fault | None) -> Answer | None:
         if call.write_key is None:
             return None
         if outcome is None:
@@ -252,7 +252,7 @@ class Sandbox:
         return fault.kept(true) if fault else true
 
 
-def _log_entry(call: Call, outcome: Outcome | None, fault: Fault | None) -> Document:
+def _log_entry(call: Call, outcome: Served | None, fault: Fault | None) -> Document:
     """Describe a request for the log. Query and body stay out, and with them every customer's value."""
     true = outcome.answer if outcome else None
     ids = call.ids

@@ -13,13 +13,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from bulk_patch.client.rate_limiter import Closed
-from bulk_patch.client.session import Halt, Session, Unreadable
+from bulk_patch.client.rate_limiter import LimiterClosed
+from bulk_patch.client.session import ApiSession, RunHalted, Unreadable
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
-from bulk_patch.model import First, Outcome, Patch, State, Stop
-from bulk_patch.observe.totals import Stats
+from bulk_patch.model import Outcome, Patch, Precheck, State, Stop
+from bulk_patch.observe.totals import Totals
 from bulk_patch.sending.engine import Engine
 from bulk_patch.sending.guards import RunGuards
 from bulk_patch.targets import Record
@@ -39,7 +39,7 @@ class LedgerThread(Protocol):
 
 
 @dataclass(slots=True)
-class Tally:
+class Progress:
     """What a session did so far, for the progress bar."""
 
     done: int = 0
@@ -49,7 +49,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Ended:
+class SessionResult:
     """How a session ended."""
 
     stops: list[Stop] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Ended:
         return self.signal is None and not any(stop.exit_code in outside for stop in self.stops)
 
 
-def first_step(patch: Patch, *, now: float, stale: bool, clock_went_back: bool) -> First:
+def precheck(patch: Patch, *, now: float, stale: bool, clock_went_back: bool) -> Precheck:
     """Say what has to happen to a claimed row before it is sent; see behaviour "resume and the seven days".
 
     Args:
@@ -75,11 +75,11 @@ def first_step(patch: Patch, *, now: float, stale: bool, clock_went_back: bool) 
         clock_went_back: The ledger knows a later time than now, so no age can be trusted.
     """
     if not patch.ambiguous:
-        return First.SEND
+        return Precheck.SEND
     age_s = now - patch.intent_at
     if clock_went_back or not 0 <= age_s <= SAFE_KEY_AGE_S:
-        return First.READ_EXPIRED
-    return First.READ if stale else First.SEND
+        return Precheck.READ_EXPIRED
+    return Precheck.READ if stale else Precheck.SEND
 
 
 def most_out(rate_per_s: float, concurrency: int) -> int:
@@ -92,7 +92,7 @@ def fewest_claimed(rate_per_s: float, concurrency: int) -> int:
     return max(1, most_out(rate_per_s, concurrency) // 4)
 
 
-class Driver:
+class Dispatcher:
     """Drives one session of one run.
 
     Args:
@@ -107,7 +107,7 @@ class Driver:
         limit: Send at most so many changes now.
         only_requested: Only rows that `retry` asked for.
         only_rows: Only these rows, of those that are still to be tried.
-        clock_went_back: See `first_step`.
+        clock_went_back: See `precheck`.
         watch: Called after each recording, for progress.
     """
 
@@ -119,14 +119,14 @@ class Driver:
         ledger: Ledger,
         in_thread: LedgerThread,
         engine: Engine,
-        session: Session,
-        stats: Stats,
+        session: ApiSession,
+        stats: Totals,
         canary: int,
         limit: int | None,
         only_requested: bool,
         only_rows: Sequence[int] | None,
         clock_went_back: bool,
-        watch: Callable[["Driver"], None],
+        watch: Callable[["Dispatcher"], None],
     ) -> None:
         self._job = job
         self._run = run
@@ -147,23 +147,23 @@ class Driver:
         self._befores: dict[int, dict[str, str]] = {}  # watched fields of the rows that are out
         self._saved_at = 0.0
         self.stats = stats
-        self.pace = session.pace
-        self.tally = Tally()
-        self.ended = Ended()
+        self.limiter = session.limiter
+        self.progress = Progress()
+        self.ended = SessionResult()
 
-    async def drive(self) -> Ended:
+    async def drive(self) -> SessionResult:
         """Send until nothing is left, a stop, or the limit; every row that was handed out is recorded on return."""
         begun = time.monotonic()
-        requests, throttled = self.stats.requests - self.pace.permits, self.stats.throttled - self.pace.throttled
+        requests, throttled = self.stats.requests - self.limiter.permits, self.stats.throttled - self.limiter.throttled
         before_s = self.stats.send_s
         series = self.stats.series
         series.begin(before_s, now=time.time())
         self._session.on_answer = series.answered
-        self.pace.on_pause = lambda seconds, reason: series.paused(seconds, reason, now=time.time())
+        self.limiter.on_pause = lambda seconds, reason: series.paused(seconds, reason, now=time.time())
 
         def measure() -> None:
-            self.stats.requests = requests + self.pace.permits
-            self.stats.throttled = throttled + self.pace.throttled
+            self.stats.requests = requests + self.limiter.permits
+            self.stats.throttled = throttled + self.limiter.throttled
             self.stats.send_s = before_s + time.monotonic() - begun
 
         async with aclosing(self._engine.run(self._batches())) as lists:
@@ -223,9 +223,9 @@ class Driver:
         """Let a recorded outcome count."""
         self.stats.add(outcome.elapsed_s)
         if outcome.state in (State.APPLIED, State.REJECTED, State.MISMATCH, State.UNKNOWN):
-            self.tally.done += 1
-            self.tally.ok += outcome.state is State.APPLIED
-            self.tally.refused += outcome.state in (State.REJECTED, State.MISMATCH)
+            self.progress.done += 1
+            self.progress.ok += outcome.state is State.APPLIED
+            self.progress.refused += outcome.state in (State.REJECTED, State.MISMATCH)
         if outcome.spent:
             self.ended.gave_up[outcome.reason] += 1
         if (stop := outcome.stop) is not None and stop.exit_code is Exit.STOPPED:
@@ -242,14 +242,14 @@ class Driver:
             in_canary = self._guards.in_canary
             n = 1 - self._out if in_canary else self._room()
             if self._limit is not None:
-                n = min(n, self._limit - self.tally.handed_out)
-                if self.tally.handed_out >= self._limit:
+                n = min(n, self._limit - self.progress.handed_out)
+                if self.progress.handed_out >= self._limit:
                     self.ended.limited = True
                     return
             patches = await self._claim(n, canary=in_canary) if n > 0 else []
             if patches:
                 self._out += len(patches)
-                self.tally.handed_out += len(patches)
+                self.progress.handed_out += len(patches)
                 yield patches
             elif n > 0 and not self._out:
                 return  # nothing left, and nothing out that could come back under a new key
@@ -263,8 +263,8 @@ class Driver:
 
     def _room(self) -> int:
         """Return how many rows to claim now; 0 until a quarter of what may be out is free again."""
-        free = most_out(self.pace.limit_per_s, self._job.limits.concurrency) - self._out
-        return free if free >= fewest_claimed(self.pace.limit_per_s, self._job.limits.concurrency) else 0
+        free = most_out(self.limiter.limit_per_s, self._job.limits.concurrency) - self._out
+        return free if free >= fewest_claimed(self.limiter.limit_per_s, self._job.limits.concurrency) else 0
 
     async def _claim(self, n: int, *, canary: bool) -> list[Patch]:
         """Claim rows, those that drifted left out, and say for each what has to happen first."""
@@ -276,7 +276,7 @@ class Driver:
         if rows is None and (stale or may_recheck):
             try:
                 rows = await self._without_drift(n, stale=stale)
-            except (Unreadable, Closed, Halt) as error:
+            except (Unreadable, LimiterClosed, RunHalted) as error:
                 self._stop_for(error)
                 return []
         if rows == []:
@@ -290,15 +290,15 @@ class Driver:
         return [self._with_first_step(patch, now, stale=stale or may_recheck, canary=canary) for patch in claimed]
 
     def _with_first_step(self, patch: Patch, now: float, *, stale: bool, canary: bool) -> Patch:
-        first = first_step(patch, now=now, stale=stale, clock_went_back=self._clock_went_back)
+        first = precheck(patch, now=now, stale=stale, clock_went_back=self._clock_went_back)
         if patch.intent_at > now:  # a clock that was wrong: nothing is known to be older than it
             patch = replace(patch, intent_at=0.0)
-        if first is First.SEND and not canary:
+        if first is Precheck.SEND and not canary:
             return patch  # almost every row is as the ledger gave it
         return replace(patch, first=first, canary=canary, read_back=patch.read_back or canary)
 
-    def _stop_for(self, error: Unreadable | Closed | Halt) -> None:
-        if isinstance(error, Halt):
+    def _stop_for(self, error: Unreadable | LimiterClosed | RunHalted) -> None:
+        if isinstance(error, RunHalted):
             self.stop(error.stop, stopped_by="integrity" if error.stop.exit_code is Exit.STOPPED else "")
         elif isinstance(error, Unreadable):
             reason = f"rows could not be read again before sending: {error.verdict.reason}"
@@ -353,7 +353,7 @@ class Driver:
             return await self._reading
         except asyncio.CancelledError:
             if self._aborted:
-                raise Closed from None
+                raise LimiterClosed from None
             raise
         finally:
             self._reading = None

@@ -1,6 +1,6 @@
 """One row to one outcome: attempts, the key law's decisions carried out, evidence read where an answer proves nothing.
 
-What an answer means is decided in the target, when the next request may go in `pace`; here is only the loop between
+What an answer means is decided in the target, when the next request may go in `limiter`; here is only the loop between
 them. Each attempt passes the limiter, then the wire: retry(pace(http)).
 """
 
@@ -9,17 +9,17 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from bulk_patch.client.rate_limiter import Closed
-from bulk_patch.client.session import Halt, Session, Unreadable
+from bulk_patch.client.rate_limiter import LimiterClosed
+from bulk_patch.client.session import ApiSession, RunHalted, Unreadable
 from bulk_patch.errors import Exit
 from bulk_patch.model import (
     NEVER_LEFT,
-    Act,
-    First,
+    Action,
     History,
-    NoReply,
+    NetworkFailure,
     Outcome,
     Patch,
+    Precheck,
     Reply,
     Request,
     State,
@@ -29,11 +29,11 @@ from bulk_patch.model import (
 from bulk_patch.targets import Record
 
 QUIET_S = 300.0  # after which no earlier attempt can still be under way, to the API or in it
-_ENDS = {Act.APPLIED: State.APPLIED, Act.REJECTED: State.REJECTED, Act.MISMATCH: State.MISMATCH}
+_ENDS = {Action.APPLIED: State.APPLIED, Action.REJECTED: State.REJECTED, Action.MISMATCH: State.MISMATCH}
 
 
 @dataclass(slots=True)
-class _Story:
+class RowAttempt:
     """What happened to one row since it was handed out."""
 
     patch: Patch
@@ -53,7 +53,7 @@ class _Story:
         if record is not None:
             self.watched = {name: str(record[name]) for name in names if name in record}
 
-    def note(self, reply: Reply | NoReply, verdict: Verdict) -> None:
+    def note(self, reply: Reply | NetworkFailure, verdict: Verdict) -> None:
         """Remember one answer."""
         self.seen[verdict.kind] = self.seen.get(verdict.kind, 0) + 1
         self.tried += not verdict.free
@@ -62,7 +62,7 @@ class _Story:
         if isinstance(reply, Reply):
             self.answered = verdict
             self.elapsed_s.append(reply.elapsed_s)
-        if not (isinstance(reply, NoReply) and reply.lost in NEVER_LEFT):
+        if not (isinstance(reply, NetworkFailure) and reply.lost in NEVER_LEFT):
             self.attempts += 1
 
     def ends(
@@ -110,7 +110,7 @@ class Sender:
         watch: Names of fields whose values the outcome of an applied row tells, for a guard.
     """
 
-    def __init__(self, session: Session, *, watch: Collection[str] = ()) -> None:
+    def __init__(self, session: ApiSession, *, watch: Collection[str] = ()) -> None:
         self._session = session
         self._watch = watch
         self._target = session.target
@@ -122,21 +122,21 @@ class Sender:
         Never raises for anything a server or network can do. When cancelled, it still returns what is known: the
         outcome of a row must not be lost to a cancel.
         """
-        story = _Story(patch, patch.ambiguous)
+        story = RowAttempt(patch, patch.ambiguous)
         try:
-            if patch.first is not First.SEND:
+            if patch.first is not Precheck.SEND:
                 outcome = await self._look_first(story)
                 if outcome is not None:
                     return outcome
             return await self._attempts(story)
-        except Closed:
+        except LimiterClosed:
             return story.stays_open("stopped before an answer that proves anything")
-        except Halt as halt:
+        except RunHalted as halt:
             return story.stays_open(halt.stop.reason, halt.stop)
         except asyncio.CancelledError:
             return story.stays_open("cut off while it was out")
 
-    async def _attempts(self, story: _Story) -> Outcome:
+    async def _attempts(self, story: RowAttempt) -> Outcome:
         session, patch = self._session, story.patch
         request = self._target.request(patch)
         while story.tried < session.retry.attempts:
@@ -152,14 +152,14 @@ class Sender:
                 if self._watch and isinstance(reply, Reply):
                     story.see(self._target.record(reply, patch.customer_id), self._watch)
                 return story.ends(_ENDS[verdict.act], verdict.reason, stop)
-            if verdict.stop is None and verdict.act in (Act.CONFIRM, Act.LOOK, Act.SETTLE):
+            if verdict.stop is None and verdict.act in (Action.CONFIRM, Action.LOOK, Action.SETTLE):
                 # Also when a streak stops the run: the API repeats a cached refusal, and left open it would for ever.
                 return replace(await self._read_back(story, verdict), stop=stop)
             if stop is not None:
                 return story.stays_open(stop.reason, stop)
-            if verdict.act is Act.NEW_KEY:
+            if verdict.act is Action.NEW_KEY:
                 return self._new_key(story, verdict)
-            if verdict.act is Act.RENEW:
+            if verdict.act is Action.RENEW:
                 await session.renew(version, self._target.read_one(patch.customer_id))
                 story.renewed = True
             elif story.tried < session.retry.attempts:
@@ -167,18 +167,18 @@ class Sender:
         last = story.last.reason if story.last is not None else "none"
         return story.stays_open(f"{story.tried} attempts proved nothing; the last answer: {last}", spent=True)
 
-    async def _exchange(self, story: _Story, request: Request) -> tuple[Reply | NoReply, float, int]:
+    async def _exchange(self, story: RowAttempt, request: Request) -> tuple[Reply | NetworkFailure, float, int]:
         session = self._session
         async with session.slots:
-            permitted_at = await session.pace.permit()
+            permitted_at = await session.limiter.permit()
             story.out = True
             try:
-                reply, version = await session.wire.send(request)
+                reply, version = await session.http.send(request)
             except asyncio.CancelledError:
-                session.pace.passed(permitted_at)
+                session.limiter.passed(permitted_at)
                 raise
-            except Closed:  # it still waited for its connection: nothing has left
-                session.pace.passed(permitted_at)
+            except LimiterClosed:  # it still waited for its connection: nothing has left
+                session.limiter.passed(permitted_at)
                 story.out = False
                 raise
             story.out = False
@@ -188,7 +188,7 @@ class Sender:
             session.on_answer(0, None)
         return reply, permitted_at, version
 
-    def _new_key(self, story: _Story, verdict: Verdict) -> Outcome:
+    def _new_key(self, story: RowAttempt, verdict: Verdict) -> Outcome:
         """Leave with a new generation, once: a fresh key that is refused again was not answered from a cache."""
         row = story.patch.row
         if row in self._rekeyed:
@@ -197,52 +197,52 @@ class Sender:
         self._rekeyed.add(row)
         return story.ends(State.PENDING, verdict.reason, new_generation=True)
 
-    async def _read_back(self, story: _Story, verdict: Verdict) -> Outcome:
+    async def _read_back(self, story: RowAttempt, verdict: Verdict) -> Outcome:
         """Let a read decide what the answer could not."""
         patch = story.patch
         story.ambiguous = True  # it may have executed: a read that is cut off leaves the row unknown
         try:
             read = await self._session.read_one(patch.customer_id)
-        except (Unreadable, Closed) as failure:
+        except (Unreadable, LimiterClosed) as failure:
             if verdict.kind == "confirmed":  # the API said so itself; only the second look failed
                 return story.ends(State.APPLIED, "confirmed by the answer; the read-back failed")
-            if isinstance(failure, Closed):
+            if isinstance(failure, LimiterClosed):
                 raise
             reason = f"{verdict.reason}, and it could not be read: {failure.verdict.reason}"
             return self._undecided(story, reason)
         story.see(read.record, self._watch)
         weigh = self._target.evidence.weigh
         found = weigh(patch, read.record, verdict.act, cached=verdict.cached, skew_s=read.skew_s)
-        if found.act is Act.REJECTED:
+        if found.act is Action.REJECTED:
             return story.ends(State.REJECTED, verdict.reason)
         if found.act in _ENDS:
             return story.ends(_ENDS[found.act], found.reason, fields=found.api_fields)
         return self._undecided(story, f"{verdict.reason}; {found.reason}", found.api_fields)
 
-    async def _look_first(self, story: _Story) -> Outcome | None:
+    async def _look_first(self, story: RowAttempt) -> Outcome | None:
         """Read an ambiguous row before anything is sent again; None: it may be sent, under the same key."""
         patch = story.patch
-        expired = patch.first is First.READ_EXPIRED
+        expired = patch.first is Precheck.READ_EXPIRED
         try:
             read = await self._session.read_one(patch.customer_id)
         except Unreadable as failure:
             return self._undecided(story, f"it could not be read: {failure.verdict.reason}")
-        act = Act.NEW_KEY if expired else Act.RETRY
+        act = Action.NEW_KEY if expired else Action.RETRY
         found = self._target.evidence.weigh(patch, read.record, act, cached=False, skew_s=read.skew_s)
-        if found.act is Act.RETRY:
+        if found.act is Action.RETRY:
             return None
-        if found.act is Act.APPLIED:
+        if found.act is Action.APPLIED:
             return story.ends(State.APPLIED, found.reason)
-        if found.act is Act.NEW_KEY and time.time() - patch.left_at < QUIET_S:
+        if found.act is Action.NEW_KEY and time.time() - patch.left_at < QUIET_S:
             # It may show the old values of what is carried out a moment later: then two keys would have executed.
             reason = f"row {patch.row} needs a new key, and its last attempt may still be under way"
             return story.stays_open(reason, Stop(Exit.INCOMPLETE, reason, "run the same command again in five minutes"))
-        if found.act is Act.NEW_KEY:
+        if found.act is Action.NEW_KEY:
             return story.ends(State.PENDING, found.reason, new_generation=True)
         if expired:
             return story.ends(State.UNKNOWN, found.reason, final=True, fields=found.api_fields)
         return self._undecided(story, found.reason, found.api_fields)
 
-    def _undecided(self, story: _Story, reason: str, fields: tuple[str, ...] = ()) -> Outcome:
+    def _undecided(self, story: RowAttempt, reason: str, fields: tuple[str, ...] = ()) -> Outcome:
         story.ambiguous = True
         return story.ends(State.UNKNOWN, reason, spent=True, fields=fields)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bulk_patch.errors import Exit
-from bulk_patch.model import History, NoReply, Patch, Reply, Request, Verdict
+from bulk_patch.model import History, NetworkFailure, Patch, Reply, Request, Verdict
 
 if TYPE_CHECKING:
     from bulk_patch.targets.evidence import Evidence
-    from bulk_patch.targets.fields import Field, Whole
+    from bulk_patch.targets.fields import AtomicObject, Field
 
 Record = Mapping[str, Any]  # one customer as the API answers it
 
@@ -51,7 +51,7 @@ class Target(Protocol):
     def field_names(self) -> tuple[str, ...]:
         """Return all fields that have a fixed name, for hints."""
 
-    def whole(self, name: str) -> "Whole | None":
+    def whole(self, name: str) -> "AtomicObject | None":
         """Return the object that a top-level name stands for, or None for a plain field."""
 
     def needs(self, names: Collection[str]) -> str:
@@ -72,8 +72,8 @@ class Target(Protocol):
     def record(self, reply: Reply, customer_id: str) -> Record | None:
         """Return the customer of a single answer, or None when it is not this customer's."""
 
-    def judge(self, patch: Patch, reply: Reply | NoReply, history: History) -> Verdict:
+    def judge(self, patch: Patch, reply: Reply | NetworkFailure, history: History) -> Verdict:
         """Say what the answer to a PATCH means and what to do: the fault table."""
 
-    def judge_read(self, reply: Reply | NoReply, history: History) -> Verdict:
+    def judge_read(self, reply: Reply | NetworkFailure, history: History) -> Verdict:
         """Say what the answer to a read means: APPLIED (it can be used), RETRY, RENEW, STOP or REJECTED (no such)."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from bulk_patch.model import NoReply, Reply
+from bulk_patch.model import NetworkFailure, Reply
 
 _DEEPEST = 64  # levels of an answer; the API's own have five
 _LONGEST_S = 1e9  # 31 years: longer wishes are cut, so that a date can be told
@@ -35,7 +35,7 @@ def _is_shallow(body: bytes, answer: Any) -> bool:
     return False
 
 
-def status_words(reply: Reply | NoReply) -> str:
+def status_words(reply: Reply | NetworkFailure) -> str:
     """Say how an exchange ended, to be put behind the name of its kind: ` (HTTP 502)`."""
     return f" (HTTP {reply.status})" if isinstance(reply, Reply) else f" ({reply.lost.value})"
 
@@ -51,7 +51,7 @@ def http_date(text: str | None) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-def retry_after_s(reply: Reply | NoReply) -> float | None:
+def retry_after_s(reply: Reply | NetworkFailure) -> float | None:
     """Return the longest wait that an answer asks for, seconds.
 
     Three forms are read: Retry-After in seconds, Retry-After as a date (measured against the answer's own `Date`, so

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from bulk_patch.model import Act, Patch, Verdict
-from bulk_patch.targets.fields import Field, Kind, Seen, Whole
+from bulk_patch.model import Action, Patch, Verdict
+from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
 
 Record = Mapping[str, Any]
 CLOCK_ALLOWANCE_S = 300.0
@@ -26,31 +26,31 @@ class Evidence:
         wholes: Objects by their top-level names.
     """
 
-    def __init__(self, field: Callable[[str], Field | None], wholes: Mapping[str, Whole]) -> None:
+    def __init__(self, field: Callable[[str], Field | None], wholes: Mapping[str, AtomicObject]) -> None:
         self._field = field
         self._wholes = wholes
 
-    def weigh(self, patch: Patch, record: Record | None, act: Act, *, cached: bool, skew_s: float) -> Verdict:
+    def weigh(self, patch: Patch, record: Record | None, act: Action, *, cached: bool, skew_s: float) -> Verdict:
         """Decide a row by what a read showed; see `Target.weigh`."""
         if record is None:
-            return Verdict(Act.UNKNOWN, "the API does not know this customer any more")
+            return Verdict(Action.UNKNOWN, "the API does not know this customer any more")
         missing = self.missing(patch, record)
-        if not missing and (act is Act.CONFIRM or self._proves(patch)):
-            return Verdict(Act.APPLIED, "read back")
-        if act is Act.CONFIRM:
-            return Verdict(Act.MISMATCH, "accepted, and a read shows another value", api_fields=missing)
+        if not missing and (act is Action.CONFIRM or self._proves(patch)):
+            return Verdict(Action.APPLIED, "read back")
+        if act is Action.CONFIRM:
+            return Verdict(Action.MISMATCH, "accepted, and a read shows another value", api_fields=missing)
         untouched = patch.before is not None and not self.differences(patch, record)
         # Our clock may have been another at the intent: what it is off by now makes us more careful, never less.
         old = untouched and _older(record, patch.intent_at + min(skew_s, 0.0))
-        if act is Act.SETTLE and old and cached:
-            return Verdict(Act.REJECTED, "refused, and a read shows the old values")
+        if act is Action.SETTLE and old and cached:
+            return Verdict(Action.REJECTED, "refused, and a read shows the old values")
         # The same key is safe; the look is for drift, of which only what is known of the old values can tell.
         known = patch.before is not None
-        if act is Act.RETRY and known and not self.differences(patch, record, ignore_unknown=True):
-            return Verdict(Act.RETRY, "a read shows the old values")
-        if act is Act.NEW_KEY and old:
-            return Verdict(Act.NEW_KEY, "a read shows the old values, untouched since before the first attempt")
-        return Verdict(Act.UNKNOWN, "a read proves neither applied nor refused", api_fields=missing)
+        if act is Action.RETRY and known and not self.differences(patch, record, ignore_unknown=True):
+            return Verdict(Action.RETRY, "a read shows the old values")
+        if act is Action.NEW_KEY and old:
+            return Verdict(Action.NEW_KEY, "a read shows the old values, untouched since before the first attempt")
+        return Verdict(Action.UNKNOWN, "a read proves neither applied nor refused", api_fields=missing)
 
     def missing(self, patch: Patch, record: Record) -> tuple[str, ...]:
         """Name planned fields that the record does not show as planned, masked ones as far as visible."""
@@ -64,7 +64,7 @@ class Evidence:
             if isinstance(value, dict):
                 planned, was = self._as_held(name, value), self._as_held(name, _decode(patch.before).get(name))
                 names += [f"{name}.{part}" for part in _parts_that_differ(planned, was, live)]
-            elif field is not None and field.seen is not Seen.NEVER and not _same(field, value, live):
+            elif field is not None and field.seen is not Visibility.NEVER and not _same(field, value, live):
                 names.append(name)
         return tuple(names)
 
@@ -80,7 +80,7 @@ class Evidence:
         names: list[str] = []
         for name in json.loads(patch.body):
             field = self._field(name)
-            if (field is not None and field.seen is Seen.NEVER) or (ignore_unknown and name not in before):
+            if (field is not None and field.seen is Visibility.NEVER) or (ignore_unknown and name not in before):
                 continue
             was, live = self._as_held(name, before.get(name)), self._as_held(name, record.get(name))
             if name not in before or not _same(field, was, live):
@@ -113,12 +113,12 @@ class Evidence:
         """
         before = _decode(patch.before)
         planned = [(name, self._field(name), value) for name, value in json.loads(patch.body).items()]
-        hides = any(field is not None and field.seen is Seen.NEVER for _, field, _ in planned)
+        hides = any(field is not None and field.seen is Visibility.NEVER for _, field, _ in planned)
         for name, field, value in planned:
-            seen = Seen.WHOLE if field is None else field.seen
-            if seen is Seen.WHOLE and not hides:
+            seen = Visibility.WHOLE if field is None else field.seen
+            if seen is Visibility.WHOLE and not hides:
                 return True
-            if seen is not Seen.NEVER and name in before and not _same(field, value, before[name]):
+            if seen is not Visibility.NEVER and name in before and not _same(field, value, before[name]):
                 return True
         return False
 
@@ -172,7 +172,7 @@ def _decode(image: bytes | None) -> dict[str, Any]:
 
 
 def _same(field: Field | None, one: Any, other: Any) -> bool:
-    if field is not None and field.seen is Seen.MASKED:
+    if field is not None and field.seen is Visibility.MASKED:
         return as_text(one or "")[-4:] == as_text(other or "")[-4:]
     return _equal(one, other)
 

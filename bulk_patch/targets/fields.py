@@ -8,7 +8,7 @@ from enum import Enum
 import pandas as pd
 
 #: values (text, none missing or empty), row context (desired over baseline, same index) -> True where fine.
-Check = Callable[[pd.Series, pd.DataFrame], pd.Series]
+ValueRule = Callable[[pd.Series, pd.DataFrame], pd.Series]
 #: the same arguments -> the values as the server will hold them.
 Rewrite = Callable[[pd.Series, pd.DataFrame], pd.Series]
 Mask = Callable[[str], str]
@@ -22,7 +22,7 @@ class Kind(Enum):
     INTEGER = "integer"
 
 
-class Seen(Enum):
+class Visibility(Enum):
     """What an answer shows of a field."""
 
     WHOLE = "whole"
@@ -75,17 +75,17 @@ class Field:
 
     name: str
     rule: str  # in words: what a value has to look like
-    check: Check
+    check: ValueRule
     mask: Mask
     kind: Kind = Kind.TEXT
-    seen: Seen = Seen.WHOLE
+    seen: Visibility = Visibility.WHOLE
     required: bool = False  # within its object
     clearable: bool = True
     rewrite: Rewrite | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class AtomicObject:
     """An object that the API takes as a unit: a change of one part sends all of it."""
 
     name: str
@@ -102,18 +102,18 @@ def anything(values: pd.Series, context: pd.DataFrame) -> pd.Series:
     return pd.Series(True, index=values.index)
 
 
-def matches(pattern: str) -> Check:
+def matches(pattern: str) -> ValueRule:
     """Make a check: the whole text matches a regular expression; in it `[0-9]`, not every script's digits."""
     return lambda values, context: values.str.fullmatch(pattern)
 
 
-def one_of(choices: Sequence[str]) -> Check:
+def one_of(choices: Sequence[str]) -> ValueRule:
     """Make a check: the text is one of a few."""
     allowed = list(choices)
     return lambda values, context: values.isin(allowed)
 
 
-def date_between(first: dt.date, before: dt.date) -> Check:
+def date_between(first: dt.date, before: dt.date) -> ValueRule:
     """Make a check: a real ISO date on or after `first` and before `before`."""
 
     def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
@@ -125,7 +125,7 @@ def date_between(first: dt.date, before: dt.date) -> Check:
     return check
 
 
-def by_country(object_name: str, patterns: dict[str, str], other: str) -> Check:
+def by_country(object_name: str, patterns: dict[str, str], other: str) -> ValueRule:
     """Make a check whose pattern depends on the country code of the same address."""
 
     def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:

@@ -10,33 +10,33 @@ from typing import Any
 
 from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
-from bulk_patch.client.session import Session
+from bulk_patch.client.session import ApiSession
 from bulk_patch.concurrency import in_thread
 from bulk_patch.inputs import source
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, Run
-from bulk_patch.ledgers.operator import who
+from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.planning.build import scan_input
 from bulk_patch.review.approvals import approvals_of
 from bulk_patch.targets import Target
-from bulk_patch.workflows.options import Order
-from bulk_patch.workflows.resume_policy import Facts
+from bulk_patch.workflows.options import RunOptions
+from bulk_patch.workflows.resume_policy import Situation
 
 
-def gather_facts(job: Job, order: Order, ledger: Ledger) -> Facts:
+def gather_situation(job: Job, options: RunOptions, ledger: Ledger) -> Situation:
     """Return what decides whether to resume, replace or plan."""
     open_run = ledger.open_run(job.target_name)
     last = next((run for run in sealed_runs(job, ledger) if run.kind == "run"), None)
     in_question = open_run or last
-    return Facts(
+    return Situation(
         open_run=open_run,
         last_run=last,
         sent=open_run is not None and ledger.has_sent(open_run.id),
         changed=in_question is not None and is_changed(job, in_question, ledger),
-        new=order.new,
+        new=options.new,
         approved=open_run is not None and bool(approvals_of(ledger.notes(open_run.id))),
-        go_on=order.go_on,
+        go_on=options.go_on,
     )
 
 
@@ -45,7 +45,7 @@ def sealed_runs(job: Job, ledger: Ledger) -> Iterator[Run]:
     return (run for run in ledger.runs(job.target_name) if run.state == "sealed")
 
 
-def new_run(job: Job, order: Order, **facts: Any) -> Run:
+def new_run(job: Job, options: RunOptions, **facts: Any) -> Run:
     """Return a run as it is before its plan is written.
 
     Args:
@@ -64,16 +64,16 @@ def new_run(job: Job, order: Order, **facts: Any) -> Run:
         target=job.target_name,
         secret=str(uuid.UUID(bytes=secrets.token_bytes(16))),
         created_at=now,
-        actor=who(order.operator),
-        reason=order.reason,
-        ticket=order.ticket,
+        actor=current_actor(options.operator),
+        reason=options.reason,
+        ticket=options.ticket,
         identity=job.identity,
         details=details,
         **facts,
     )
 
 
-async def scan_both(job: Job, target: Target, session: Session | None) -> tuple[Source, Baseline]:
+async def scan_both(job: Job, target: Target, session: ApiSession | None) -> tuple[Source, Baseline]:
     """Read the input once, and what there is of its baseline, side by side.
 
     Raises:

@@ -17,17 +17,17 @@ from typing import Any
 from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.index import SPILL
-from bulk_patch.client.session import Session, connected
+from bulk_patch.client.session import ApiSession, open_session
 from bulk_patch.errors import Exit, InputError, RefusedError, StoppedError, gravest
 from bulk_patch.files.atomic import emptied, file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import Ledger, Run
-from bulk_patch.ledgers.operator import who
+from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import attach_log_file, get_logger
-from bulk_patch.observe.totals import Stats
+from bulk_patch.observe.totals import Totals
 from bulk_patch.planning.build import FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import UNDOES, columns_of, write_undo
 from bulk_patch.reports.files import is_reported
@@ -35,13 +35,13 @@ from bulk_patch.reports.html.events import REASON_GIVEN
 from bulk_patch.reports.html.page import retell, write_files
 from bulk_patch.reports.summary import RunSummary, exit_code_of, summarise
 from bulk_patch.review.approvals import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
-from bulk_patch.sending.dispatcher import Driver, Ended
+from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
 from bulk_patch.sending.guards import check_plan
 from bulk_patch.sending.sender import Sender
 from bulk_patch.targets import Target
-from bulk_patch.workflows.new_run import gather_facts, input_facts, new_run, scan_both, sealed_runs
-from bulk_patch.workflows.options import Order
-from bulk_patch.workflows.resume_policy import Facts
+from bulk_patch.workflows.new_run import gather_situation, input_facts, new_run, scan_both, sealed_runs
+from bulk_patch.workflows.options import RunOptions
+from bulk_patch.workflows.resume_policy import Situation
 from bulk_patch.workflows.signals import draining
 
 _TICK_S = 0.5
@@ -51,9 +51,9 @@ log = get_logger()
 
 
 @asynccontextmanager
-async def open_house(job: Job, order: Order, *, sends: bool) -> "AsyncIterator[House]":
+async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncIterator[OpenJob]":
     """Open ledger, wire and signals, and close them in reverse whatever happens."""
-    folder = output_root(job.file, given=order.output) / job.name
+    folder = output_root(job.file, given=options.output) / job.name
     target: Target = plugins.find("target", job.target.kind)(
         job.target.resource, today=dt.datetime.now(tz=dt.UTC).date()
     )
@@ -61,27 +61,27 @@ async def open_house(job: Job, order: Order, *, sends: bool) -> "AsyncIterator[H
         group = share_folder(folder, job.ledger.group)
         ledger: Ledger = plugins.find("ledger", job.ledger.kind).open(folder / "ledger.db", job=job.name, group=group)
         stack.callback(ledger.close)
-        session: Session | None = None
+        session: ApiSession | None = None
         if sends:
-            session = await stack.enter_async_context(connected(job, target))
+            session = await stack.enter_async_context(open_session(job, target))
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="ledger"))
-        house = House(job, order, folder, target, ledger, session, thread)
-        stack.enter_context(draining(house.on_signal))
-        yield house
+        opened = OpenJob(job, options, folder, target, ledger, session, thread)
+        stack.enter_context(draining(opened.on_signal))
+        yield opened
 
 
 @dataclass(slots=True)
-class House:
+class OpenJob:
     """A job with its ledger, target and session open."""
 
     job: Job
-    order: Order
+    options: RunOptions
     folder: Path
     target: Target
     ledger: Ledger
-    session: Session | None
+    session: ApiSession | None
     thread: ThreadPoolExecutor
-    driver: Driver | None = None  # while rows are sent, until all of their session is recorded
+    dispatcher: Dispatcher | None = None  # while rows are sent, until all of their session is recorded
     task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
     signal: Exit | None = None
     handed_out: int = 0  # rows, in all sessions of this command
@@ -89,16 +89,16 @@ class House:
     def on_signal(self, code: Exit) -> None:
         """Drain what is out, or cancel what has not begun."""
         self.signal = code
-        if self.driver is not None:
+        if self.dispatcher is not None:
             log.warning("draining", reason="no new rows; what is out is finished and recorded")
-            self.driver.signalled(code)
+            self.dispatcher.signalled(code)
         elif self.task is not None:
             self.task.cancel()
 
     @property
     def left(self) -> int | None:
         """Return how many more rows `--limit` lets this command hand out; None: all."""
-        return None if self.order.limit is None else self.order.limit - self.handed_out
+        return None if self.options.limit is None else self.options.limit - self.handed_out
 
     @property
     def must_end(self) -> bool:
@@ -107,9 +107,9 @@ class House:
 
     # --- before sending
 
-    def facts(self) -> Facts:
+    def facts(self) -> Situation:
         """Gather what decides whether to resume, replace or plan."""
-        return gather_facts(self.job, self.order, self.ledger)
+        return gather_situation(self.job, self.options, self.ledger)
 
     def run_here(self, run_id: str) -> Run:
         """Return a run of this job and target.
@@ -130,9 +130,9 @@ class House:
         """
         if run is None or not run.stopped_by:
             return
-        if not self.order.go_on:
+        if not self.options.go_on:
             counts, to_do = self.ledger.counts(run.id), self.ledger.to_do(run.id)
-            command = self.order.watcher.next_command(run, counts, to_do) or "run --continue"
+            command = self.options.observer.next_command(run, counts, to_do) or "run --continue"
             raise StoppedError(f"run {run.id} is stopped: {run.stop_reason}", f"{run.stop_hint}; to go on: {command}")
         self.lift_stop(run)
 
@@ -170,8 +170,8 @@ class House:
             return await self._plan(found, baseline)
 
     async def _plan(self, found: Source, baseline: Baseline) -> Run:
-        job, order = self.job, self.order
-        run = new_run(job, order, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **input_facts(found))
+        job, options = self.job, self.options
+        run = new_run(job, options, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **input_facts(found))
         self._begin(run, rows=found.rows, reads=baseline.reads(found.rows))
         run = await write_plan(job, run, found=found, target=self.target, baseline=baseline, ledger=self.ledger)
         return self._planned(run)
@@ -183,7 +183,7 @@ class House:
         ledger.check_seal(undone.id)
         columns = columns_of(ledger, undone, job)
         origin = {UNDOES: undone.id}
-        run = new_run(job, self.order, kind="undo", baseline="live", columns=columns, details=origin)
+        run = new_run(job, self.options, kind="undo", baseline="live", columns=columns, details=origin)
         rows = ledger.counts(undone.id)[State.APPLIED]
         self._begin(run, rows=rows, reads=-(-rows // self.target.ids_per_read))
         run = await write_undo(job, run, undone=undone, target=self.target, session=session, ledger=ledger)
@@ -192,9 +192,9 @@ class House:
     def _begin(self, run: Run, *, rows: int, reads: int) -> None:
         self.log_to(run.id)
         log.info("planning", run=run.id, job=run.job, target=run.target, rows=rows)
-        self.order.watcher.reading(rows, reads)
+        self.options.observer.reading(rows, reads)
         if self.session is not None:
-            self.session.on_read = self.order.watcher.read
+            self.session.on_read = self.options.observer.read
         self.ledger.begin(run)
 
     def _planned(self, run: Run) -> Run:
@@ -204,7 +204,7 @@ class House:
         )
         for warning in run.details["warnings"]:
             log.warning("unusual", run=run.id, reason=warning)
-        self.order.watcher.planned(run, counts)
+        self.options.observer.planned(run, counts)
         if (guarded := self._tripped(run, counts)) is not None:
             log.warning("guard_will_stop", run=run.id, guard=guarded[0], reason=guarded[1].reason, hint=guarded[1].hint)
         return run
@@ -234,7 +234,7 @@ class House:
 
     async def send(self, run: Run, *, only_requested: bool = False) -> RunSummary:
         """Send what is left of a run, or what `retry` asked for, and report."""
-        ledger, order = self.ledger, self.order
+        ledger, options = self.ledger, self.options
         run = ledger.run(run.id)
         counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
         self.refuse_invalid(run)
@@ -244,19 +244,21 @@ class House:
             return self._stopped(run, *guarded)
         if lack := find_lack(self.job, run, ledger):
             log.error("not_approved", run=run.id)
-            record_expiry(ledger, run, who(order.operator))
+            record_expiry(ledger, run, current_actor(options.operator))
             return self.report(run, Exit.REFUSED, lack)
-        if not order.watcher.agrees(run, counts):
+        if not options.observer.agrees(run, counts):
             log.info("declined", run=run.id)
             if run.kind == "undo" and run.started_at is None:
                 self.ledger.close_run(run.id)  # a later `run --yes` of the job must not send what somebody refused
             return self.report(run, Exit.INCOMPLETE)
-        if (order.reason, order.ticket) not in (("", ""), (run.reason, run.ticket)) and not only_requested:
+        if (options.reason, options.ticket) not in (("", ""), (run.reason, run.ticket)) and not only_requested:
             self.note(run, REASON_GIVEN)  # the plan was made before
         yes = find_validity(self.job, run, ledger)
         rows = None if yes else self.ambiguous_rows(run)  # without a yes each is settled once, and gets no new key
         ended = await self._drive(run, rows, only_requested=only_requested, yes=yes)
-        record_expiry(ledger, run, who(order.operator), at=yes.until if yes is not None and yes.is_over else 0.0)
+        record_expiry(
+            ledger, run, current_actor(options.operator), at=yes.until if yes is not None and yes.is_over else 0.0
+        )
         lack = find_lack(self.job, run, ledger) if ledger.to_do(run.id) else []
         ended.stops = [*lack, *(stop for stop in ended.stops if stop.exit_code is not Exit.REFUSED)]
         return self._finish(run, ended)
@@ -268,31 +270,31 @@ class House:
             InputError: With `--no-skip-invalid`.
         """
         invalid = self.ledger.counts(run.id).get(State.INVALID, 0)
-        if invalid and not self.order.skip_invalid:
+        if invalid and not self.options.skip_invalid:
             self.report(run, Exit.USAGE)
             hint = "failures.csv names each row and how to mend it; without --no-skip-invalid they are set aside"
             raise InputError(f"{invalid:,} rows are invalid, and --no-skip-invalid refuses the input for them", hint)
 
     async def _drive(
         self, run: Run, only_rows: Sequence[int] | None, *, only_requested: bool = False, yes: Validity | None = None
-    ) -> Ended:
+    ) -> SessionResult:
         ledger, job, session = self.ledger, self.job, self.session
         assert session is not None  # whoever sends opened one
         self.log_to(run.id)
         now = time.time()
         clock_went_back = now < ledger.last_time() - 1
-        recovered = ledger.start_session(run.id, who(self.order.operator), now)
+        recovered = ledger.start_session(run.id, current_actor(self.options.operator), now)
         if recovered:
             log.warning("recovered", run=run.id, rows=recovered, reason="left in flight by a kill")
         counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
-        stats = Stats.from_json(run.stats)
+        stats = Totals.from_json(run.stats)
         stats.limit_per_s = None if isinstance(job.limits.rate_per_s, str) else float(job.limits.rate_per_s)
         waived = "canary" in run.waived or only_requested or only_rows is not None
         canary = 0 if waived else max(0, job.guards.canary - counts.get(State.APPLIED, 0))
         engine = plugins.find("engine", job.engine.kind)(
             Sender(session, watch=tuple(job.guards.watch)).send, concurrency=job.limits.concurrency
         )
-        self.driver = Driver(
+        self.dispatcher = Dispatcher(
             job,
             run,
             ledger=ledger,
@@ -305,36 +307,36 @@ class House:
             only_requested=only_requested,
             only_rows=only_rows,
             clock_went_back=clock_went_back,
-            watch=self.order.watcher.progress,
+            watch=self.options.observer.progress,
         )
         log.info("sending", run=run.id, target=run.target, rows=to_do, rate_per_s=stats.limit_per_s)
-        self.order.watcher.sending(run, to_do)
-        ticks = asyncio.create_task(self._tick(self.driver), name="ticks")
+        self.options.observer.sending(run, to_do)
+        ticks = asyncio.create_task(self._tick(self.dispatcher), name="ticks")
         try:
-            with ending(yes, partial(self.driver.stop, missing_yes(run, "the approval expired"))):
-                ended = await self.driver.drive()
+            with ending(yes, partial(self.dispatcher.stop, missing_yes(run, "the approval expired"))):
+                ended = await self.dispatcher.drive()
         finally:
             ticks.cancel()
-            self.order.watcher.sent()
+            self.options.observer.sent()
         await self._in_thread(ledger.end_session, run.id, now=time.time(), by_itself=ended.by_itself)
         remember = plugins.find("baseline", job.baseline.kind).remember
         await self._in_thread(remember, run.target, self.target, folder=self.folder, ledger=ledger)
-        self.handed_out += self.driver.tally.handed_out
-        self.driver = None  # only now: a signal has to find it as long as there is something to record
+        self.handed_out += self.dispatcher.progress.handed_out
+        self.dispatcher = None  # only now: a signal has to find it as long as there is something to record
         return ended
 
-    async def _tick(self, driver: Driver) -> None:
+    async def _tick(self, dispatcher: Dispatcher) -> None:
         """Let the watcher look also while nothing moves."""
         while True:
             await asyncio.sleep(_TICK_S)
-            self.order.watcher.progress(driver)
+            self.options.observer.progress(dispatcher)
 
     def _in_thread(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self.thread, lambda: call(*args, **kwargs))
 
     # --- afterwards
 
-    def _finish(self, run: Run, ended: Ended) -> RunSummary:
+    def _finish(self, run: Run, ended: SessionResult) -> RunSummary:
         for reason, rows in ended.gave_up.most_common(_CAUSES_TOLD):
             log.warning("left_open", run=run.id, rows=rows, reason=reason)
         codes: list[int] = [stop.exit_code for stop in ended.stops]
@@ -367,7 +369,7 @@ class House:
             self.ledger.update(run.id, stop_reason=reason, stop_hint=hint)
         run = self.ledger.run(run.id)
         counts, to_do = self.ledger.counts(run.id), self.ledger.to_do(run.id)
-        command = self.order.watcher.next_command(run, counts, to_do)
+        command = self.options.observer.next_command(run, counts, to_do)
         folder = self.folder / run.id
         summary = write_files(self.ledger, run, folder, target=self.target, next_command=command)
         if run.kind == "undo":
@@ -386,13 +388,13 @@ class House:
         if not is_reported(self.ledger, run, self.folder / run.id):
             self.log_to(run.id)
             return self.report(run, self.exit_code(run))
-        command = self.order.watcher.next_command(run, self.ledger.counts(run.id), self.ledger.to_do(run.id))
+        command = self.options.observer.next_command(run, self.ledger.counts(run.id), self.ledger.to_do(run.id))
         return summarise(self.ledger, run, next_command=command)
 
     def note(self, run: Run, action: str, **detail: Any) -> None:
         """Keep a fact of the run for the auditor."""
-        why = {name: text for name, text in (("why", self.order.reason), ("ticket", self.order.ticket)) if text}
-        self.ledger.note(run.id, who(self.order.operator), action, {**detail, **why}, now=time.time())
+        why = {name: text for name, text in (("why", self.options.reason), ("ticket", self.options.ticket)) if text}
+        self.ledger.note(run.id, current_actor(self.options.operator), action, {**detail, **why}, now=time.time())
 
 
 def _plain(counts: Counts) -> dict[str, int]:

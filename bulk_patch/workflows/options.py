@@ -6,10 +6,10 @@ from typing import Protocol
 
 from bulk_patch.ledgers import Run
 from bulk_patch.model import Counts
-from bulk_patch.sending.dispatcher import Driver
+from bulk_patch.sending.dispatcher import Dispatcher
 
 
-class Watcher(Protocol):
+class Observer(Protocol):
     """Sees a run happen: a screen, a test, nobody. Receives frozen records and counts, never customers' values."""
 
     def planned(self, run: Run, counts: Counts) -> None:
@@ -28,7 +28,7 @@ class Watcher(Protocol):
     def sending(self, run: Run, rows: int) -> None:
         """Learn that sending begins, with so many rows to do."""
 
-    def progress(self, driver: Driver) -> None:
+    def progress(self, dispatcher: Dispatcher) -> None:
         """Look at a driver after each recording."""
 
     def sent(self) -> None:
@@ -43,7 +43,7 @@ class Watcher(Protocol):
         ...
 
 
-class Silent:
+class NullObserver:
     """A watcher that shows nothing and agrees to everything: the default of library calls."""
 
     def planned(self, run: Run, counts: Counts) -> None:
@@ -62,7 +62,7 @@ class Silent:
     def sending(self, run: Run, rows: int) -> None:
         """Show nothing."""
 
-    def progress(self, driver: Driver) -> None:
+    def progress(self, dispatcher: Dispatcher) -> None:
         """Show nothing."""
 
     def sent(self) -> None:
@@ -78,7 +78,7 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class RunOptions:
     """What was asked for, besides the job."""
 
     output: Path | None = None
@@ -89,4 +89,4 @@ class Order:
     skip_invalid: bool = True
     limit: int | None = None
     go_on: bool = False  # --continue
-    watcher: Watcher = field(default_factory=Silent)
+    observer: Observer = field(default_factory=NullObserver)

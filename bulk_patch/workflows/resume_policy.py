@@ -8,7 +8,7 @@ from bulk_patch.errors import RefusedError
 from bulk_patch.ledgers import Run
 
 
-class Way(Enum):
+class NextStep(Enum):
     """What `run` or `plan` has to do about the runs that are there."""
 
     PLAN = "plan"  # no run is open: plan a new one
@@ -19,7 +19,7 @@ class Way(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Situation:
     """What the decision depends on.
 
     Args:
@@ -42,7 +42,7 @@ class Facts:
     go_on: bool = False
 
 
-def decide_run(facts: Facts) -> Way:
+def decide_run(facts: Situation) -> NextStep:
     """Choose the way of `run`.
 
     Raises:
@@ -50,37 +50,37 @@ def decide_run(facts: Facts) -> Way:
     """
     way = _decide_run(facts)
     run = facts.open_run or facts.last_run
-    if facts.go_on and way is not Way.RESUME and not (run is not None and run.stopped_by):
+    if facts.go_on and way is not NextStep.RESUME and not (run is not None and run.stopped_by):
         hint = "to plan and send the input as it is: run, without --continue"
         raise RefusedError("--continue goes on after a stop, and no run that could go on is stopped", hint)
     return way
 
 
-def _decide_run(facts: Facts) -> Way:
+def _decide_run(facts: Situation) -> NextStep:
     run = facts.open_run
     if run is None:
         _refuse_twice(facts)
-        return Way.PLAN
+        return NextStep.PLAN
     if facts.new:
-        return Way.CLOSE if facts.sent or facts.approved else Way.REPLACE  # an approval stays on record
+        return NextStep.CLOSE if facts.sent or facts.approved else NextStep.REPLACE  # an approval stays on record
     if not facts.changed:
-        return Way.RESUME
+        return NextStep.RESUME
     if not facts.sent and facts.approved:
         raise RefusedError(
             f"the input or the job changed since run {run.id} of {_when(run.created_at)} was approved",
             "put them back to send what was approved, or plan anew, to be approved again: plan",
         )
     if not facts.sent:
-        return Way.REPLACE
+        return NextStep.REPLACE
     if run.baseline in ("none", "file"):
         raise RefusedError(
             f"the input or the job changed, and run {run.id} of {_when(run.created_at)} has sent a part of the old one",
             "put the old input and job back to finish that run, or drop its rest: run --new",
         )
-    return Way.FINISH
+    return NextStep.FINISH
 
 
-def decide_plan(facts: Facts) -> Way:
+def decide_plan(facts: Situation) -> NextStep:
     """Choose the way of `plan`, which sends nothing.
 
     Raises:
@@ -89,11 +89,11 @@ def decide_plan(facts: Facts) -> Way:
     run = facts.open_run
     if run is None:
         _refuse_twice(facts)
-        return Way.PLAN
+        return NextStep.PLAN
     if not facts.sent:
-        return Way.CLOSE if facts.approved else Way.REPLACE
+        return NextStep.CLOSE if facts.approved else NextStep.REPLACE
     if facts.new:
-        return Way.CLOSE
+        return NextStep.CLOSE
     raise RefusedError(
         f"run {run.id} of {_when(run.created_at)} is open and has sent a part of its rows",
         "finish it with run, or drop its rest with --new",
@@ -116,7 +116,7 @@ def decide_undo(open_run: Run | None, undone: Run) -> Run | None:
     raise RefusedError(f"run {open_run.id} of this job is open", "finish it first: run")
 
 
-def _refuse_twice(facts: Facts) -> None:
+def _refuse_twice(facts: Situation) -> None:
     """Refuse to send what was sent already, where no baseline would notice."""
     last = facts.last_run
     if last is None or facts.new or facts.changed or last.baseline not in ("none", "file") or last.started_at is None:

@@ -3,7 +3,7 @@
     run_job ── open ── decide ─┬─ plan ─┬─ ask ── send ── report
                                └─ resume┘
 
-Every step is a method of `house.House`; which of them happens is decided in `decide.py`.
+Every step is a method of `opened.House`; which of them happens is decided in `decide.py`.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from bulk_patch.job.settings import Job
 from bulk_patch.observe import get_logger
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.approvals import find_lack
-from bulk_patch.workflows.open_job import House, open_house
-from bulk_patch.workflows.options import Order
-from bulk_patch.workflows.resume_policy import Way, decide_plan, decide_run, decide_undo
+from bulk_patch.workflows.open_job import OpenJob, open_job
+from bulk_patch.workflows.options import RunOptions
+from bulk_patch.workflows.resume_policy import NextStep, decide_plan, decide_run, decide_undo
 from bulk_patch.workflows.signals import SignalledError
 
 log = get_logger()
 
 
-def run_job(job: Job, order: Order | None = None) -> RunSummary:
+def run_job(job: Job, options: RunOptions | None = None) -> RunSummary:
     """Bring a job to its end: pick up its open run or plan a new one, send, report.
 
     Args:
@@ -38,10 +38,10 @@ def run_job(job: Job, order: Order | None = None) -> RunSummary:
     Raises:
         BulkPatchError: Nothing (more) was sent; the message says what happened, the hint what to do.
     """
-    return _in_loop(_run(job, order or Order()))
+    return _in_loop(_run(job, options or RunOptions()))
 
 
-def plan_job(job: Job, order: Order | None = None) -> RunSummary:
+def plan_job(job: Job, options: RunOptions | None = None) -> RunSummary:
     """Read, validate, compare and seal a plan; send nothing.
 
     Args:
@@ -54,10 +54,10 @@ def plan_job(job: Job, order: Order | None = None) -> RunSummary:
     Raises:
         BulkPatchError: There is no plan; the message says what happened, the hint what to do.
     """
-    return _in_loop(_plan(job, order or Order()))
+    return _in_loop(_plan(job, options or RunOptions()))
 
 
-def retry_run(job: Job, run_id: str, order: Order | None = None) -> RunSummary:
+def retry_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSummary:
     """Send again what was rejected (new key) or is unknown (same key, or a read).
 
     Args:
@@ -71,10 +71,10 @@ def retry_run(job: Job, run_id: str, order: Order | None = None) -> RunSummary:
     Raises:
         BulkPatchError: As `run_job`.
     """
-    return _in_loop(_retry(job, run_id, order or Order()))
+    return _in_loop(_retry(job, run_id, options or RunOptions()))
 
 
-def undo_run(job: Job, run_id: str, order: Order | None = None) -> RunSummary:
+def undo_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSummary:
     """Take a run back: plan the reverse of its applied rows as a new run of the job, and send that.
 
     Args:
@@ -88,7 +88,7 @@ def undo_run(job: Job, run_id: str, order: Order | None = None) -> RunSummary:
     Raises:
         BulkPatchError: As `run_job`.
     """
-    return _in_loop(_undo(job, run_id, order or Order()))
+    return _in_loop(_undo(job, run_id, options or RunOptions()))
 
 
 def _in_loop(story: Coroutine[Any, Any, RunSummary]) -> RunSummary:
@@ -105,34 +105,34 @@ def _in_loop(story: Coroutine[Any, Any, RunSummary]) -> RunSummary:
 # --- the story
 
 
-async def _run(job: Job, order: Order) -> RunSummary:
-    async with open_house(job, order, sends=True) as house:
-        facts = house.facts()
+async def _run(job: Job, options: RunOptions) -> RunSummary:
+    async with open_job(job, options, sends=True) as opened:
+        facts = opened.facts()
         if facts.open_run is None:
-            house.catch_up()
-            if not order.new:
-                house.refuse_stopped(facts.last_run)
+            opened.catch_up()
+            if not options.new:
+                opened.refuse_stopped(facts.last_run)
         way = decide_run(facts)
         if facts.open_run is None:
-            return await house.send(await house.plan())
-        if way is Way.REPLACE:
-            house.discard(facts.open_run)
-            return await house.send(await house.plan())
-        if way is Way.CLOSE:
-            unsettled = await house.settle(facts.open_run)
+            return await opened.send(await opened.plan())
+        if way is NextStep.REPLACE:
+            opened.discard(facts.open_run)
+            return await opened.send(await opened.plan())
+        if way is NextStep.CLOSE:
+            unsettled = await opened.settle(facts.open_run)
             if unsettled is not None:
                 return unsettled
-            return await _send_new(house, house.close_run(facts.open_run))
-        house.refuse_stopped(facts.open_run)
-        log.info("going_on", run=facts.open_run.id, rows=house.ledger.to_do(facts.open_run.id))
-        first = await house.send(facts.open_run)
-        if way is Way.RESUME or first.state != "complete":
+            return await _send_new(opened, opened.close_run(facts.open_run))
+        opened.refuse_stopped(facts.open_run)
+        log.info("going_on", run=facts.open_run.id, rows=opened.ledger.to_do(facts.open_run.id))
+        first = await opened.send(facts.open_run)
+        if way is NextStep.RESUME or first.state != "complete":
             return first
-        second = await _send_new(house, first)
+        second = await _send_new(opened, first)
         return replace(second, exit_code=gravest(first.exit_code or Exit.OK, second.exit_code or Exit.OK))
 
 
-async def _send_new(house: House, before: RunSummary) -> RunSummary:
+async def _send_new(opened: OpenJob, before: RunSummary) -> RunSummary:
     """Plan the input as it is, and send it, after this command has brought another run to its end.
 
     Args:
@@ -140,67 +140,67 @@ async def _send_new(house: House, before: RunSummary) -> RunSummary:
         before: How the other run ended. Where the command has to end before the plan is made, this is what it tells:
             it may have sent much.
     """
-    code = house.signal or Exit.INCOMPLETE
-    if not house.must_end:
+    code = opened.signal or Exit.INCOMPLETE
+    if not opened.must_end:
         try:
-            return await house.send(await house.plan())
+            return await opened.send(await opened.plan())
         except asyncio.CancelledError:
-            if house.signal is None:
+            if opened.signal is None:
                 raise
-            code = house.signal
+            code = opened.signal
         except SignalledError as signalled:  # at the question
             code = signalled.exit_code
-    house.order.watcher.sent()  # a read that was cut off leaves its bar
+    opened.options.observer.sent()  # a read that was cut off leaves its bar
     log.warning("not_begun", reason="this command ends here; the input as it is now is for the next one")
-    next_command = house.order.watcher.run_command()
+    next_command = opened.options.observer.run_command()
     return replace(before, exit_code=gravest(before.exit_code or Exit.OK, code), next=next_command)
 
 
-async def _plan(job: Job, order: Order) -> RunSummary:
-    async with open_house(job, order, sends=job.baseline.kind == "live") as house:
-        facts = house.facts()
+async def _plan(job: Job, options: RunOptions) -> RunSummary:
+    async with open_job(job, options, sends=job.baseline.kind == "live") as opened:
+        facts = opened.facts()
         if facts.open_run is None:
-            house.catch_up()
+            opened.catch_up()
         way = decide_plan(facts)
-        if facts.open_run is not None and way is Way.REPLACE:
-            house.discard(facts.open_run)
-        if facts.open_run is not None and way is Way.CLOSE:
-            if house.ambiguous_rows(facts.open_run):
+        if facts.open_run is not None and way is NextStep.REPLACE:
+            opened.discard(facts.open_run)
+        if facts.open_run is not None and way is NextStep.CLOSE:
+            if opened.ambiguous_rows(facts.open_run):
                 raise RefusedError(
                     f"run {facts.open_run.id} has rows whose outcome is unknown", "settle them first: run --new"
                 )
-            house.close_run(facts.open_run)
-        run = await house.plan()
-        house.refuse_invalid(run)
-        return house.report(run, Exit.OK, find_lack(job, run, house.ledger))
+            opened.close_run(facts.open_run)
+        run = await opened.plan()
+        opened.refuse_invalid(run)
+        return opened.report(run, Exit.OK, find_lack(job, run, opened.ledger))
 
 
-async def _retry(job: Job, run_id: str, order: Order) -> RunSummary:
-    async with open_house(job, order, sends=True) as house:
-        run = house.run_here(run_id)
+async def _retry(job: Job, run_id: str, options: RunOptions) -> RunSummary:
+    async with open_job(job, options, sends=True) as opened:
+        run = opened.run_here(run_id)
         if run.state == "planning":
             raise RefusedError(f"the plan of run {run.id} was never finished: nothing of it was sent", "plan anew: run")
-        other = house.ledger.open_run(job.target_name)
+        other = opened.ledger.open_run(job.target_name)
         if other is not None and other.id != run.id:
             raise RefusedError(f"run {other.id} of this job is open", "finish it first: run")
-        if house.ledger.to_do(run.id):
-            house.refuse_stopped(run)
+        if opened.ledger.to_do(run.id):
+            opened.refuse_stopped(run)
         else:
-            house.lift_stop(run)  # it keeps nothing back: to ask for a retry is a person's word
-        asked = house.ledger.request_retry(run.id, now=time.time())
-        house.note(run, "retry", rows=asked)
+            opened.lift_stop(run)  # it keeps nothing back: to ask for a retry is a person's word
+        asked = opened.ledger.request_retry(run.id, now=time.time())
+        opened.note(run, "retry", rows=asked)
         if not asked:  # the files stay as they are: somebody may be mending failures.csv in its place
             return replace(
-                house.as_reported(run), exit_code=house.exit_code(run)
+                opened.as_reported(run), exit_code=opened.exit_code(run)
             )  # a plan that was not sent is not done
-        return await house.send(run, only_requested=True)
+        return await opened.send(run, only_requested=True)
 
 
-async def _undo(job: Job, run_id: str, order: Order) -> RunSummary:
-    async with open_house(job, order, sends=True) as house:
-        undone = house.run_here(run_id)
-        begun = decide_undo(house.ledger.open_run(job.target_name), undone)
+async def _undo(job: Job, run_id: str, options: RunOptions) -> RunSummary:
+    async with open_job(job, options, sends=True) as opened:
+        undone = opened.run_here(run_id)
+        begun = decide_undo(opened.ledger.open_run(job.target_name), undone)
         if begun is None:
-            return await house.send(await house.plan_undo(undone))
-        house.refuse_stopped(begun)
-        return await house.send(begun)
+            return await opened.send(await opened.plan_undo(undone))
+        opened.refuse_stopped(begun)
+        return await opened.send(begun)

@@ -11,20 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 
-from bulk_patch.client.rate_limiter import Closed
-from bulk_patch.client.session import Halt, Unreadable
+from bulk_patch.client.rate_limiter import LimiterClosed
+from bulk_patch.client.session import RunHalted, Unreadable
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Check, Drift, Ledger, LedgerRow, Run
-from bulk_patch.ledgers.operator import who
+from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.model import State, Stop
 from bulk_patch.observe import get_logger
 from bulk_patch.reports.summary import VERIFIED
 from bulk_patch.review.drift import find_drift
 from bulk_patch.targets import Target
-from bulk_patch.targets.fields import Seen
-from bulk_patch.workflows.open_job import House, open_house
-from bulk_patch.workflows.options import Order
+from bulk_patch.targets.fields import Visibility
+from bulk_patch.workflows.open_job import OpenJob, open_job
+from bulk_patch.workflows.options import RunOptions
 
 _BATCHES_AT_ONCE = 8  # so few are read again after a kill
 
@@ -56,7 +56,7 @@ class _Totals:
     def look(self, row: LedgerRow, target: Target) -> None:
         """Count the fields of a row that nobody can compare whole."""
         shown = ((name, target.field(name)) for name in row.fields)
-        self.in_part.update(name for name, its in shown if its is not None and its.seen is not Seen.WHOLE)
+        self.in_part.update(name for name, its in shown if its is not None and its.seen is not Visibility.WHOLE)
 
     def add(self, drift: Drift) -> None:
         self.drifted += drift.counts
@@ -64,7 +64,7 @@ class _Totals:
         self.fields.update(its.name for its in drift.fields if not its.superseded_by)
 
 
-def verify_run(job: Job, run_id: str, order: Order | None = None) -> Verification:
+def verify_run(job: Job, run_id: str, options: RunOptions | None = None) -> Verification:
     """Read back every applied row of a run, and keep in the ledger what is not as it was left.
 
     Args:
@@ -78,35 +78,35 @@ def verify_run(job: Job, run_id: str, order: Order | None = None) -> Verificatio
     Raises:
         BulkPatchError: Nothing was read; a signal: what was read is kept, and the same command goes on.
     """
-    return asyncio.run(_verify(job, run_id, order or Order()))
+    return asyncio.run(_verify(job, run_id, options or RunOptions()))
 
 
-async def _verify(job: Job, run_id: str, order: Order) -> Verification:
-    async with open_house(job, order, sends=True) as house:
-        run = house.run_here(run_id)
+async def _verify(job: Job, run_id: str, options: RunOptions) -> Verification:
+    async with open_job(job, options, sends=True) as opened:
+        run = opened.run_here(run_id)
         if run.state == "planning":
             raise RefusedError(f"the plan of run {run.id} was never finished: nothing of it was sent", "plan anew: run")
-        ledger = house.ledger
+        ledger = opened.ledger
         ledger.check_seal(run.id)
-        house.log_to(run.id)
-        check = ledger.start_check(run.id, who(order.operator), now=time.time())
+        opened.log_to(run.id)
+        check = ledger.start_check(run.id, current_actor(options.operator), now=time.time())
         totals = _Totals()
         for drift in ledger.drifts(check.number):
             totals.add(drift)
         rows = ledger.rows(run.id, states=(State.APPLIED,))
         for row in takewhile(lambda its: its.row <= check.upto, rows):  # of a check that goes on
-            totals.look(row, house.target)
+            totals.look(row, opened.target)
         applied = ledger.counts(run.id)[State.APPLIED]
         left = max(0, applied - check.rows)
         log.info("verifying", run=run.id, rows=left)
-        stop = await _read_back(house, run, check, totals, left)
+        stop = await _read_back(opened, run, check, totals, left)
         done = next(its for its in ledger.checks(run.id) if its.number == check.number)
         codes = [Exit.NEEDS_PERSON] if totals.drifted else []
         codes += [Exit.INCOMPLETE] if done.rows < applied else []
         if stop is None:
             ledger.end_check(run.id, check.number, now=time.time())
             found = {"drifted": totals.drifted, "fields": dict(totals.fields), "in_part": dict(totals.in_part)}
-            house.note(run, VERIFIED, rows=done.rows, **found)
+            opened.note(run, VERIFIED, rows=done.rows, **found)
         else:
             codes.append(stop.exit_code)
             log.error("stopped", run=run.id, reason=stop.reason, hint=stop.hint)
@@ -125,41 +125,41 @@ async def _verify(job: Job, run_id: str, order: Order) -> Verification:
         )
 
 
-async def _read_back(house: House, run: Run, check: Check, totals: _Totals, left: int) -> Stop | None:
+async def _read_back(opened: OpenJob, run: Run, check: Check, totals: _Totals, left: int) -> Stop | None:
     """Read the rows that were not read yet; return what kept some from it."""
-    session, watcher = house.session, house.order.watcher
+    session, observer = opened.session, opened.options.observer
     assert session is not None  # whoever reads opened one
-    size = house.target.ids_per_read
-    at_once = min(_BATCHES_AT_ONCE, house.job.limits.concurrency) * size
+    size = opened.target.ids_per_read
+    at_once = min(_BATCHES_AT_ONCE, opened.job.limits.concurrency) * size
     trusted: set[str] = set()  # later runs whose rows may explain what is found
-    watcher.reading(left, -(-left // size))
-    session.on_read = watcher.read
+    observer.reading(left, -(-left // size))
+    session.on_read = observer.read
     try:
-        for rows in _portions(house.ledger, run, check, at_once):
+        for rows in _portions(opened.ledger, run, check, at_once):
             records = await session.read_many([row.customer_id for row in rows])
             by_id = {str(record["id"]).lower(): record for record in records}
             drifts = [
                 drift
                 for row in rows
-                if (drift := find_drift(run, row, by_id.get(row.customer_id), house.target, house.ledger))
+                if (drift := find_drift(run, row, by_id.get(row.customer_id), opened.target, opened.ledger))
             ]
             for later in {its.superseded_by for drift in drifts for its in drift.fields} - {"", *trusted}:
-                house.ledger.check_seal(later)
+                opened.ledger.check_seal(later)
                 trusted.add(later)
             for row in rows:
-                totals.look(row, house.target)
-            house.ledger.record_check(run.id, check.number, drifts, upto=rows[-1].row, rows=len(rows))
+                totals.look(row, opened.target)
+            opened.ledger.record_check(run.id, check.number, drifts, upto=rows[-1].row, rows=len(rows))
             for drift in drifts:
                 totals.add(drift)
     except Unreadable as failure:
         reason = f"rows could not be read back: {failure.verdict.reason}"
         return Stop(Exit.INCOMPLETE, reason, "run the same command again when the API answers: it goes on from there")
-    except Halt as halt:
+    except RunHalted as halt:
         return halt.stop
-    except Closed:
+    except LimiterClosed:
         return Stop(Exit.INCOMPLETE, "reading was stopped", "run the same command again: it goes on from there")
     finally:
-        watcher.sent()
+        observer.sent()
     return None
 
 

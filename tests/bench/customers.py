@@ -33,7 +33,7 @@ def write_files(folder: Path, rows: int, *, moved: bool) -> None:
         moved: All of them get another address.
     """
     draw = np.random.default_rng(1)
-    order = draw.permutation(rows)
+    options = draw.permutation(rows)
     corrected = np.zeros(rows, np.bool_)
     corrected[draw.choice(rows, rows // 20, replace=False)] = True
     left_out = "status" if moved else "middle_name"
@@ -44,7 +44,7 @@ def write_files(folder: Path, rows: int, *, moved: bool) -> None:
         table = pa.Table.from_pandas(now, preserve_index=False)
         writer = writer or pq.ParquetWriter(folder / "now.parquet", table.schema)
         writer.write_table(table)
-        numbers = order[start : start + SLICE]
+        numbers = options[start : start + SLICE]
         wanted = _customers(numbers).drop(columns=left_out)
         wanted.loc[moved | corrected[numbers], "legal_address.address_line_1"] += " B"
         if moved:

@@ -12,10 +12,10 @@ from pathlib import Path
 import bulk_patch.workflows.open_job  # noqa: F401 - pandas and aiohttp are imported before anything is measured
 from bulk_patch import load_job, run_job
 from bulk_patch.ledgers import Run
-from bulk_patch.workflows.options import Order, Silent
+from bulk_patch.workflows.options import NullObserver, RunOptions
 
 
-class Meter(Silent):
+class Meter(NullObserver):
     """A watcher that notes when sending begins and ends."""
 
     def sending(self, run: Run, rows: int) -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     job = load_job(Path(sys.argv[1]))
     meter = Meter()
     begun = time.process_time()
-    summary = run_job(job, Order(output=Path(sys.argv[2]), watcher=meter))
+    summary = run_job(job, RunOptions(output=Path(sys.argv[2]), observer=meter))
     whole_s = time.process_time() - begun
     rows = summary.input_rows
     assert summary.exit_code == 0, summary

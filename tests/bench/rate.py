@@ -17,7 +17,7 @@ from typing import Any
 import bulk_patch.client.http
 from bulk_patch import load_job, plan_job, run_job
 from bulk_patch.client.connections import Connections
-from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.options import RunOptions
 from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.send import JOB, fast_server
 
@@ -63,10 +63,10 @@ def send_at(rate_per_s: int, seconds: float, url: str, folder: Path) -> list[flo
     (folder / "input.csv").write_text("\n".join(["customer_id,email,first_name", *lines]))
     text = JOB.format(url=url, concurrency=CONCURRENCY).replace('"unlimited"', str(rate_per_s))
     (folder / "job.toml").write_text(text)
-    job, order = load_job(folder / "job.toml"), Order(output=folder / f"output-{rate_per_s}")
-    plan_job(job, order)
+    job, options = load_job(folder / "job.toml"), RunOptions(output=folder / f"output-{rate_per_s}")
+    plan_job(job, options)
     NotingConnections.sent_at.clear()
-    assert run_job(job, order).exit_code == 0
+    assert run_job(job, options).exit_code == 0
     return sorted(NotingConnections.sent_at)
 
 

@@ -24,11 +24,11 @@ from pathlib import Path
 from bulk_patch import load_job
 from bulk_patch.job.settings import Job, output_root
 from bulk_patch.ledgers import PlanRow
-from bulk_patch.ledgers.operator import who
+from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from bulk_patch.workflows.new_run import new_run
-from bulk_patch.workflows.options import Order
+from bulk_patch.workflows.options import RunOptions
 from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.processes import BULK_PATCH, Cost, is_first_to_speak, measure, median_cost, read_line, started
 
@@ -92,13 +92,13 @@ def build(folder: Path, job: Job, rows: int) -> None:
         file.truncate(rows * 80)  # takes no room on the disk
     found = (folder / "input.csv").stat()
     facts = {"input_path": str(folder / "input.csv"), "input_size": found.st_size, "input_mtime_ns": found.st_mtime_ns}
-    run = new_run(job, Order(), baseline="none", columns=("customer_id", "email", "first_name"), **facts)
+    run = new_run(job, RunOptions(), baseline="none", columns=("customer_id", "email", "first_name"), **facts)
     with SqliteLedger.open(output_root(job.file, given=None) / job.name / "ledger.db", job=job.name) as ledger:
         ledger.begin(run)
         ledger.add(run.id, make_rows(rows))
         details = {**run.details, "changes": rows, "warnings": []}
         ledger.seal(run.id, input_rows=rows, unchanged=0, plan_s=0.0, details=details, now=time.time())
-        ledger.start_session(run.id, who(""), time.time())
+        ledger.start_session(run.id, current_actor(""), time.time())
         for first in range(0, rows // 2, BATCH_ROWS):
             patches = ledger.claim(run.id, min(BATCH_ROWS, rows // 2 - first), now=time.time())
             done = [

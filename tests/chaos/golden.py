@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bulk_patch.errors import Exit
-from bulk_patch.model import Act, History, Patch, Reply, Verdict, Wait
+from bulk_patch.model import Action, History, Patch, Reply, Verdict, Wait
 from bulk_patch.targets.synctera.target import Synctera
 from tests.chaos.crew import Findings, Form
 
@@ -44,11 +44,11 @@ _TABLE = """
 500-599         | any     | again, doubt, outage    | again, doubt, outage
 """
 _ACTS = {
-    "again": Act.RETRY,  # the same key
-    "stop 5": Act.STOP,
-    "rejected": Act.REJECTED,
-    "settle": Act.SETTLE,
-    "renew": Act.RENEW,
+    "again": Action.RETRY,  # the same key
+    "stop 5": Action.STOP,
+    "rejected": Action.REJECTED,
+    "settle": Action.SETTLE,
+    "renew": Action.RENEW,
 }
 
 
@@ -56,7 +56,7 @@ _ACTS = {
 class Expected:
     """What a line of the promises says."""
 
-    act: Act
+    act: Action
     doubt: bool
     stop: Exit | None = None
     free: bool = False

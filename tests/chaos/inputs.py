@@ -163,7 +163,7 @@ def _plan(folder: Path, path: Path, settings: Settings, *, baseline: Path | None
     """Let `plan` do its work in this process: nothing is sent, and nobody listens at the address."""
     from bulk_patch import BulkPatchError, load_job, plan_job
     from bulk_patch.observe import start_logging
-    from bulk_patch.workflows.options import Order
+    from bulk_patch.workflows.options import RunOptions
 
     job = folder / "job.toml"
     job.write_text(_job_text(path, settings, baseline), encoding="utf-8")
@@ -171,7 +171,7 @@ def _plan(folder: Path, path: Path, settings: Settings, *, baseline: Path | None
     said = StringIO()
     with redirect_stderr(said), redirect_stdout(said), start_logging(quiet=False, verbose=True):
         try:
-            code = plan_job(load_job(job), Order(output=folder / "output")).exit_code or 0
+            code = plan_job(load_job(job), RunOptions(output=folder / "output")).exit_code or 0
         except BulkPatchError as error:
             said.write(f"error: {error.message}\nhint: {error.hint}\n")
             code = error.exit_code

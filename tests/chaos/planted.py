@@ -11,11 +11,11 @@ from typing import Any
 
 from yarl import URL
 
-from bulk_patch.client.http import Wire
-from bulk_patch.client.rate_limiter import Pace
-from bulk_patch.client.session import Session
+from bulk_patch.client.http import HttpClient
+from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.session import ApiSession
 from bulk_patch.engines.local import LocalEngine
-from bulk_patch.model import Act, History, Lost, NoReply, Patch, Reply, Request, Verdict, Wait
+from bulk_patch.model import Action, FailureKind, History, NetworkFailure, Patch, Reply, Request, Verdict, Wait
 from bulk_patch.sending import dispatcher
 from bulk_patch.sending.sender import Sender
 from bulk_patch.targets import answers
@@ -36,7 +36,7 @@ def _change_key_on(*kinds: str) -> None:
     def change(verdict: Verdict, patch: Patch, reply: Any) -> Verdict:
         if verdict.kind not in kinds:
             return verdict
-        return replace(verdict, act=Act.NEW_KEY, ambiguous=False, wait=Wait.NONE, stop=None)
+        return replace(verdict, act=Action.NEW_KEY, ambiguous=False, wait=Wait.NONE, stop=None)
 
     change_verdicts(change)
 
@@ -53,8 +53,8 @@ def _random_key() -> str:
 @planted("a new key after a timeout", "faults/no answer: never after/once/middle/1")
 def _() -> None:
     def change(verdict: Verdict, patch: Patch, reply: Any) -> Verdict:
-        if isinstance(reply, NoReply) and reply.lost is Lost.TIMEOUT:
-            return replace(verdict, act=Act.NEW_KEY, ambiguous=False)
+        if isinstance(reply, NetworkFailure) and reply.lost is FailureKind.TIMEOUT:
+            return replace(verdict, act=Action.NEW_KEY, ambiguous=False)
         return verdict
 
     change_verdicts(change)
@@ -109,12 +109,12 @@ def _() -> None:
 
 @planted("any 2xx is taken for applied", "faults/unconfirmed: 202/once/middle/1")
 def _() -> None:
-    change_rule("unconfirmed", act=Act.APPLIED, doubt=False, again=0)
+    change_rule("unconfirmed", act=Action.APPLIED, doubt=False, again=0)
 
 
 @planted("a 200 that cannot be read is taken for applied", "faults/unreadable: page/once/first/8")
 def _() -> None:
-    change_rule("unreadable answer", act=Act.APPLIED, doubt=False, again=0)
+    change_rule("unreadable answer", act=Action.APPLIED, doubt=False, again=0)
 
 
 @planted("a 4xx after an ambiguous attempt is taken for a refusal", "golden")
@@ -132,41 +132,41 @@ def _() -> None:
 
 @planted("a 5xx is taken for a refusal", "faults/failing: 500 own after/once/first/1")
 def _() -> None:
-    change_rule("server error", act=Act.REJECTED, doubt=False)
+    change_rule("server error", act=Action.REJECTED, doubt=False)
 
 
 @planted("somebody's page with 4xx is taken for the API's refusal", "faults/foreign: 404 empty after/once/first/1")
 def _() -> None:
-    change_rule("not the API's word", act=Act.REJECTED, doubt=False, wait=Wait.NONE, streak=False)
+    change_rule("not the API's word", act=Action.REJECTED, doubt=False, wait=Wait.NONE, streak=False)
 
 
 @planted("the 401 of an expired token is taken for a refusal", "faults/unauthenticated: 401 own/once/middle/1")
 def _() -> None:
-    change_rule("unauthenticated", act=Act.REJECTED)
+    change_rule("unauthenticated", act=Action.REJECTED)
 
 
 @planted("the new token is not probed", "faults/unauthenticated: 401 own/once/middle/1")
 def _() -> None:
-    async def renew(self: Session, probe: Request) -> None:
+    async def renew(self: ApiSession, probe: Request) -> None:
         self._credential.renew()
 
-    around(Session, "_try_new_credential", lambda _: renew)
+    around(ApiSession, "_try_new_credential", lambda _: renew)
 
 
 @planted("another customer's answer is taken", "faults/wrong customer: before/once/middle/1")
 def _() -> None:
-    change_rule("wrong customer", act=Act.APPLIED, doubt=False, exit_code=None)
+    change_rule("wrong customer", act=Action.APPLIED, doubt=False, exit_code=None)
 
 
 @planted("another value in the answer is not read back", "faults/differs: before/once/first/1")
 def _() -> None:
-    change_rule("differs", act=Act.APPLIED)
+    change_rule("differs", act=Action.APPLIED)
 
 
 @planted("a redirect is followed", "faults/redirected: 307/once/middle/1")
 def _() -> None:
     def make(send: Any) -> Any:
-        async def changed(self: Wire, request: Request) -> Any:
+        async def changed(self: HttpClient, request: Request) -> Any:
             reply, version = await send(self, request)
             if isinstance(reply, Reply) and "location" in reply.headers:
                 path = URL(reply.headers["location"]).path.removeprefix(self._base_path)
@@ -175,7 +175,7 @@ def _() -> None:
 
         return changed
 
-    around(Wire, "send", make)
+    around(HttpClient, "send", make)
 
 
 @planted("a refused connection leaves doubt", "connections/refused connection/none/8/0")
@@ -186,14 +186,14 @@ def _() -> None:
 @planted("certificates are not checked", "connections/bad certificate, unknown authority/none/1/0")
 def _() -> None:
     def make(init: Any) -> Any:
-        def changed(self: Wire, *args: Any, **options: Any) -> None:
+        def changed(self: HttpClient, *args: Any, **options: Any) -> None:
             init(self, *args, **options)
             self._connections._tls.check_hostname = False
             self._connections._tls.verify_mode = ssl.CERT_NONE
 
         return changed
 
-    around(Wire, "__init__", make)
+    around(HttpClient, "__init__", make)
 
 
 # --- rate, pauses, concurrency
@@ -205,7 +205,7 @@ def _() -> None:
         async def changed(self: Any, story: Any, request: Request) -> Any:
             if not story.tried:
                 return await exchange(self, story, request)
-            reply, version = await self._session.wire.send(request)
+            reply, version = await self._session.http.send(request)
             return reply, time.monotonic(), version
 
         return changed
@@ -216,31 +216,31 @@ def _() -> None:
 @planted("the limiter is full at the start", WHOLE)
 def _() -> None:
     def make(init: Any) -> Any:
-        def changed(self: Pace, *args: Any, **options: Any) -> None:
+        def changed(self: RateLimiter, *args: Any, **options: Any) -> None:
             init(self, *args, **options)
             self._next_at = self._clock() - 1.0
 
         return changed
 
-    def reserve(self: Pace, now: float) -> None:
+    def reserve(self: RateLimiter, now: float) -> None:
         self._next_at = max(self._next_at, now - 1.0) + 1 / self._rate  # a bucket of one second
 
-    around(Pace, "__init__", make)
-    around(Pace, "_reserve", lambda _: reserve)
+    around(RateLimiter, "__init__", make)
+    around(RateLimiter, "_reserve", lambda _: reserve)
 
 
 @planted("a pause is not for everybody", WHOLE)
 def _() -> None:
     def make(wait: Any) -> Any:
-        async def changed(self: Session, verdict: Verdict, times: int) -> None:
+        async def changed(self: ApiSession, verdict: Verdict, times: int) -> None:
             if verdict.kind == "throttled":
                 await asyncio.sleep(verdict.pause_s or 0.0)
             await wait(self, verdict, times)
 
         return changed
 
-    around(Session, "wait", make)
-    around(Pace, "pause", lambda _: lambda self, seconds, reason: None)
+    around(ApiSession, "wait", make)
+    around(RateLimiter, "pause", lambda _: lambda self, seconds, reason: None)
 
 
 @planted("a Retry-After that is a date is ignored", "faults/throttled: 429 date pause=1/once/middle/1")
@@ -254,13 +254,13 @@ def _() -> None:
         return lambda self, *args, concurrency, **options: init(self, *args, concurrency=concurrency + 1, **options)
 
     around(LocalEngine, "__init__", make)
-    around(Session, "__init__", make)
+    around(ApiSession, "__init__", make)
 
 
 @planted("reads do not count among what is under way", "simulation/2", "simulation/8")
 def _() -> None:
     def make(exchange: Any) -> Any:
-        async def changed(self: Session, request: Request, *, probe: bool = False) -> Any:
+        async def changed(self: ApiSession, request: Request, *, probe: bool = False) -> Any:
             self.slots.release()
             try:
                 return await exchange(self, request, probe=probe)
@@ -269,7 +269,7 @@ def _() -> None:
 
         return changed
 
-    around(Session, "_exchange", make)
+    around(ApiSession, "_exchange", make)
 
 
 @planted("a row is given up as unknown when it could be tried again", "faults/failing: 500 own/once/middle/8")
@@ -277,7 +277,7 @@ def _() -> None:
     def make(judge: Any) -> Any:
         def changed(self: Synctera, patch: Patch, reply: Reply, history: History) -> Verdict:
             verdict: Verdict = judge(self, patch, reply, history)
-            return replace(verdict, act=Act.LOOK) if verdict.kind == "server error" else verdict
+            return replace(verdict, act=Action.LOOK) if verdict.kind == "server error" else verdict
 
         return changed
 

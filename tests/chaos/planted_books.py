@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bulk_patch.client.http import Wire
+from bulk_patch.client.http import HttpClient
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.ledgers.sqlite import queries, sending
 from bulk_patch.ledgers.sqlite.database import Database
@@ -19,9 +19,9 @@ from bulk_patch.observe import get_logger
 from bulk_patch.planning import build as plan
 from bulk_patch.planning import diff
 from bulk_patch.reports import summary
-from bulk_patch.sending.dispatcher import Driver
+from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.workflows import open_job
-from bulk_patch.workflows.open_job import House
+from bulk_patch.workflows.open_job import OpenJob
 from tests.chaos.mutant import Garden, around
 
 planted = Garden()
@@ -59,10 +59,10 @@ def _() -> None:
 
 @planted("what others changed since the plan is overwritten", "crash-points/checked/kill/999999")
 def _() -> None:
-    async def find_none(self: Driver, rows: Any) -> list[Any]:
+    async def find_none(self: Dispatcher, rows: Any) -> list[Any]:
         return []
 
-    around(Driver, "_find_drifted", lambda _: find_none)
+    around(Dispatcher, "_find_drifted", lambda _: find_none)
 
 
 # --- the ledger
@@ -93,7 +93,7 @@ def _commit_late(name: str) -> None:
         return late
 
     around(Database, "transaction", lambda _: transaction)
-    around(sending.Session, name, make)
+    around(sending.SendingSession, name, make)
 
 
 @planted("a row is sent before its intent is durable", *_KILLS)
@@ -114,7 +114,7 @@ def _() -> None:
 @planted("a failed write is passed over", *(f"crash-points/plain/ledger-before/{n}" for n in range(10, 40, 5)))
 def _() -> None:
     def make(in_thread: Any) -> Any:
-        def changed(self: House, call: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        def changed(self: OpenJob, call: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
             def quietly() -> Any:
                 try:
                     return call(*args, **options)
@@ -125,7 +125,7 @@ def _() -> None:
 
         return changed
 
-    around(House, "_in_thread", make)
+    around(OpenJob, "_in_thread", make)
 
 
 @planted(
@@ -149,7 +149,7 @@ def _() -> None:
 
         return changed
 
-    around(sending.Session, "start", make)
+    around(sending.SendingSession, "start", make)
 
 
 @planted("a retry of a refused row keeps its key", "faults/refused: 422 own kept/once/middle/1")
@@ -214,14 +214,14 @@ def _say(what: Callable[[Any, Request], str]) -> None:
 
         return changed
 
-    around(Wire, "send", make)
+    around(HttpClient, "send", make)
 
 
 @planted("the token is in the log", "faults/late: in time/once/middle/1")
 def _() -> None:
-    _say(lambda wire, request: str(wire._credential._token))
+    _say(lambda http, request: str(http._credential._token))
 
 
 @planted("a customer's values are in the log", "faults/late: in time/once/middle/8")
 def _() -> None:
-    _say(lambda wire, request: (request.body or b"").decode())
+    _say(lambda http, request: (request.body or b"").decode())

@@ -21,18 +21,18 @@ from typing import Any, cast
 from uuid import UUID
 
 from bulk_patch.client.credential import Credential
-from bulk_patch.client.rate_limiter import Pace
-from bulk_patch.client.session import Session
+from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.session import ApiSession
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger, PlanRow, Run
-from bulk_patch.ledgers.operator import who
+from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.sending.dispatcher import Driver
+from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets.synctera.target import Synctera
-from bulk_patch.workflows.open_job import House
-from bulk_patch.workflows.options import Order, Silent
+from bulk_patch.workflows.open_job import OpenJob
+from bulk_patch.workflows.options import NullObserver, RunOptions
 from tests.chaos.evidence import Document, Edit, Evidence, Line, Span, Story, read_ledger
 from tests.chaos.expect import WHOLES, Wish, plan
 from tests.chaos.scene import COLUMNS, JOB, TOKEN, Scene
@@ -48,15 +48,15 @@ _FILES = ("ledger.db", "ledger.db-wal")
 _UNCOMPARED = ("ssn", "note")  # what the baseline file does not have
 
 
-class _Shown(Silent):
+class _Shown(NullObserver):
     """Keeps what a person would be shown."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, int]] = []
 
-    def progress(self, driver: Driver) -> None:
+    def progress(self, dispatcher: Dispatcher) -> None:
         """Keep what counts as done."""
-        self.lines.append({"ok": driver.tally.ok, "refused": driver.tally.refused})
+        self.lines.append({"ok": dispatcher.progress.ok, "refused": dispatcher.progress.refused})
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ class Simulation:
             target=self.job.target_name,
             secret=str(UUID(int=universe.dice.getrandbits(128), version=4)),
             created_at=now,
-            actor=who(""),
+            actor=current_actor(""),
             identity=self.job.identity,
             baseline=self.job.baseline.kind,
             input_path=str(self.job.input.path),
@@ -235,7 +235,7 @@ class Simulation:
         """Do what the command does, as `run.py` tells it, with a simulated wire."""
         life, universe, job, dice = self._life, self.universe, self.job, self.universe.dice
         assert life is not None
-        order = Order(go_on=command == "continue", limit=trouble.limit, watcher=life.shown)
+        options = RunOptions(go_on=command == "continue", limit=trouble.limit, observer=life.shown)
         try:
             await asyncio.sleep(STARTUP_S)
             life.ledger = SqliteLedger.open(life.output / "ledger.db", job=JOB)
@@ -243,48 +243,50 @@ class Simulation:
             ledger = cast(Ledger, self.fragile)
             credential = Credential(job.target.token, job.file.parent)
             rate = cast(float, job.limits.rate_per_s)
-            pace = Pace(rate, longest_delay_s=job.retry.longest_delay_s, clock=loop.time, draw=dice.random)
-            wire = UnwiredWire(
-                universe, self.api, self.weather, credential=credential, pace=pace, timeout_s=job.limits.timeout_s
+            limiter = RateLimiter(rate, longest_delay_s=job.retry.longest_delay_s, clock=loop.time, draw=dice.random)
+            http = UnwiredWire(
+                universe, self.api, self.weather, credential=credential, limiter=limiter, timeout_s=job.limits.timeout_s
             )
-            session = Session(TARGET, wire, credential=credential, retry=job.retry, concurrency=job.limits.concurrency)
-            wire.sent_at, wire.unheard = self.sent_at, self.unheard
-            house = House(job, order, life.output, TARGET, ledger, session, ThreadPoolExecutor(1))
+            session = ApiSession(
+                TARGET, http, credential=credential, retry=job.retry, concurrency=job.limits.concurrency
+            )
+            http.sent_at, http.unheard = self.sent_at, self.unheard
+            opened = OpenJob(job, options, life.output, TARGET, ledger, session, ThreadPoolExecutor(1))
             signalled: list[Exit] = []
             for after_s, code in trouble.signals:
-                loop.call_later(after_s, _signal, house, code, signalled)
+                loop.call_later(after_s, _signal, opened, code, signalled)
             try:
-                return await self._tell_story(house, command)
+                return await self._tell_story(opened, command)
             except asyncio.CancelledError:
                 if not signalled:
                     raise
                 return signalled[0]
             finally:
-                self._judge_wire(wire, job)
+                self._judge_wire(http, job)
                 ledger.close()
         except BulkPatchError as error:
             universe.tell("error", error.message)
             return error.exit_code
 
-    async def _tell_story(self, house: House, command: str) -> int:
-        ledger, target = house.ledger, self.job.target_name
+    async def _tell_story(self, opened: OpenJob, command: str) -> int:
+        ledger, target = opened.ledger, self.job.target_name
         if command == "retry":
             run = ledger.runs(target)[0]
-            house.refuse_stopped(run)
+            opened.refuse_stopped(run)
             asked = ledger.request_retry(run.id, now=self.universe.wall_time())
-            house.note(run, "retry", rows=asked)
-            summary = await house.send(run, only_requested=True)
+            opened.note(run, "retry", rows=asked)
+            summary = await opened.send(run, only_requested=True)
         else:
             run = ledger.open_run(target) or ledger.runs(target)[0]
-            house.refuse_stopped(run)
-            summary = await house.send(run)
+            opened.refuse_stopped(run)
+            summary = await opened.send(run)
         return summary.exit_code or 0
 
-    def _judge_wire(self, wire: UnwiredWire, job: Job) -> None:
-        if wire.most_under_way > job.limits.concurrency:
-            self.problems.append(f"{wire.most_under_way} requests were under way, {job.limits.concurrency} are allowed")
-        for came_s, until_s in wire.pauses:
-            early = [at for at in wire.sent_at if came_s + 0.011 < at < until_s]
+    def _judge_wire(self, http: UnwiredWire, job: Job) -> None:
+        if http.most_under_way > job.limits.concurrency:
+            self.problems.append(f"{http.most_under_way} requests were under way, {job.limits.concurrency} are allowed")
+        for came_s, until_s in http.pauses:
+            early = [at for at in http.sent_at if came_s + 0.011 < at < until_s]
             if early:
                 self.problems.append(f"asked at {came_s:.3f} s to wait until {until_s:.3f} s, sent at {early[0]:.3f} s")
 
@@ -379,9 +381,9 @@ class Simulation:
         )
 
 
-def _signal(house: House, code: Exit, signalled: list[Exit]) -> None:
+def _signal(opened: OpenJob, code: Exit, signalled: list[Exit]) -> None:
     signalled.append(code)
-    house.on_signal(code)
+    opened.on_signal(code)
 
 
 def _read(folder: Path) -> dict[str, bytes]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.sandbox import Fault, Seen
-from bulk_patch.sending.dispatcher import Driver
-from bulk_patch.workflows.options import Order, Silent
+from bulk_patch.sending.dispatcher import Dispatcher
+from bulk_patch.workflows.options import NullObserver, RunOptions
 from tests.chaos.evidence import Notebook
 from tests.chaos.kill import LONGEST_S, count_to, shepherd, take_what_is_left
 from tests.chaos.scene import JOB, NEW_TOKEN, TOKEN, Scene
@@ -147,16 +147,16 @@ class _Clock:
 # --- the product
 
 
-class Announcer(Silent):
+class Announcer(NullObserver):
     """Writes down what a person would be shown, at once and unbuffered; may die with the word on its lips."""
 
     def __init__(self, file: Path, *, dies_at: int | None) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._left = dies_at
 
-    def progress(self, driver: Driver) -> None:
+    def progress(self, dispatcher: Dispatcher) -> None:
         """Announce what counts as done."""
-        line = {"ok": driver.tally.ok, "refused": driver.tally.refused}
+        line = {"ok": dispatcher.progress.ok, "refused": dispatcher.progress.refused}
         os.write(self._file, json.dumps(line).encode() + b"\n")
         if self._left is not None:
             self._left -= 1
@@ -193,15 +193,15 @@ def perform(job: Path, output: Path, command: str, *, announcer: Announcer | Non
             return int(end.code or 0)
         return 0
     from bulk_patch import BulkPatchError, load_job, run_job
-    from bulk_patch.reports.runs import find_run
+    from bulk_patch.reports.runs import locate_run
     from bulk_patch.workflows.run import retry_run
 
-    order = Order(output=output, go_on=command == "continue", watcher=announcer)
+    options = RunOptions(output=output, go_on=command == "continue", observer=announcer)
     try:
         loaded = load_job(job)
         if command == "retry":
-            return retry_run(loaded, find_run(str(job), output=output).run.id, order).exit_code or 0
-        return run_job(loaded, order).exit_code or 0
+            return retry_run(loaded, locate_run(str(job), output=output).run.id, options).exit_code or 0
+        return run_job(loaded, options).exit_code or 0
     except BulkPatchError as error:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
         return error.exit_code

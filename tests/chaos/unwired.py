@@ -11,16 +11,16 @@ from urllib.parse import parse_qsl
 
 from bulk_patch.client.connections import BODY_CAP
 from bulk_patch.client.credential import Credential
-from bulk_patch.client.http import Wire
-from bulk_patch.client.rate_limiter import CONNECT_LATE_S, Pace
-from bulk_patch.model import Lost, NoReply, Reply, Request
+from bulk_patch.client.http import HttpClient
+from bulk_patch.client.rate_limiter import CONNECT_LATE_S, RateLimiter
+from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from bulk_patch.sandbox import Fault, Sandbox, Seen
-from bulk_patch.sandbox.api import Call, Outcome, read_path
+from bulk_patch.sandbox.api import Call, Served, read_path
 from bulk_patch.sandbox.problems import Answer, problem
 from tests.chaos.universe import Killed, Universe
 from tests.chaos.weather import NEVER_LEFT, Trip, Weather
 
-Tell = Callable[[Reply | NoReply], None]
+Tell = Callable[[Reply | NetworkFailure], None]
 _BASE = "/v0"
 
 
@@ -63,7 +63,7 @@ class UnwiredApi(Sandbox):
             send(None)
         elif wait_s > 0:
             limited = problem("TOO_MANY_REQUESTS", "slow down", retry_after=math.ceil(wait_s))
-            self._record(call, Outcome(limited, is_new=False), fault)
+            self._record(call, Served(limited, is_new=False), fault)
             send(limited)
         else:
             self._begin_work(call, trip, send)
@@ -102,7 +102,7 @@ class UnwiredApi(Sandbox):
         )
 
 
-def _as_seen(true: Answer | None, fault: Fault | None, now: float) -> Reply | NoReply | None:
+def _as_seen(true: Answer | None, fault: Fault | None, now: float) -> Reply | NetworkFailure | None:
     """Return what a client gets to see of an answer; None: nothing, ever."""
     if fault is None:
         assert true is not None  # nothing kept it from the API
@@ -110,9 +110,9 @@ def _as_seen(true: Answer | None, fault: Fault | None, now: float) -> Reply | No
     if fault.wire == "hang":
         return None
     if fault.wire in ("reset", "close"):
-        return NoReply(Lost.RESET)
+        return NetworkFailure(FailureKind.RESET)
     if fault.raw is not None:
-        return NoReply(Lost.RESET if fault.raw.startswith(b"HTTP") else Lost.PROTOCOL)
+        return NetworkFailure(FailureKind.RESET if fault.raw.startswith(b"HTTP") else FailureKind.PROTOCOL)
     answer = fault.answer(true)
     cut = fault.wire in ("truncate", "drip")
     return _reply(answer, now, headers=fault.headers, size=len(answer.body) // 2 if cut else BODY_CAP)
@@ -124,15 +124,15 @@ def _reply(answer: Answer, now: float, *, headers: Mapping[str, str] | None = No
     return Reply(answer.status, {name.lower(): text for name, text in names.items()}, body, body == answer.body)
 
 
-def _tells_nothing(request: Request, reply: Reply | NoReply) -> bool:
+def _tells_nothing(request: Request, reply: Reply | NetworkFailure) -> bool:
     """Tell whether a client knows no more than before: a PATCH may have been carried out, a read showed nothing."""
     is_read = request.key is None
-    if isinstance(reply, NoReply):
+    if isinstance(reply, NetworkFailure):
         return is_read or reply.lost not in NEVER_LEFT
     return is_read and not (reply.status == 200 and reply.whole)
 
 
-class UnwiredWire(Wire):
+class UnwiredWire(HttpClient):
     """The product's end: sends into the universe what the real one sends through a socket.
 
     Args:
@@ -151,7 +151,7 @@ class UnwiredWire(Wire):
         weather: Weather,
         *,
         credential: Credential,
-        pace: Pace,
+        limiter: RateLimiter,
         timeout_s: float,
     ) -> None:
         self._universe, self._api, self._weather = universe, api, weather
@@ -159,14 +159,14 @@ class UnwiredWire(Wire):
         self._timeout_s = timeout_s
         self._sent = 0
         self._under_way = 0
-        self.pace = pace
+        self.limiter = limiter
         self.sent_at: list[float] = []
         self.pauses: list[tuple[float, float]] = []  # an answer that asked to wait: when it came, until when
         self.unheard: set[str] = set()  # customers of requests whose answers told the client nothing
         self.most_under_way = 0
 
-    async def send(self, request: Request) -> tuple[Reply | NoReply, int]:
-        """Send one request now; see `Wire`."""
+    async def send(self, request: Request) -> tuple[Reply | NetworkFailure, int]:
+        """Send one request now; see `HttpClient`."""
         universe = self._universe
         if universe.is_dead:
             raise Killed
@@ -178,7 +178,7 @@ class UnwiredWire(Wire):
             async with asyncio.timeout(self._timeout_s) as deadline:
                 reply = await self._exchange(request, header.removeprefix("Bearer "), deadline)
         except TimeoutError:
-            reply = NoReply(Lost.TIMEOUT)
+            reply = NetworkFailure(FailureKind.TIMEOUT)
         finally:
             self._under_way -= 1
         elapsed_s = universe.now_s - begun
@@ -188,9 +188,9 @@ class UnwiredWire(Wire):
         if isinstance(reply, Reply):
             self._note_pause(reply)
             return Reply(reply.status, reply.headers, reply.body, reply.whole, elapsed_s), version
-        return NoReply(reply.lost, elapsed_s), version
+        return NetworkFailure(reply.lost, elapsed_s), version
 
-    async def _exchange(self, request: Request, token: str, deadline: asyncio.Timeout) -> Reply | NoReply:
+    async def _exchange(self, request: Request, token: str, deadline: asyncio.Timeout) -> Reply | NetworkFailure:
         universe = self._universe
         self._sent += 1
         path = f"{_BASE}{request.path}"
@@ -201,18 +201,18 @@ class UnwiredWire(Wire):
             begun = universe.now_s
             await asyncio.sleep(trip.connect_s)
             if trip.lost is not None:
-                return NoReply(trip.lost)
+                return NetworkFailure(trip.lost)
             if universe.now_s - begun > CONNECT_LATE_S:
                 deadline.reschedule(None)
-                await self.pace.retake()
+                await self.limiter.retake()
                 deadline.reschedule(universe.now_s + self._timeout_s - trip.connect_s)
         if universe.is_dead:
             raise Killed
         self.sent_at.append(universe.now_s)
         universe.tell("sent", request.method, customer_id, request.key, trip.name)
-        answer: asyncio.Future[Reply | NoReply] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Reply | NetworkFailure] = asyncio.get_running_loop().create_future()
 
-        def tell(reply: Reply | NoReply) -> None:
+        def tell(reply: Reply | NetworkFailure) -> None:
             if not answer.done():
                 answer.set_result(reply)
 

@@ -4,13 +4,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bulk_patch.model import Lost, Request
+from bulk_patch.model import FailureKind, Request
 from bulk_patch.sandbox import Fault, Seen
 from tests.chaos.mishaps import MISHAPS, Mishap
 from tests.chaos.universe import Universe
 
 #: What never reaches the API; with it go failures that the sandbox cannot play.
-NEVER_LEFT = (Lost.DNS, Lost.REFUSED, Lost.CONNECT, Lost.TLS)
+NEVER_LEFT = (FailureKind.DNS, FailureKind.REFUSED, FailureKind.CONNECT, FailureKind.TLS)
 #: Lines of the fault table that stop a run at once: rare, or nothing else would be seen.
 STOPPING = ("wrong customer", "switched", "redirected", "reused", "foreign", "throttled: 429 for an hour")
 LATE = "late: after the client gave up"
@@ -26,7 +26,7 @@ class Trip:
 
     name: str = ""
     connect_s: float = 0.0  # 0: the connection is there
-    lost: Lost | None = None  # it never leaves
+    lost: FailureKind | None = None  # it never leaves
     there_s: float = 0.0  # until it arrives
     again_s: float | None = None  # until it arrives a second time, after the first
     work_s: float = 0.0  # what the API takes
@@ -77,7 +77,7 @@ class Weather:
         dice, now_s = self._universe.dice, self._universe.now_s
         if dice.random() < self._climate.outage_share:
             begins_s = now_s + dice.random() * 3
-            what = [Lost.REFUSED] if dice.random() < 0.3 else [dice.choice(_OUTAGE)]
+            what = [FailureKind.REFUSED] if dice.random() < 0.3 else [dice.choice(_OUTAGE)]
             self._outage = (begins_s, begins_s + dice.choice([20.0, 300.0, 4000.0]), [str(name) for name in what])
 
     def trip(self, request: Request, seen: Seen) -> Trip:

@@ -8,7 +8,7 @@ import pytest
 
 from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
-from bulk_patch.model import MOVES, First, Outcome, State, idempotency_key
+from bulk_patch.model import MOVES, Outcome, Precheck, State, idempotency_key
 from tests.ledger_plans import (
     ACTOR,
     SECRET,
@@ -61,7 +61,7 @@ def test_a_claimed_row_is_the_planned_one_byte_for_byte(ledger: Ledger) -> None:
         planned.body,
         planned.before,
     )
-    assert (patch.key, patch.generation, patch.first) == (idempotency_key(SECRET, 5, 0), 0, First.SEND)
+    assert (patch.key, patch.generation, patch.first) == (idempotency_key(SECRET, 5, 0), 0, Precheck.SEND)
     assert (patch.ambiguous, patch.intent_at, patch.read_back) == (False, START + 9, True)
     found = find_row(ledger, run_id, 5)
     assert (found.state, found.key, found.first_intent_at) == (State.SENDING, patch.key, START + 9)

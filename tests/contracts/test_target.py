@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulk_patch import plugins
-from bulk_patch.model import Act, History, Lost, NoReply, Patch, Reply, Request, Wait
+from bulk_patch.model import Action, FailureKind, History, NetworkFailure, Patch, Reply, Request, Wait
 from bulk_patch.targets import Target
-from bulk_patch.targets.fields import Seen
+from bulk_patch.targets.fields import Visibility
 from bulk_patch.targets.synctera.target import Synctera
 from tests.patches import ANN, KEY
 
@@ -172,7 +172,7 @@ replies = st.builds(
     headers=st.dictionaries(st.sampled_from(["retry-after", "date", "location"]), st.text(max_size=20), max_size=3),
     body=bodies,
     whole=st.booleans(),
-) | st.builds(NoReply, st.sampled_from(Lost))
+) | st.builds(NetworkFailure, st.sampled_from(FailureKind))
 histories = st.builds(
     History,
     ambiguous=st.booleans(),
@@ -186,7 +186,7 @@ quietly = settings(max_examples=300, deadline=None, suppress_health_check=[Healt
 @any_answer
 @quietly
 def test_a_judgement_is_total_repeatable_and_keeps_the_key_law(
-    target: Target, name: str, reply: Reply | NoReply, before: History
+    target: Target, name: str, reply: Reply | NetworkFailure, before: History
 ) -> None:
     patch = make_patch(name)
     seen = dict(before.seen)
@@ -194,23 +194,23 @@ def test_a_judgement_is_total_repeatable_and_keeps_the_key_law(
     assert target.judge(patch, reply, before) == verdict
     assert before.seen == seen
     assert verdict.reason
-    assert (verdict.act is Act.STOP) is (verdict.stop is not None)
+    assert (verdict.act is Action.STOP) is (verdict.stop is not None)
     assert not verdict.streak or verdict.streak in target.streaks
     assert verdict.pause_s is None or verdict.pause_s >= 0
     assert verdict.status == (reply.status if isinstance(reply, Reply) else None)
-    if verdict.act is Act.APPLIED:
+    if verdict.act is Action.APPLIED:
         assert isinstance(reply, Reply)
         assert (reply.status, reply.whole) == (200, True)
-    if verdict.act is Act.REJECTED:
+    if verdict.act is Action.REJECTED:
         assert isinstance(reply, Reply)
         assert 400 <= reply.status < 500
         assert not before.ambiguous
         assert not verdict.ambiguous
-    if verdict.act is Act.NEW_KEY:
+    if verdict.act is Action.NEW_KEY:
         assert not before.ambiguous
         assert not verdict.ambiguous
         assert before.renewed
-    if verdict.act is Act.MISMATCH:
+    if verdict.act is Action.MISMATCH:
         pytest.fail("only a read may say so")
     if verdict.free:
         assert verdict.wait is Wait.PAUSE
@@ -219,13 +219,13 @@ def test_a_judgement_is_total_repeatable_and_keeps_the_key_law(
 @any_answer
 @quietly
 def test_a_judgement_of_a_read_says_only_what_can_be_done_with_it(
-    target: Target, reply: Reply | NoReply, before: History
+    target: Target, reply: Reply | NetworkFailure, before: History
 ) -> None:
     verdict = target.judge_read(reply, before)
-    assert verdict.act in (Act.APPLIED, Act.RETRY, Act.RENEW, Act.STOP, Act.REJECTED)
-    assert (verdict.act is Act.STOP) is (verdict.stop is not None)
+    assert verdict.act in (Action.APPLIED, Action.RETRY, Action.RENEW, Action.STOP, Action.REJECTED)
+    assert (verdict.act is Action.STOP) is (verdict.stop is not None)
     assert not verdict.ambiguous
-    if verdict.act is Act.APPLIED:
+    if verdict.act is Action.APPLIED:
         assert isinstance(reply, Reply)
         assert reply.status == 200
     if isinstance(reply, Reply):
@@ -256,8 +256,8 @@ def test_a_customer_with_the_planned_values_is_shown_so_and_one_without_is_not(t
 
 def test_the_answer_to_a_row_confirms_it_and_the_same_answer_serves_a_read(target: Target, name: str) -> None:
     reply = Reply(200, {}, json.dumps(SAMPLES[name][0]).encode())
-    assert target.judge(make_patch(name), reply, History()).act is Act.APPLIED
-    assert target.judge(make_patch(name, read_back=True), reply, History()).act is Act.CONFIRM
+    assert target.judge(make_patch(name), reply, History()).act is Action.APPLIED
+    assert target.judge(make_patch(name, read_back=True), reply, History()).act is Action.CONFIRM
     record = target.record(reply, ANN)
     assert record is not None
     assert target.evidence.missing(make_patch(name), record) == ()
@@ -265,7 +265,7 @@ def test_the_answer_to_a_row_confirms_it_and_the_same_answer_serves_a_read(targe
 
 
 def test_what_is_never_shown_is_never_compared(target: Target) -> None:
-    hidden = [field for field in map(target.field, target.field_names()) if field and field.seen is Seen.NEVER]
+    hidden = [field for field in map(target.field, target.field_names()) if field and field.seen is Visibility.NEVER]
     for field in hidden:
         patch = Patch(1, ANN, json.dumps({field.name: "x"}).encode(), b"{}", KEY)
         assert target.evidence.missing(patch, {}) == ()

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import MOST_SESSIONS, Actor, Check, Drift, Holder, LedgerRow, PlanRow, Run, SendingSession
+from bulk_patch.ledgers import MOST_SESSIONS, Actor, Check, Drift, Holder, LedgerRow, PlanRow, Run, SessionRecord
 from bulk_patch.ledgers.sqlite import checks, queries
 from bulk_patch.ledgers.sqlite.database import Database, Line
 from bulk_patch.ledgers.sqlite.files import (
@@ -31,7 +31,7 @@ from bulk_patch.ledgers.sqlite.files import (
 )
 from bulk_patch.ledgers.sqlite.planning import Planning, forget_run, pack_customer, span, sweep
 from bulk_patch.ledgers.sqlite.records import decoding, to_actor, to_facts, to_row, to_run, to_text, to_values
-from bulk_patch.ledgers.sqlite.sending import Candidate, Session, request_retry
+from bulk_patch.ledgers.sqlite.sending import Candidate, SendingSession, request_retry
 from bulk_patch.model import Counts, Outcome, Patch, State
 
 _PAGE_ROWS = 500
@@ -48,7 +48,7 @@ class SqliteLedger:
         self._database = database
         self._lock = lock
         self._planning: Planning | None = None
-        self._session: Session | None = None
+        self._session: SendingSession | None = None
 
     @classmethod
     def open(cls, path: Path, *, job: str, group: bool = False, wait_s: float = 0.0) -> Self:
@@ -189,7 +189,7 @@ class SqliteLedger:
 
     def start_session(self, run_id: str, actor: Actor, now: float) -> int:
         """Begin to send; return how many rows a kill had left in flight."""
-        session = Session(self._database, self.run(run_id), self._number(run_id))
+        session = SendingSession(self._database, self.run(run_id), self._number(run_id))
         left = session.start(to_text(asdict(actor)), now)
         self._session = session
         return left
@@ -243,7 +243,7 @@ class SqliteLedger:
 
     def check_seal(self, run_id: str) -> None:
         """Compare the whole plan of a run with its seal."""
-        Session(self._database, self.run(run_id), self._number(run_id)).verify_all()
+        SendingSession(self._database, self.run(run_id), self._number(run_id)).verify_all()
 
     # --- reading back
 
@@ -269,11 +269,11 @@ class SqliteLedger:
 
     # --- reading
 
-    def sessions(self, run_id: str) -> list[SendingSession]:
+    def sessions(self, run_id: str) -> list[SessionRecord]:
         """Return when a run was sent and by whom, in order."""
         values = {"run": self._number(run_id), "n": MOST_SESSIONS}
         lines = self._database.all(queries.SESSIONS, values)
-        return [SendingSession(to_actor(actor), begun, ended) for actor, begun, ended in reversed(lines)]
+        return [SessionRecord(to_actor(actor), begun, ended) for actor, begun, ended in reversed(lines)]
 
     def counts(self, run_id: str) -> Counts:
         """Return rows per state, every state named."""
@@ -343,7 +343,7 @@ class SqliteLedger:
             raise LedgerError(f"run {run_id} is not being planned", "Plan it again: nothing was sent.")
         return self._planning
 
-    def _session_of(self, run_id: str) -> Session:
+    def _session_of(self, run_id: str) -> SendingSession:
         if self._session is None or self._session.run.id != run_id:
             raise LedgerError(f"run {run_id} has no session: nothing can be sent")
         return self._session

@@ -55,7 +55,7 @@ class CountChanges:
         database.run_many(queries.CHANGE_COUNT, lines)
 
 
-class Session:
+class SendingSession:
     """One session of sending one run; what it knows beyond the ledger's file is which chunks it has verified."""
 
     def __init__(self, database: Database, run: Run, number: int) -> None:

@@ -14,7 +14,7 @@ REASON_GIVEN = "reason given"  # the action of a note: why a plan that was made 
 #: Of fields that answers mask, or never show: that they are as they were sent is more than a read can tell.
 IN_PART = "seen only in part, in how many rows"
 
-Note = tuple[float, Actor, str, Mapping[str, Any]]
+TimedNote = tuple[float, Actor, str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Event:
 
 
 def list_events(
-    ledger: Ledger, run: Run, notes: Sequence[Note], pauses: Sequence[Pause], *, running: bool
+    ledger: Ledger, run: Run, notes: Sequence[TimedNote], pauses: Sequence[Pause], *, running: bool
 ) -> list[Event]:
     """Return what happened to a run, the oldest first.
 
@@ -108,7 +108,7 @@ _TOLD: Mapping[str, _Tell] = {
 }
 
 
-def why_words(run: Run, notes: Sequence[Note]) -> tuple[str, str]:
+def why_words(run: Run, notes: Sequence[TimedNote]) -> tuple[str, str]:
     """Return reason and ticket of a run, as they were given last: with its plan, or when it was sent."""
     given: dict[str, Any] = {}
     for _, _, action, detail in notes:

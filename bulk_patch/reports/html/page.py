@@ -16,19 +16,19 @@ from typing import Any
 
 from bulk_patch.errors import Exit
 from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_drafts, replacing
-from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SendingSession
+from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SessionRecord
 from bulk_patch.ledgers.undos import TakenBack
 from bulk_patch.model import State
-from bulk_patch.observe.totals import Stats
+from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.files import PAGE, is_reported, write_reports, write_summary
-from bulk_patch.reports.html.events import Note, list_events, verified_words, who_words, why_words
+from bulk_patch.reports.html.events import TimedNote, list_events, verified_words, who_words, why_words
 from bulk_patch.reports.html.plots import draw
 from bulk_patch.reports.html.rows import (
     FEWEST_PRINTED,
     MOST_PRINTED,
     MOST_ROWS,
     Drifted,
-    View,
+    PageContext,
     data,
     gather,
     gather_drifted,
@@ -116,7 +116,7 @@ def write_page(
     Raises:
         LedgerError: When the disk fails.
     """
-    view = View(ledger, ledger.run(run.id), target, reveal=bool(revealed_by))
+    view = PageContext(ledger, ledger.run(run.id), target, reveal=bool(revealed_by))
     path = folder / (REVEALED_PAGE if view.reveal else PAGE)
     with replacing(path, for_team=not view.reveal) as file:
         for piece in _render(view, summary, revealed_by=revealed_by, most_rows=most_rows):
@@ -147,12 +147,12 @@ def retell(ledger: Ledger, undone: Run, job_folder: Path, *, target: Target) -> 
         write_summary(summary, folder)
 
 
-def _render(view: View, summary: RunSummary, *, revealed_by: str, most_rows: int) -> Iterator[str]:
+def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_rows: int) -> Iterator[str]:
     from markupsafe import Markup
 
     css, script = style_and_script()
     run, notes = view.run, view.ledger.notes(view.run.id)
-    stats = Stats.from_json(run.stats)
+    stats = Totals.from_json(run.stats)
     gathered = gather(view)
     plots = draw(stats.series, sent_for_s=stats.send_s, limit_per_s=stats.limit_per_s)
     listed = summary.input_rows - summary.counts[State.UNCHANGED]
@@ -225,7 +225,7 @@ def _stop_words(run: Run) -> str:
 
 
 def _facts(
-    run: Run, summary: RunSummary, notes: Sequence[Note], sessions: Sequence[SendingSession]
+    run: Run, summary: RunSummary, notes: Sequence[TimedNote], sessions: Sequence[SessionRecord]
 ) -> Iterator[tuple[str, str]]:
     reason, ticket = why_words(run, notes)
     yield "Job", run.job
@@ -317,7 +317,7 @@ def _pace_words(summary: RunSummary) -> str:
     return f"{words}. Throttled {amount(rate['throttled'] or 0, 'time')}."
 
 
-def _about_rows(view: View, summary: RunSummary, listed: int, most_rows: int) -> Iterator[str]:
+def _about_rows(view: PageContext, summary: RunSummary, listed: int, most_rows: int) -> Iterator[str]:
     if unchanged := summary.counts[State.UNCHANGED]:
         yield f"{amount(unchanged, 'row')} unchanged: only counted, never listed."
     if listed > most_rows:
@@ -355,7 +355,7 @@ def _printed_words(listed: int, printed: int) -> str:
     )
 
 
-def _more_events(view: View) -> str:
+def _more_events(view: PageContext) -> str:
     full = len(view.ledger.sessions(view.run.id)) >= MOST_SESSIONS
     return f"Only the last {MOST_SESSIONS} sessions are listed." if full else ""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from bulk_patch.observe.timeline import CLASSES, Series, Slice
+from bulk_patch.observe.timeline import CLASSES, Slice, Timeline
 
 MOST_POINTS = 90
 SHORTEST_POINT_S = 1.0
@@ -50,7 +50,7 @@ class Plot:
     legend: tuple[Key, ...]
 
 
-def draw(series: Series, *, sent_for_s: float, limit_per_s: float | None) -> list[Plot]:
+def draw(series: Timeline, *, sent_for_s: float, limit_per_s: float | None) -> list[Plot]:
     """Draw throughput, latency and status codes over seconds of sending; nothing when nothing was sent.
 
     Args:

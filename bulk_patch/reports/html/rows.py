@@ -42,7 +42,7 @@ def visible(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PageContext:
     """A run, and how its values are shown."""
 
     ledger: Ledger
@@ -106,7 +106,7 @@ class Gathered:
     printed: list[PrintedRow] = field(default_factory=list)
 
 
-def gather(view: View) -> Gathered:
+def gather(view: PageContext) -> Gathered:
     """Group the rows that need a person by cause, and take the rows that are printed."""
     counted: Counter[tuple[str, str, str]] = Counter()
     examples: dict[tuple[str, str, str], list[int]] = {}
@@ -144,7 +144,7 @@ class Drifted:
         return self.check.drifted - len(self.listed)
 
 
-def gather_drifted(view: View, *, most: int = MOST_PRINTED) -> Drifted | None:
+def gather_drifted(view: PageContext, *, most: int = MOST_PRINTED) -> Drifted | None:
     """Return the rows that drifted, the first of them; None where nothing is known to have drifted."""
     check = next(iter(view.ledger.checks(view.run.id)), None)
     if check is None or not check.drifted:
@@ -163,7 +163,7 @@ def answer_words(row: LedgerRow) -> str:
     return f"{words} {row.api_code}" if row.api_code else words
 
 
-def _print(view: View, row: LedgerRow) -> PrintedRow:
+def _print(view: PageContext, row: LedgerRow) -> PrintedRow:
     status, hint = str(status_of(row)), view.hint(row)
     return PrintedRow(row.row, row.customer_id, status, row.reason, hint, view.changes(row), answer_words(row))
 
@@ -171,7 +171,7 @@ def _print(view: View, row: LedgerRow) -> PrintedRow:
 # --- data for the script
 
 
-def data(view: View, *, most: int = MOST_ROWS) -> Iterator[str]:
+def data(view: PageContext, *, most: int = MOST_ROWS) -> Iterator[str]:
     """Yield JSON that is safe between script tags: rows, then the texts that they share.
 
     A row is `[row, customer, status, reason, hint, answer, sent, done, changes]`; status, reason, hint and answer are

@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Iterator
 
 from bulk_patch.targets import fields as f
-from bulk_patch.targets.fields import Field, Kind, Seen, Whole
+from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
 
 STATUSES = "ACTIVE DECEASED DENIED DORMANT ESCHEAT FROZEN INACTIVE PROSPECT SANCTION".split()
 #: Blanks by their characters, as `\s` means them: for `\s` itself pandas makes a Python string of every value.
@@ -75,12 +75,12 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
         "123-45-6789 with its zeros, of a range that is given out",
         f.matches(SSN),
         f.last_four,
-        seen=Seen.MASKED,
+        seen=Visibility.MASKED,
         clearable=False,
     )
     yield Field("status", "one of " + ", ".join(STATUSES), f.one_of(STATUSES), f.plain, clearable=False)
     yield Field("ban_status", "ALLOWED or SUSPENDED", f.one_of(("ALLOWED", "SUSPENDED")), f.plain, clearable=False)
-    yield Field("note", "a line of text", f.anything, f.hidden, seen=Seen.NEVER, clearable=False)
+    yield Field("note", "a line of text", f.anything, f.hidden, seen=Visibility.NEVER, clearable=False)
     yield from _address("legal_address")
     yield from _address("shipping_address")
     yield Field("vendor_info.vendor_type", "LOANPRO", f.one_of(("LOANPRO",)), f.plain, required=True)
@@ -105,8 +105,8 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
 
 
 WHOLES = {
-    "legal_address": Whole("legal_address", ("address_line_1", "country_code"), READ_ONLY_PARTS),
-    "shipping_address": Whole("shipping_address", ("address_line_1", "country_code"), READ_ONLY_PARTS),
-    "vendor_info": Whole("vendor_info", ("vendor_type", "vendor_data")),
-    "metadata": Whole("metadata", open=True),
+    "legal_address": AtomicObject("legal_address", ("address_line_1", "country_code"), READ_ONLY_PARTS),
+    "shipping_address": AtomicObject("shipping_address", ("address_line_1", "country_code"), READ_ONLY_PARTS),
+    "vendor_info": AtomicObject("vendor_info", ("vendor_type", "vendor_data")),
+    "metadata": AtomicObject("metadata", open=True),
 }

@@ -13,10 +13,10 @@ from urllib.parse import quote
 from bulk_patch.errors import Exit, JobError
 from bulk_patch.model import (
     NEVER_LEFT,
-    Act,
+    Action,
+    FailureKind,
     History,
-    Lost,
-    NoReply,
+    NetworkFailure,
     Patch,
     Reply,
     Request,
@@ -28,7 +28,7 @@ from bulk_patch.targets import Page, Record, Streak
 from bulk_patch.targets import fields as f
 from bulk_patch.targets.answers import json_object, retry_after_s, status_words
 from bulk_patch.targets.evidence import Evidence
-from bulk_patch.targets.fields import Field, Whole
+from bulk_patch.targets.fields import AtomicObject, Field
 from bulk_patch.targets.synctera.fields import WHOLES, synctera_fields
 
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -42,7 +42,7 @@ IDS_PER_READ = 100
 class Rule:
     """What one kind of answer to a PATCH gets. The key is kept in every line but NEW_KEY's."""
 
-    act: Act
+    act: Action
     doubt: bool  # this attempt may have executed
     again: int = 0  # the same key this many times more, before `act`
     wait: Wait = Wait.NONE
@@ -55,30 +55,30 @@ class Rule:
 B, P = Wait.BACKOFF, Wait.PAUSE
 FAULT_TABLE: Mapping[str, Rule] = {
     # what came back                  act           executed?    and
-    "confirmed": Rule(Act.APPLIED, doubt=False),
-    "differs": Rule(Act.CONFIRM, doubt=False),
-    "wrong customer": Rule(Act.STOP, doubt=True, exit_code=Exit.STOPPED),
-    "unreadable answer": Rule(Act.LOOK, doubt=True, again=2, wait=B),  # not JSON, cut short, over 1 MiB
-    "unconfirmed": Rule(Act.LOOK, doubt=True, again=2, wait=B),  # 202, 204 and other 2xx
-    "protocol switched": Rule(Act.STOP, doubt=True, exit_code=Exit.STOPPED),  # 101
-    "redirected": Rule(Act.STOP, doubt=True, exit_code=Exit.STOPPED),  # never followed
-    "refused": Rule(Act.REJECTED, doubt=False),  # 400 404 409 422 … in the API's own JSON
-    "forbidden": Rule(Act.REJECTED, doubt=False, streak=True),  # 403 in the API's own JSON
-    "not found": Rule(Act.REJECTED, doubt=False, streak=True),  # 404 in the API's own JSON
-    "still processing": Rule(Act.RETRY, doubt=True, wait=Wait.STEPS),  # IDEMPOTENCY_CONCURRENT_USE, any status
-    "key reused": Rule(Act.STOP, doubt=True, exit_code=Exit.STOPPED),  # IDEMPOTENCY_INVALID_REUSE
-    "not the API's word": Rule(Act.RETRY, doubt=True, wait=P, streak=True),  # 4xx that is not the API's own
-    "unauthenticated": Rule(Act.RENEW, doubt=False, wait=P),  # 401
-    "unsettled": Rule(Act.SETTLE, doubt=True, again=2, wait=B),  # 408 423 424 425 499
-    "throttled": Rule(Act.RETRY, doubt=True, wait=P, free=True),  # 429: may be a vendor's, in mid-execution
-    "server error": Rule(Act.RETRY, doubt=True, wait=B, outage=True),  # 5xx
-    "no answer": Rule(Act.RETRY, doubt=True, wait=B, outage=True),  # reset, timeout, half-open, dribble
-    "unreachable": Rule(Act.RETRY, doubt=False, wait=B, outage=True),  # refused, DNS, connect, TLS handshake
-    "bad certificate": Rule(Act.STOP, doubt=False, exit_code=Exit.CREDENTIAL),
+    "confirmed": Rule(Action.APPLIED, doubt=False),
+    "differs": Rule(Action.CONFIRM, doubt=False),
+    "wrong customer": Rule(Action.STOP, doubt=True, exit_code=Exit.STOPPED),
+    "unreadable answer": Rule(Action.LOOK, doubt=True, again=2, wait=B),  # not JSON, cut short, over 1 MiB
+    "unconfirmed": Rule(Action.LOOK, doubt=True, again=2, wait=B),  # 202, 204 and other 2xx
+    "protocol switched": Rule(Action.STOP, doubt=True, exit_code=Exit.STOPPED),  # 101
+    "redirected": Rule(Action.STOP, doubt=True, exit_code=Exit.STOPPED),  # never followed
+    "refused": Rule(Action.REJECTED, doubt=False),  # 400 404 409 422 … in the API's own JSON
+    "forbidden": Rule(Action.REJECTED, doubt=False, streak=True),  # 403 in the API's own JSON
+    "not found": Rule(Action.REJECTED, doubt=False, streak=True),  # 404 in the API's own JSON
+    "still processing": Rule(Action.RETRY, doubt=True, wait=Wait.STEPS),  # IDEMPOTENCY_CONCURRENT_USE, any status
+    "key reused": Rule(Action.STOP, doubt=True, exit_code=Exit.STOPPED),  # IDEMPOTENCY_INVALID_REUSE
+    "not the API's word": Rule(Action.RETRY, doubt=True, wait=P, streak=True),  # 4xx that is not the API's own
+    "unauthenticated": Rule(Action.RENEW, doubt=False, wait=P),  # 401
+    "unsettled": Rule(Action.SETTLE, doubt=True, again=2, wait=B),  # 408 423 424 425 499
+    "throttled": Rule(Action.RETRY, doubt=True, wait=P, free=True),  # 429: may be a vendor's, in mid-execution
+    "server error": Rule(Action.RETRY, doubt=True, wait=B, outage=True),  # 5xx
+    "no answer": Rule(Action.RETRY, doubt=True, wait=B, outage=True),  # reset, timeout, half-open, dribble
+    "unreachable": Rule(Action.RETRY, doubt=False, wait=B, outage=True),  # refused, DNS, connect, TLS handshake
+    "bad certificate": Rule(Action.STOP, doubt=False, exit_code=Exit.CREDENTIAL),
 }
 
-CONFIRMED = Verdict(Act.APPLIED, "confirmed (HTTP 200)", kind="confirmed", status=200)
-CONFIRMED_SO_FAR = replace(CONFIRMED, act=Act.CONFIRM)  # to be read back
+CONFIRMED = Verdict(Action.APPLIED, "confirmed (HTTP 200)", kind="confirmed", status=200)
+CONFIRMED_SO_FAR = replace(CONFIRMED, act=Action.CONFIRM)  # to be read back
 
 STREAKS: Mapping[str, Streak] = {
     "forbidden": Streak(
@@ -131,7 +131,7 @@ class Synctera:
         """Return all fields that have a fixed name."""
         return tuple(self._fields)
 
-    def whole(self, name: str) -> Whole | None:
+    def whole(self, name: str) -> AtomicObject | None:
         """Return the object of a top-level name."""
         return WHOLES.get(name)
 
@@ -179,7 +179,7 @@ class Synctera:
             return None
         return answer
 
-    def judge(self, patch: Patch, reply: Reply | NoReply, history: History) -> Verdict:
+    def judge(self, patch: Patch, reply: Reply | NetworkFailure, history: History) -> Verdict:
         """Look the answer up in the fault table and apply what depends on the row's history."""
         kind = self._kind(patch, reply)
         if kind == "confirmed":  # almost every answer
@@ -189,13 +189,13 @@ class Synctera:
         ambiguous = rule.doubt or (kind == "unauthenticated" and not own)
         act, wait, cached = rule.act, rule.wait, own and kind != "throttled"
         if history.seen.get(kind, 0) < rule.again:
-            act = Act.RETRY
-        elif act is Act.REJECTED and history.ambiguous:
+            act = Action.RETRY
+        elif act is Action.REJECTED and history.ambiguous:
             # This proves nothing: the 5xx before it is not cached, so the first attempt may have executed.
-            act = Act.SETTLE
-        elif act is Act.RENEW and history.renewed:
+            act = Action.SETTLE
+        elif act is Action.RENEW and history.renewed:
             # The probe was accepted and only this row refused: a cached 401.
-            act, wait = (Act.SETTLE if history.ambiguous or ambiguous else Act.NEW_KEY), Wait.NONE
+            act, wait = (Action.SETTLE if history.ambiguous or ambiguous else Action.NEW_KEY), Wait.NONE
         stop = None
         if rule.exit_code is not None:
             stop = Stop(rule.exit_code, f"{kind}{status_words(reply)}", HINTS[kind])
@@ -217,20 +217,20 @@ class Synctera:
             status=reply.status if isinstance(reply, Reply) else None,
         )
 
-    def judge_read(self, reply: Reply | NoReply, history: History) -> Verdict:
+    def judge_read(self, reply: Reply | NetworkFailure, history: History) -> Verdict:
         """Judge the answer to a GET: nothing can have executed, everything else is as in the fault table."""
         if isinstance(reply, Reply) and reply.status == 200:
             if json_object(reply) is not None:
-                return Verdict(Act.APPLIED, "read", kind="confirmed", status=200)
+                return Verdict(Action.APPLIED, "read", kind="confirmed", status=200)
             kind = "unreadable answer"
-            return Verdict(Act.RETRY, f"{kind}{status_words(reply)}", wait=Wait.BACKOFF, kind=kind, status=200)
+            return Verdict(Action.RETRY, f"{kind}{status_words(reply)}", wait=Wait.BACKOFF, kind=kind, status=200)
         kind = self._kind(None, reply)
         rule = FAULT_TABLE[kind]
-        act = {Act.LOOK: Act.RETRY, Act.SETTLE: Act.RETRY}.get(rule.act, rule.act)
+        act = {Action.LOOK: Action.RETRY, Action.SETTLE: Action.RETRY}.get(rule.act, rule.act)
         if kind == "unauthenticated" and history.renewed:
-            act = Act.STOP
+            act = Action.STOP
         stop = None
-        if act is Act.STOP:
+        if act is Action.STOP:
             hint = HINTS.get(kind, "check the token: [target] token")
             stop = Stop(rule.exit_code or Exit.CREDENTIAL, f"{kind}{status_words(reply)} on a read", hint)
         code, _ = _code_and_fields(reply) if isinstance(reply, Reply) and is_the_apis_own(reply) else ("", ())
@@ -248,12 +248,12 @@ class Synctera:
             status=reply.status if isinstance(reply, Reply) else None,
         )
 
-    def _kind(self, patch: Patch | None, reply: Reply | NoReply) -> str:
+    def _kind(self, patch: Patch | None, reply: Reply | NetworkFailure) -> str:
         """Name the line of the fault table."""
-        if isinstance(reply, NoReply):
-            if reply.lost is Lost.CERTIFICATE:
+        if isinstance(reply, NetworkFailure):
+            if reply.lost is FailureKind.CERTIFICATE:
                 return "bad certificate"
-            if reply.lost is Lost.PROTOCOL:
+            if reply.lost is FailureKind.PROTOCOL:
                 return "unreadable answer"
             return "unreachable" if reply.lost in NEVER_LEFT else "no answer"
         status = reply.status
@@ -304,7 +304,7 @@ def _kind_of_4xx(reply: Reply) -> str:
     return by_code or {403: "forbidden", 404: "not found"}.get(reply.status, "refused")
 
 
-def _code_and_fields(reply: Reply | NoReply) -> tuple[str, tuple[str, ...]]:
+def _code_and_fields(reply: Reply | NetworkFailure) -> tuple[str, tuple[str, ...]]:
     """Return the API's code and the fields it complains of; never its texts, they may hold values."""
     answer = (json_object(reply) if isinstance(reply, Reply) else None) or {}
     code = answer.get("code")
