@@ -7,13 +7,15 @@ if TYPE_CHECKING:
     from bulk_patch.errors import BulkPatchError
     from bulk_patch.job.settings import load_job
     from bulk_patch.reports.summary import RunSummary
+    from bulk_patch.workflows.options import RunOptions
     from bulk_patch.workflows.run import plan_job, run_job
 
-__all__ = ["BulkPatchError", "RunSummary", "load_job", "plan_job", "run_job"]
+__all__ = ["BulkPatchError", "RunOptions", "RunSummary", "load_job", "plan_job", "run_job"]
 
 #: Loaded when first used: pandas alone takes over a second to import.
 _HOMES = {
     "BulkPatchError": "bulk_patch.errors",
+    "RunOptions": "bulk_patch.workflows.options",
     "RunSummary": "bulk_patch.reports.summary",
     "load_job": "bulk_patch.job.settings",
     "plan_job": "bulk_patch.workflows.run",

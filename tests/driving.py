@@ -13,7 +13,7 @@ from typing import Any
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import PlanRow
+from bulk_patch.ledgers.records import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, Patch, State, encode_json
 from bulk_patch.observe.totals import Totals

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
 from bulk_patch.job.settings import Job, load_job
-from bulk_patch.ledgers import Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.planning.build import FRAME_ROWS, scan_input, write_plan

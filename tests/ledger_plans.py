@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID, uuid5
 
-from bulk_patch.ledgers import Actor, Ledger, LedgerRow, PlanRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Actor, LedgerRow, PlanRow, Run
 from bulk_patch.model import Outcome, Patch, State
 
 JOB = "address-corrections"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.ledgers import Actor, PlanRow, Run
+from bulk_patch.ledgers.records import Actor, PlanRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State, encode_json
 from bulk_patch.targets.synctera.target import Synctera

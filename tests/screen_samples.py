@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.errors import Exit
-from bulk_patch.ledgers import Actor, Run
+from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.model import Counts, State
 from bulk_patch.reports.summary import RunSummary, fold_counts
 

@@ -11,7 +11,7 @@ import pytest
 
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.job.settings import Guards, Job
-from bulk_patch.ledgers import Actor, Run
+from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.review.approvals import (
     Approval,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import Exit, RefusedError
-from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.records import Run
 from bulk_patch.workflows.resume_policy import NextStep, Situation, decide_plan, decide_run, decide_undo
 from tests.ledger_plans import START, make_run
 

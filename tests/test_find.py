@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.errors import Exit, LedgerError, LockedError, OutdatedLedgerError, UsageError
-from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.records import Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import start_logging
 from bulk_patch.reports.customer_history import find_history, look_where

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import LedgerError, LockedError
-from bulk_patch.ledgers import Holder
+from bulk_patch.ledgers.records import Holder
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.ledgers.sqlite.planning import pack_customer, unpack_customer
 from bulk_patch.model import Outcome, State

@@ -25,7 +25,7 @@ from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied
 from bulk_patch.inputs.columns import hash_ids
 from bulk_patch.job.settings import Job, load_job
-from bulk_patch.ledgers import Actor, Run
+from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.planning.build import scan_input, write_plan

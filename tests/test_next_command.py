@@ -8,7 +8,7 @@ from bulk_patch.cli.entry import same_words
 from bulk_patch.cli.next_command import Invocation, next_command
 from bulk_patch.cli.terminal import go_on
 from bulk_patch.errors import Exit
-from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State
 from tests.screen_samples import COUNTS, FOLDER, PLANNED, RUN, SENT
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.ledgers import Actor, Drift, FieldDrift, PlanRow, Run
+from bulk_patch.ledgers.records import Actor, Drift, FieldDrift, PlanRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.observe.timeline import Pause

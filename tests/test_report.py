@@ -11,7 +11,7 @@ import pytest
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.inputs import source
 from bulk_patch.job.settings import InputSettings
-from bulk_patch.ledgers import LedgerRow, Run
+from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import REPORTED, Counts, Outcome, State
 from bulk_patch.observe.totals import Totals

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bulk_patch.errors import UsageError
-from bulk_patch.ledgers import LedgerRow, PlanRow
+from bulk_patch.ledgers.records import LedgerRow, PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.reports.export import export

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulk_patch import plugins
-from bulk_patch.ledgers import LedgerRow
+from bulk_patch.ledgers.records import LedgerRow
 from bulk_patch.model import State, encode_json
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, old_texts, reverse_row, unnamed

@@ -8,7 +8,7 @@ import pytest
 from bulk_patch.cli.screens import end_screen, last_lines, plan_screen, runs_screen, show_screen, status_screen
 from bulk_patch.cli.text import WIDTH
 from bulk_patch.errors import Exit
-from bulk_patch.ledgers import Holder, LedgerRow, Run
+from bulk_patch.ledgers.records import Holder, LedgerRow, Run
 from bulk_patch.model import Counts, State
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.summary import SummaryBuilder

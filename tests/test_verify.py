@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.ledgers import Drift, FieldDrift, Run
+from bulk_patch.ledgers.records import Drift, FieldDrift, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.review.drift import GONE, find_drift

@@ -31,7 +31,8 @@ from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import arrow_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import InputSettings, Job
-from bulk_patch.ledgers import Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Visibility

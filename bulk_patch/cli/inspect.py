@@ -11,7 +11,8 @@ from bulk_patch.cli.options import Common, common, operator_flag, run_argument
 from bulk_patch.errors import LedgerError, UsageError
 
 if TYPE_CHECKING:
-    from bulk_patch.ledgers import Holder, Ledger
+    from bulk_patch.ledgers import Ledger
+    from bulk_patch.ledgers.records import Holder
     from bulk_patch.reports.runs import LocatedRun
     from bulk_patch.reports.summary import RunSummary
 

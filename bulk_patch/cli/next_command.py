@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bulk_patch.errors import Exit
 from bulk_patch.job.overrides import last_of_each
-from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State
 from bulk_patch.review.approvals import waits_for_approval
 

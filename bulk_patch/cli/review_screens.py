@@ -6,7 +6,7 @@ from typing import Any
 
 from bulk_patch.cli.screens import heading, kind_words, show_screen
 from bulk_patch.cli.text import join, numbered, safe, section, wrap
-from bulk_patch.ledgers import Actor, Drift, FieldDrift, LedgerRow, Run
+from bulk_patch.ledgers.records import Actor, Drift, FieldDrift, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import IN_PART
 from bulk_patch.reports.rows import FieldChange

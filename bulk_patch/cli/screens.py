@@ -9,7 +9,7 @@ from typing import Any
 
 from bulk_patch.cli.text import digits, join, numbered, safe, section, table, wrap
 from bulk_patch.errors import Exit
-from bulk_patch.ledgers import Holder, LedgerRow, Run
+from bulk_patch.ledgers.records import Holder, LedgerRow, Run
 from bulk_patch.ledgers.undos import TakenBack
 from bulk_patch.model import Counts, State
 from bulk_patch.reports.files import FAILURES, PAGE, RESULTS, SUMMARY

@@ -3,7 +3,7 @@
 import os
 import socket
 
-from bulk_patch.ledgers import Actor
+from bulk_patch.ledgers.records import Actor
 
 
 def current_actor(operator: str) -> Actor:

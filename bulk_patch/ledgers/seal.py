@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.records import Run
 from bulk_patch.model import encode_json
 
 CHUNK_ROWS = 1_000  # pending rows

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bulk_patch.ledgers import Ledger, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Run
 from bulk_patch.model import State
 
 

@@ -18,7 +18,8 @@ from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import texts_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger, PlanRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import PlanRow, Run
 from bulk_patch.ledgers.undos import warn_of_input
 from bulk_patch.model import State
 from bulk_patch.planning.changes import Change, are_unsent_notes, frame_cells

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bulk_patch.ledgers import LedgerRow
+from bulk_patch.ledgers.records import LedgerRow
 from bulk_patch.model import Patch, encode_json
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.diff import Problem

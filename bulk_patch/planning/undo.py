@@ -13,7 +13,8 @@ from bulk_patch.baselines.live import LIVE_PAGE
 from bulk_patch.client.reads import read_live
 from bulk_patch.client.session import ApiSession
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import LedgerRow, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.planning.build import invalid_row, pending_row
 from bulk_patch.planning.changes import Change, encode_cells

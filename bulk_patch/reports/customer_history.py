@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bulk_patch.errors import LedgerError
 from bulk_patch.job.settings import output_root
-from bulk_patch.ledgers import Drift, Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Drift, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import why_words
 from bulk_patch.reports.runs import LocatedRun, job_folders, list_runs, passing_over, read_ledger

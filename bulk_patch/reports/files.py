@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bulk_patch.files.atomic import csv_line_writer, escape, make_private_folder, replacing
-from bulk_patch.ledgers import Ledger, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Run
 from bulk_patch.model import REACHED
 from bulk_patch.reports.rows import COLUMNS, NOTES, notes_on, result_of
 from bulk_patch.reports.summary import RunSummary, fold_counts, summarise, unbalanced

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from bulk_patch.files.atomic import Cell
-from bulk_patch.ledgers import Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.model import REACHED, State
 from bulk_patch.targets import Target
 from bulk_patch.words import utc_text

@@ -12,8 +12,9 @@ from bulk_patch import plugins
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.files.atomic import is_shared
 from bulk_patch.job.settings import Job, load_job, output_root
-from bulk_patch.ledgers import Holder, Ledger, Run
+from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
+from bulk_patch.ledgers.records import Holder, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target

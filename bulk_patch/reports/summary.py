@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.ledgers import Ledger, Run, SessionRecord
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Run, SessionRecord
 from bulk_patch.ledgers.undos import undos_of
 from bulk_patch.model import REACHED, REPORTED, Counts, State
 from bulk_patch.observe.totals import Totals

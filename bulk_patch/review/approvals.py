@@ -19,7 +19,8 @@ from typing import Any
 
 from bulk_patch.errors import Exit, LedgerError, RefusedError, UsageError
 from bulk_patch.job.settings import Guards, Job
-from bulk_patch.ledgers import Actor, Ledger, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.model import State, Stop, encode_json
 from bulk_patch.review.signatures import find_fault, sign
 

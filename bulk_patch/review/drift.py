@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bulk_patch.ledgers import Drift, FieldDrift, Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Drift, FieldDrift, LedgerRow, Run
 from bulk_patch.model import Patch, State
 from bulk_patch.targets import Record, Target
 from bulk_patch.targets.fields import hidden

@@ -17,7 +17,8 @@ from bulk_patch.client.rate_limiter import LimiterClosed
 from bulk_patch.client.session import ApiSession, RunHalted, Unreadable
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Outcome, Patch, Precheck, State, Stop
 from bulk_patch.observe.totals import Totals
 from bulk_patch.sending.engine import Engine

@@ -15,8 +15,9 @@ from bulk_patch.concurrency import in_thread
 from bulk_patch.inputs import source
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger, Run
+from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
+from bulk_patch.ledgers.records import Run
 from bulk_patch.planning.build import scan_input
 from bulk_patch.review.approvals import approvals_of
 from bulk_patch.targets import Target

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts
 from bulk_patch.sending.dispatcher import Dispatcher
 

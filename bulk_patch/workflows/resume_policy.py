@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import Enum
 
 from bulk_patch.errors import RefusedError
-from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.records import Run
 
 
 class NextStep(Enum):
@@ -42,35 +42,37 @@ class Situation:
     go_on: bool = False
 
 
-def decide_run(facts: Situation) -> NextStep:
-    """Choose the way of `run`.
+def decide_run(situation: Situation) -> NextStep:
+    """Choose the next step of `run`.
 
     Raises:
         RefusedError: Nothing may be sent without `--new`, or with a `--continue` that has no stop to waive.
     """
-    way = _decide_run(facts)
-    run = facts.open_run or facts.last_run
-    if facts.go_on and way is not NextStep.RESUME and not (run is not None and run.stopped_by):
+    step = _decide_run(situation)
+    run = situation.open_run or situation.last_run
+    if situation.go_on and step is not NextStep.RESUME and not (run is not None and run.stopped_by):
         hint = "to plan and send the input as it is: run, without --continue"
         raise RefusedError("--continue goes on after a stop, and no run that could go on is stopped", hint)
-    return way
+    return step
 
 
-def _decide_run(facts: Situation) -> NextStep:
-    run = facts.open_run
+def _decide_run(situation: Situation) -> NextStep:
+    run = situation.open_run
     if run is None:
-        _refuse_twice(facts)
+        _refuse_twice(situation)
         return NextStep.PLAN
-    if facts.new:
-        return NextStep.CLOSE if facts.sent or facts.approved else NextStep.REPLACE  # an approval stays on record
-    if not facts.changed:
+    if situation.new:
+        return (
+            NextStep.CLOSE if situation.sent or situation.approved else NextStep.REPLACE
+        )  # an approval stays on record
+    if not situation.changed:
         return NextStep.RESUME
-    if not facts.sent and facts.approved:
+    if not situation.sent and situation.approved:
         raise RefusedError(
             f"the input or the job changed since run {run.id} of {_when(run.created_at)} was approved",
             "put them back to send what was approved, or plan anew, to be approved again: plan",
         )
-    if not facts.sent:
+    if not situation.sent:
         return NextStep.REPLACE
     if run.baseline in ("none", "file"):
         raise RefusedError(
@@ -80,19 +82,19 @@ def _decide_run(facts: Situation) -> NextStep:
     return NextStep.FINISH
 
 
-def decide_plan(facts: Situation) -> NextStep:
-    """Choose the way of `plan`, which sends nothing.
+def decide_plan(situation: Situation) -> NextStep:
+    """Choose the next step of `plan`, which sends nothing.
 
     Raises:
         RefusedError: There is a run that it may not replace.
     """
-    run = facts.open_run
+    run = situation.open_run
     if run is None:
-        _refuse_twice(facts)
+        _refuse_twice(situation)
         return NextStep.PLAN
-    if not facts.sent:
-        return NextStep.CLOSE if facts.approved else NextStep.REPLACE
-    if facts.new:
+    if not situation.sent:
+        return NextStep.CLOSE if situation.approved else NextStep.REPLACE
+    if situation.new:
         return NextStep.CLOSE
     raise RefusedError(
         f"run {run.id} of {_when(run.created_at)} is open and has sent a part of its rows",
@@ -116,10 +118,16 @@ def decide_undo(open_run: Run | None, undone: Run) -> Run | None:
     raise RefusedError(f"run {open_run.id} of this job is open", "finish it first: run")
 
 
-def _refuse_twice(facts: Situation) -> None:
+def _refuse_twice(situation: Situation) -> None:
     """Refuse to send what was sent already, where no baseline would notice."""
-    last = facts.last_run
-    if last is None or facts.new or facts.changed or last.baseline not in ("none", "file") or last.started_at is None:
+    last = situation.last_run
+    if (
+        last is None
+        or situation.new
+        or situation.changed
+        or last.baseline not in ("none", "file")
+        or last.started_at is None
+    ):
         return
     raise RefusedError(
         f"this input was sent already: run {last.id} ended {_when(last.finished_at or last.created_at)}",

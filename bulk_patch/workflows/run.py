@@ -1,25 +1,34 @@
-"""The story: open the job, find or make its run, send it, report.
+"""Open the job, find or make its run, send it, report.
 
-    run_job ── open ── decide ─┬─ plan ─┬─ ask ── send ── report
-                               └─ resume┘
+    run_job ── open_job ── resume_policy ─┬─ plan_step ─┬─ send_step ── report_step
+                                          └── resume ───┘
 
-Every step is a method of `opened.House`; which of them happens is decided in `decide.py`.
+Which of the steps happens is decided in `resume_policy.py`.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
 
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.job.settings import Job
 from bulk_patch.observe import get_logger
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.approvals import find_lack
+from bulk_patch.workflows.event_loop import run_in_event_loop
 from bulk_patch.workflows.open_job import OpenJob, open_job
 from bulk_patch.workflows.options import RunOptions
+from bulk_patch.workflows.plan_step import plan_input, plan_undo
+from bulk_patch.workflows.report_step import (
+    as_reported,
+    catch_up,
+    close_run,
+    discard_run,
+    exit_code_from_rows,
+    report_run,
+)
 from bulk_patch.workflows.resume_policy import NextStep, decide_plan, decide_run, decide_undo
+from bulk_patch.workflows.send_step import refuse_invalid, send_run, settle
 from bulk_patch.workflows.signals import SignalledError
 
 log = get_logger()
@@ -38,7 +47,7 @@ def run_job(job: Job, options: RunOptions | None = None) -> RunSummary:
     Raises:
         BulkPatchError: Nothing (more) was sent; the message says what happened, the hint what to do.
     """
-    return _in_loop(_run(job, options or RunOptions()))
+    return run_in_event_loop(_run(job, options or RunOptions()))
 
 
 def plan_job(job: Job, options: RunOptions | None = None) -> RunSummary:
@@ -54,7 +63,7 @@ def plan_job(job: Job, options: RunOptions | None = None) -> RunSummary:
     Raises:
         BulkPatchError: There is no plan; the message says what happened, the hint what to do.
     """
-    return _in_loop(_plan(job, options or RunOptions()))
+    return run_in_event_loop(_plan(job, options or RunOptions()))
 
 
 def retry_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSummary:
@@ -71,7 +80,7 @@ def retry_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSu
     Raises:
         BulkPatchError: As `run_job`.
     """
-    return _in_loop(_retry(job, run_id, options or RunOptions()))
+    return run_in_event_loop(_retry(job, run_id, options or RunOptions()))
 
 
 def undo_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSummary:
@@ -88,45 +97,34 @@ def undo_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSum
     Raises:
         BulkPatchError: As `run_job`.
     """
-    return _in_loop(_undo(job, run_id, options or RunOptions()))
+    return run_in_event_loop(_undo(job, run_id, options or RunOptions()))
 
 
-def _in_loop(story: Coroutine[Any, Any, RunSummary]) -> RunSummary:
-    try:
-        import uvloop  # not on every platform
-
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    except ImportError:
-        factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(story)
-
-
-# --- the story
+# --- the steps
 
 
 async def _run(job: Job, options: RunOptions) -> RunSummary:
     async with open_job(job, options, sends=True) as opened:
-        facts = opened.facts()
-        if facts.open_run is None:
-            opened.catch_up()
+        situation = opened.situation()
+        if situation.open_run is None:
+            catch_up(opened)
             if not options.new:
-                opened.refuse_stopped(facts.last_run)
-        way = decide_run(facts)
-        if facts.open_run is None:
-            return await opened.send(await opened.plan())
-        if way is NextStep.REPLACE:
-            opened.discard(facts.open_run)
-            return await opened.send(await opened.plan())
-        if way is NextStep.CLOSE:
-            unsettled = await opened.settle(facts.open_run)
+                opened.refuse_stopped(situation.last_run)
+        step = decide_run(situation)
+        if situation.open_run is None:
+            return await send_run(opened, await plan_input(opened))
+        if step is NextStep.REPLACE:
+            discard_run(opened, situation.open_run)
+            return await send_run(opened, await plan_input(opened))
+        if step is NextStep.CLOSE:
+            unsettled = await settle(opened, situation.open_run)
             if unsettled is not None:
                 return unsettled
-            return await _send_new(opened, opened.close_run(facts.open_run))
-        opened.refuse_stopped(facts.open_run)
-        log.info("going_on", run=facts.open_run.id, rows=opened.ledger.to_do(facts.open_run.id))
-        first = await opened.send(facts.open_run)
-        if way is NextStep.RESUME or first.state != "complete":
+            return await _send_new(opened, close_run(opened, situation.open_run))
+        opened.refuse_stopped(situation.open_run)
+        log.info("going_on", run=situation.open_run.id, rows=opened.ledger.to_do(situation.open_run.id))
+        first = await send_run(opened, situation.open_run)
+        if step is NextStep.RESUME or first.state != "complete":
             return first
         second = await _send_new(opened, first)
         return replace(second, exit_code=gravest(first.exit_code or Exit.OK, second.exit_code or Exit.OK))
@@ -136,14 +134,14 @@ async def _send_new(opened: OpenJob, before: RunSummary) -> RunSummary:
     """Plan the input as it is, and send it, after this command has brought another run to its end.
 
     Args:
-        house: Whose job it is.
+        opened: The job.
         before: How the other run ended. Where the command has to end before the plan is made, this is what it tells:
             it may have sent much.
     """
     code = opened.signal or Exit.INCOMPLETE
     if not opened.must_end:
         try:
-            return await opened.send(await opened.plan())
+            return await send_run(opened, await plan_input(opened))
         except asyncio.CancelledError:
             if opened.signal is None:
                 raise
@@ -158,21 +156,21 @@ async def _send_new(opened: OpenJob, before: RunSummary) -> RunSummary:
 
 async def _plan(job: Job, options: RunOptions) -> RunSummary:
     async with open_job(job, options, sends=job.baseline.kind == "live") as opened:
-        facts = opened.facts()
-        if facts.open_run is None:
-            opened.catch_up()
-        way = decide_plan(facts)
-        if facts.open_run is not None and way is NextStep.REPLACE:
-            opened.discard(facts.open_run)
-        if facts.open_run is not None and way is NextStep.CLOSE:
-            if opened.ambiguous_rows(facts.open_run):
+        situation = opened.situation()
+        if situation.open_run is None:
+            catch_up(opened)
+        step = decide_plan(situation)
+        if situation.open_run is not None and step is NextStep.REPLACE:
+            discard_run(opened, situation.open_run)
+        if situation.open_run is not None and step is NextStep.CLOSE:
+            if opened.ambiguous_rows(situation.open_run):
                 raise RefusedError(
-                    f"run {facts.open_run.id} has rows whose outcome is unknown", "settle them first: run --new"
+                    f"run {situation.open_run.id} has rows whose outcome is unknown", "settle them first: run --new"
                 )
-            opened.close_run(facts.open_run)
-        run = await opened.plan()
-        opened.refuse_invalid(run)
-        return opened.report(run, Exit.OK, find_lack(job, run, opened.ledger))
+            close_run(opened, situation.open_run)
+        run = await plan_input(opened)
+        refuse_invalid(opened, run)
+        return report_run(opened, run, Exit.OK, find_lack(job, run, opened.ledger))
 
 
 async def _retry(job: Job, run_id: str, options: RunOptions) -> RunSummary:
@@ -191,9 +189,9 @@ async def _retry(job: Job, run_id: str, options: RunOptions) -> RunSummary:
         opened.note(run, "retry", rows=asked)
         if not asked:  # the files stay as they are: somebody may be mending failures.csv in its place
             return replace(
-                opened.as_reported(run), exit_code=opened.exit_code(run)
+                as_reported(opened, run), exit_code=exit_code_from_rows(opened, run)
             )  # a plan that was not sent is not done
-        return await opened.send(run, only_requested=True)
+        return await send_run(opened, run, only_requested=True)
 
 
 async def _undo(job: Job, run_id: str, options: RunOptions) -> RunSummary:
@@ -201,6 +199,6 @@ async def _undo(job: Job, run_id: str, options: RunOptions) -> RunSummary:
         undone = opened.run_here(run_id)
         begun = decide_undo(opened.ledger.open_run(job.target_name), undone)
         if begun is None:
-            return await opened.send(await opened.plan_undo(undone))
+            return await send_run(opened, await plan_undo(opened, undone))
         opened.refuse_stopped(begun)
-        return await opened.send(begun)
+        return await send_run(opened, begun)

@@ -4,7 +4,6 @@ Rows are read in batches, in the order of the input and within the job's rate. W
 by batch, so a verify that was killed goes on where it was; one that ended begins anew.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +14,16 @@ from bulk_patch.client.rate_limiter import LimiterClosed
 from bulk_patch.client.session import RunHalted, Unreadable
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Check, Drift, Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
+from bulk_patch.ledgers.records import Check, Drift, LedgerRow, Run
 from bulk_patch.model import State, Stop
 from bulk_patch.observe import get_logger
 from bulk_patch.reports.summary import VERIFIED
 from bulk_patch.review.drift import find_drift
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Visibility
+from bulk_patch.workflows.event_loop import run_in_event_loop
 from bulk_patch.workflows.open_job import OpenJob, open_job
 from bulk_patch.workflows.options import RunOptions
 
@@ -78,7 +79,7 @@ def verify_run(job: Job, run_id: str, options: RunOptions | None = None) -> Veri
     Raises:
         BulkPatchError: Nothing was read; a signal: what was read is kept, and the same command goes on.
     """
-    return asyncio.run(_verify(job, run_id, options or RunOptions()))
+    return run_in_event_loop(_verify(job, run_id, options or RunOptions()))
 
 
 async def _verify(job: Job, run_id: str, options: RunOptions) -> Verification:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bulk_patch.ledgers import Actor, PlanRow, Run
+from bulk_patch.ledgers.records import Actor, PlanRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from tests.bench.figures import add_json_flag, write_figures

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from bulk_patch import load_job
 from bulk_patch.job.settings import Job, output_root
-from bulk_patch.ledgers import PlanRow
 from bulk_patch.ledgers.operator import current_actor
+from bulk_patch.ledgers.records import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from bulk_patch.workflows.new_run import new_run

@@ -20,7 +20,7 @@ from bulk_patch.planning import build as plan
 from bulk_patch.planning import diff
 from bulk_patch.reports import summary
 from bulk_patch.sending.dispatcher import Dispatcher
-from bulk_patch.workflows import open_job
+from bulk_patch.workflows import report_step
 from bulk_patch.workflows.open_job import OpenJob
 from tests.chaos.mutant import Garden, around
 
@@ -125,7 +125,7 @@ def _() -> None:
 
         return changed
 
-    around(OpenJob, "_in_thread", make)
+    around(OpenJob, "in_thread", make)
 
 
 @planted(
@@ -203,7 +203,7 @@ def _() -> None:
 
 @planted("a run with rows left open ends with 0", "faults/failing: 500 own/for ever/middle/8")
 def _() -> None:
-    around(open_job, "exit_code_of", lambda _: lambda counts, *, to_do: Exit.OK)
+    around(report_step, "exit_code_of", lambda _: lambda counts, *, to_do: Exit.OK)
 
 
 def _say(what: Callable[[Any, Request], str]) -> None:

@@ -25,14 +25,16 @@ from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.session import ApiSession
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.job.settings import Job, load_job
-from bulk_patch.ledgers import Ledger, PlanRow, Run
+from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
+from bulk_patch.ledgers.records import PlanRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets.synctera.target import Synctera
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.options import NullObserver, RunOptions
+from bulk_patch.workflows.send_step import send_run
 from tests.chaos.evidence import Document, Edit, Evidence, Line, Span, Story, read_ledger
 from tests.chaos.expect import WHOLES, Wish, plan
 from tests.chaos.scene import COLUMNS, JOB, TOKEN, Scene
@@ -275,11 +277,11 @@ class Simulation:
             opened.refuse_stopped(run)
             asked = ledger.request_retry(run.id, now=self.universe.wall_time())
             opened.note(run, "retry", rows=asked)
-            summary = await opened.send(run, only_requested=True)
+            summary = await send_run(opened, run, only_requested=True)
         else:
             run = ledger.open_run(target) or ledger.runs(target)[0]
             opened.refuse_stopped(run)
-            summary = await opened.send(run)
+            summary = await send_run(opened, run)
         return summary.exit_code or 0
 
     def _judge_wire(self, http: UnwiredWire, job: Job) -> None:

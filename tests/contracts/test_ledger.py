@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import LedgerError, LockedError
-from bulk_patch.ledgers import Actor, Ledger, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.model import Outcome, State
 from tests.ledger_plans import (
     ACTOR,

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import Check, Drift, FieldDrift, Ledger
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Check, Drift, FieldDrift
 from bulk_patch.model import State
 from tests.ledger_plans import (
     ACTOR,

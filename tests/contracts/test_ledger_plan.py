@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import Ledger, LedgerRow, PlanRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import LedgerRow, PlanRow, Run
 from bulk_patch.model import State
 from tests.ledger_plans import (
     START,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import Actor, Check, Drift, FieldDrift
+from bulk_patch.ledgers.records import Actor, Check, Drift, FieldDrift
 from bulk_patch.ledgers.sqlite import queries
 from bulk_patch.ledgers.sqlite.database import Database, Line
 from bulk_patch.ledgers.sqlite.planning import span, unpack_customer

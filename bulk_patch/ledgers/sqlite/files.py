@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bulk_patch.errors import LedgerError, LockedError, OutdatedLedgerError
-from bulk_patch.ledgers import Holder
+from bulk_patch.ledgers.records import Holder
 from bulk_patch.ledgers.sqlite.database import Database, explain
 from bulk_patch.ledgers.sqlite.schema import APPLICATION_ID, FILE_SETTINGS, migrate, newest_version, read_version
 

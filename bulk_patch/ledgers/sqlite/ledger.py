@@ -18,7 +18,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import MOST_SESSIONS, Actor, Check, Drift, Holder, LedgerRow, PlanRow, Run, SessionRecord
+from bulk_patch.ledgers.records import (
+    MOST_SESSIONS,
+    Actor,
+    Check,
+    Drift,
+    Holder,
+    LedgerRow,
+    PlanRow,
+    Run,
+    SessionRecord,
+)
 from bulk_patch.ledgers.sqlite import checks, queries
 from bulk_patch.ledgers.sqlite.database import Database, Line
 from bulk_patch.ledgers.sqlite.files import (

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import PlanRow, Run
+from bulk_patch.ledgers.records import PlanRow, Run
 from bulk_patch.ledgers.seal import CHUNK_ROWS, Chunk, frame_row, hash_plan
 from bulk_patch.ledgers.sqlite import queries
 from bulk_patch.ledgers.sqlite.database import Database, Line

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import Actor, LedgerRow, Run
+from bulk_patch.ledgers.records import Actor, LedgerRow, Run
 from bulk_patch.ledgers.sqlite.database import Line
 from bulk_patch.ledgers.sqlite.planning import unpack_customer
 from bulk_patch.model import State, encode_json, idempotency_key

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers import Run
+from bulk_patch.ledgers.records import Run
 from bulk_patch.ledgers.seal import Chunk, frame_row, hash_plan
 from bulk_patch.ledgers.sqlite import queries
 from bulk_patch.ledgers.sqlite.database import Database, Line

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bulk_patch.ledgers import Actor, Ledger, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.observe.timeline import Pause
 from bulk_patch.reports.summary import VERIFIED
 from bulk_patch.words import amount, duration_words, time_words

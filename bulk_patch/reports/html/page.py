@@ -16,7 +16,8 @@ from typing import Any
 
 from bulk_patch.errors import Exit
 from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_drafts, replacing
-from bulk_patch.ledgers import MOST_SESSIONS, Ledger, Run, SessionRecord
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import MOST_SESSIONS, Run, SessionRecord
 from bulk_patch.ledgers.undos import TakenBack
 from bulk_patch.model import State
 from bulk_patch.observe.totals import Totals

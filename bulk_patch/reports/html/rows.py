@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from bulk_patch.ledgers import Check, Drift, Ledger, LedgerRow, Run
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Check, Drift, LedgerRow, Run
 from bulk_patch.model import REACHED, State
 from bulk_patch.reports.rows import changes_of, hint_on, merge_rows, status_of
 from bulk_patch.targets import Target

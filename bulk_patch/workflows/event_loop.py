@@ -1,0 +1,39 @@
+"""Run a workflow in an event loop of its own, for callers that have none."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from bulk_patch.errors import UsageError
+
+T = TypeVar("T")
+
+
+def run_in_event_loop(workflow: Coroutine[Any, Any, T]) -> T:
+    """Run a workflow to its end; Ctrl-C cancels it.
+
+    Raises:
+        UsageError: The caller is itself inside a running event loop, which would stand still meanwhile.
+    """
+    if _is_in_event_loop():
+        workflow.close()
+        raise UsageError(
+            "this call needs an event loop of its own and was made inside a running one",
+            "call it in a thread: await asyncio.to_thread(run_job, job)",
+        )
+    try:
+        import uvloop  # not on every platform
+
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(workflow)
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""Report: how a run ended, in the ledger and in its files."""
+
+import time
+from collections.abc import Sequence
+
+from bulk_patch.errors import Exit, gravest
+from bulk_patch.ledgers.records import Run
+from bulk_patch.model import Counts, State, Stop
+from bulk_patch.observe import get_logger
+from bulk_patch.planning.undo import UNDOES
+from bulk_patch.reports.files import is_reported
+from bulk_patch.reports.html.page import retell, write_files
+from bulk_patch.reports.summary import RunSummary, exit_code_of, summarise
+from bulk_patch.sending.dispatcher import SessionResult
+from bulk_patch.workflows.new_run import sealed_runs
+from bulk_patch.workflows.open_job import OpenJob
+
+_CAUSES_TOLD = 3
+
+log = get_logger()
+
+
+def discard_run(opened: OpenJob, run: Run) -> None:
+    """Drop a run that has sent nothing, or close it when somebody saw its values: that stays on record."""
+    log.info("plan_replaced", run=run.id, reason="nothing of it was sent")
+    revealed = any(action == "revealed" for _, _, action, _ in opened.ledger.notes(run.id))
+    (opened.ledger.close_run if revealed else opened.ledger.discard)(run.id)
+
+
+def close_run(opened: OpenJob, run: Run) -> RunSummary:
+    """Never send the rest of a run."""
+    opened.ledger.close_run(run.id)
+    log.info("closed", run=run.id, reason="--new: its pending rows are never sent")
+    opened.note(run, "closed", rows=opened.ledger.counts(run.id).get(State.PENDING, 0))
+    return report_run(opened, run, exit_code_from_rows(opened, run))
+
+
+def finish(opened: OpenJob, run: Run, ended: SessionResult) -> RunSummary:
+    """Say why rows are left and why the run stopped, and report it with the gravest exit code."""
+    for reason, rows in ended.gave_up.most_common(_CAUSES_TOLD):
+        log.warning("left_open", run=run.id, rows=rows, reason=reason)
+    codes: list[int] = [stop.exit_code for stop in ended.stops]
+    if ended.signal is not None:
+        codes.append(ended.signal)
+    if ended.stopped_by:
+        stop = next(stop for stop in ended.stops if stop.exit_code is Exit.STOPPED)
+        return stop_by_guard(opened, run, ended.stopped_by, stop, *codes)
+    for stop in ended.stops:
+        log.error("stopped", run=run.id, reason=stop.reason, hint=stop.hint)
+    return report_run(opened, run, gravest(*codes, exit_code_from_rows(opened, run)), ended.stops)
+
+
+def stop_by_guard(opened: OpenJob, run: Run, guard: str, stop: Stop, *codes: int) -> RunSummary:
+    """Remember a stop that only a person may lift."""
+    opened.ledger.update(run.id, stopped_by=guard, stop_reason=stop.reason, stop_hint=stop.hint)
+    opened.note(run, "stopped", guard=guard, reason=stop.reason)
+    log.error("stopped", run=run.id, guard=guard, reason=stop.reason, hint=stop.hint)
+    return report_run(opened, run, gravest(stop.exit_code, *codes))
+
+
+def exit_code_from_rows(opened: OpenJob, run: Run) -> Exit:
+    """Return what the rows alone say."""
+    to_do = opened.ledger.to_do(run.id) if opened.ledger.run(run.id).state != "closed" else 0
+    return exit_code_of(opened.ledger.counts(run.id), to_do=to_do)
+
+
+def report_run(opened: OpenJob, run: Run, code: Exit, stops: Sequence[Stop] = ()) -> RunSummary:
+    """Write the files of a run, and return its summary."""
+    opened.ledger.update(run.id, exit_code=int(code), finished_at=time.time())
+    if not run.stopped_by and code is not Exit.STOPPED:
+        reason, hint = (stops[0].reason, stops[0].hint) if stops else ("", "")
+        opened.ledger.update(run.id, stop_reason=reason, stop_hint=hint)
+    run = opened.ledger.run(run.id)
+    counts, to_do = opened.ledger.counts(run.id), opened.ledger.to_do(run.id)
+    command = opened.options.observer.next_command(run, counts, to_do)
+    folder = opened.folder / run.id
+    summary = write_files(opened.ledger, run, folder, target=opened.target, next_command=command)
+    if run.kind == "undo":
+        retell(opened.ledger, opened.ledger.run(run.details[UNDOES]), opened.folder, target=opened.target)
+    log.info("reported", run=run.id, state=summary.state, counts=plain_counts(counts), exit_code=int(code))
+    return summary
+
+
+def catch_up(opened: OpenJob) -> None:
+    """Write the files of a run whose last process was killed when all was recorded, but not yet reported."""
+    run = next(sealed_runs(opened.job, opened.ledger), None)
+    if run is not None:
+        as_reported(opened, run)
+
+
+def as_reported(opened: OpenJob, run: Run) -> RunSummary:
+    """Return the summary of a run; its files are written only when they do not say what the ledger says."""
+    if not is_reported(opened.ledger, run, opened.folder / run.id):
+        opened.log_to(run.id)
+        return report_run(opened, run, exit_code_from_rows(opened, run))
+    command = opened.options.observer.next_command(run, opened.ledger.counts(run.id), opened.ledger.to_do(run.id))
+    return summarise(opened.ledger, run, next_command=command)
+
+
+def plain_counts(counts: Counts) -> dict[str, int]:
+    """Return the counts that are not 0, by the names of their states, for a log line."""
+    return {str(state): count for state, count in counts.items() if count}

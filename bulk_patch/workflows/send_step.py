@@ -1,0 +1,149 @@
+"""Send: the rest of a sealed run, behind its guards, its approval and the question."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from bulk_patch import plugins
+from bulk_patch.errors import Exit, InputError
+from bulk_patch.ledgers.operator import current_actor
+from bulk_patch.ledgers.records import Run
+from bulk_patch.model import State
+from bulk_patch.observe import get_logger
+from bulk_patch.observe.totals import Totals
+from bulk_patch.reports.html.events import REASON_GIVEN
+from bulk_patch.reports.summary import RunSummary
+from bulk_patch.review.approvals import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
+from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
+from bulk_patch.sending.sender import Sender
+from bulk_patch.workflows.open_job import OpenJob
+from bulk_patch.workflows.plan_step import tripped_guard
+from bulk_patch.workflows.report_step import (
+    exit_code_from_rows,
+    finish,
+    report_run,
+    stop_by_guard,
+)
+
+_TICK_S = 0.5
+
+log = get_logger()
+
+
+async def settle(opened: OpenJob, run: Run) -> RunSummary | None:
+    """Bring the ambiguous rows of a run to an answer; None when that was done as far as it goes."""
+    rows = opened.ambiguous_rows(run)
+    if not rows:
+        return None
+    ended = await _dispatch(opened, run, rows)
+    is_done = not (ended.limited and opened.ambiguous_rows(run))
+    return None if is_done and ended.by_itself and not ended.stops else finish(opened, run, ended)
+
+
+async def send_run(opened: OpenJob, run: Run, *, only_requested: bool = False) -> RunSummary:
+    """Send what is left of a run, or what `retry` asked for, and report."""
+    ledger, options = opened.ledger, opened.options
+    run = ledger.run(run.id)
+    counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
+    refuse_invalid(opened, run)
+    if not to_do:
+        return report_run(opened, run, exit_code_from_rows(opened, run))
+    if (guarded := tripped_guard(opened, run, counts)) is not None:
+        return stop_by_guard(opened, run, *guarded)
+    if lack := find_lack(opened.job, run, ledger):
+        log.error("not_approved", run=run.id)
+        record_expiry(ledger, run, current_actor(options.operator))
+        return report_run(opened, run, Exit.REFUSED, lack)
+    if not options.observer.agrees(run, counts):
+        log.info("declined", run=run.id)
+        if run.kind == "undo" and run.started_at is None:
+            opened.ledger.close_run(run.id)  # a later `run --yes` of the job must not send what somebody refused
+        return report_run(opened, run, Exit.INCOMPLETE)
+    if (options.reason, options.ticket) not in (("", ""), (run.reason, run.ticket)) and not only_requested:
+        opened.note(run, REASON_GIVEN)  # the plan was made before
+    yes = find_validity(opened.job, run, ledger)
+    rows = None if yes else opened.ambiguous_rows(run)  # without a yes each is settled once, and gets no new key
+    ended = await _dispatch(opened, run, rows, only_requested=only_requested, yes=yes)
+    record_expiry(
+        ledger, run, current_actor(options.operator), at=yes.until if yes is not None and yes.is_over else 0.0
+    )
+    lack = find_lack(opened.job, run, ledger) if ledger.to_do(run.id) else []
+    ended.stops = [*lack, *(stop for stop in ended.stops if stop.exit_code is not Exit.REFUSED)]
+    return finish(opened, run, ended)
+
+
+def refuse_invalid(opened: OpenJob, run: Run) -> None:
+    """Refuse the whole input for its invalid rows, when asked to.
+
+    Raises:
+        InputError: With `--no-skip-invalid`.
+    """
+    invalid = opened.ledger.counts(run.id).get(State.INVALID, 0)
+    if invalid and not opened.options.skip_invalid:
+        report_run(opened, run, Exit.USAGE)
+        hint = "failures.csv names each row and how to mend it; without --no-skip-invalid they are set aside"
+        raise InputError(f"{invalid:,} rows are invalid, and --no-skip-invalid refuses the input for them", hint)
+
+
+async def _dispatch(
+    opened: OpenJob,
+    run: Run,
+    only_rows: Sequence[int] | None,
+    *,
+    only_requested: bool = False,
+    yes: Validity | None = None,
+) -> SessionResult:
+    ledger, job, session = opened.ledger, opened.job, opened.session
+    assert session is not None  # whoever sends opened one
+    opened.log_to(run.id)
+    now = time.time()
+    clock_went_back = now < ledger.last_time() - 1
+    recovered = ledger.start_session(run.id, current_actor(opened.options.operator), now)
+    if recovered:
+        log.warning("recovered", run=run.id, rows=recovered, reason="left in flight by a kill")
+    counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
+    stats = Totals.from_json(run.stats)
+    stats.limit_per_s = None if isinstance(job.limits.rate_per_s, str) else float(job.limits.rate_per_s)
+    waived = "canary" in run.waived or only_requested or only_rows is not None
+    canary = 0 if waived else max(0, job.guards.canary - counts.get(State.APPLIED, 0))
+    engine = plugins.find("engine", job.engine.kind)(
+        Sender(session, watch=tuple(job.guards.watch)).send, concurrency=job.limits.concurrency
+    )
+    opened.dispatcher = Dispatcher(
+        job,
+        run,
+        ledger=ledger,
+        in_thread=opened.in_thread,
+        engine=engine,
+        session=session,
+        stats=stats,
+        canary=canary,
+        limit=opened.left,
+        only_requested=only_requested,
+        only_rows=only_rows,
+        clock_went_back=clock_went_back,
+        watch=opened.options.observer.progress,
+    )
+    log.info("sending", run=run.id, target=run.target, rows=to_do, rate_per_s=stats.limit_per_s)
+    opened.options.observer.sending(run, to_do)
+    ticks = asyncio.create_task(_tick(opened, opened.dispatcher), name="ticks")
+    try:
+        with ending(yes, partial(opened.dispatcher.stop, missing_yes(run, "the approval expired"))):
+            ended = await opened.dispatcher.drive()
+    finally:
+        ticks.cancel()
+        opened.options.observer.sent()
+    await opened.in_thread(ledger.end_session, run.id, now=time.time(), by_itself=ended.by_itself)
+    remember = plugins.find("baseline", job.baseline.kind).remember
+    await opened.in_thread(remember, run.target, opened.target, folder=opened.folder, ledger=ledger)
+    opened.handed_out += opened.dispatcher.progress.handed_out
+    opened.dispatcher = None  # only now: a signal has to find it as long as there is something to record
+    return ended
+
+
+async def _tick(opened: OpenJob, dispatcher: Dispatcher) -> None:
+    """Let the watcher look also while nothing moves."""
+    while True:
+        await asyncio.sleep(_TICK_S)
+        opened.options.observer.progress(dispatcher)
