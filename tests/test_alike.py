@@ -12,8 +12,8 @@ from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.planning.changes_in_bulk import build
 from bulk_patch.planning.diff import compare, prepare
-from tests.job_files import make_customer, make_target
-from tests.test_diff import table
+from tests.planning.test_diff import table
+from tests.support.job_files import make_customer, make_target
 
 TARGET = make_target()
 STREET, FLAT, COUNTRY, AGENT = (

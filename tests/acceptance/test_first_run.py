@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.commands import REPOSITORY, Ended, Workspace, read_csv
-from tests.samples import MESSY_ROWS, MessyRow
+from tests.support.samples import MESSY_ROWS, MessyRow
 
 FIRST_RUN = ("run", "jobs/address_corrections.toml", "--sandbox", "--yes")
 JOB = "address-corrections"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.acceptance.commands import Workspace, read_log
-from tests.pages import EVENING, PROOF, README, code_blocks
+from tests.support.pages import EVENING, PROOF, README, code_blocks
 
 PORT = "8080"
 PATIENCE_S = 280

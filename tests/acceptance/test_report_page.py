@@ -25,8 +25,8 @@ from tests.acceptance.small_job import (
     planned_at,
     write_job,
 )
-from tests.browser import chromium, need_chromium, opened
-from tests.page_samples import REFUSED, ROWS, write_evening, write_plan
+from tests.support.browser import chromium, need_chromium, opened
+from tests.support.page_samples import REFUSED, ROWS, write_evening, write_plan
 
 REPORT = "report.html"
 REVEALED = "report-revealed.html"

@@ -22,8 +22,8 @@ from bulk_patch.model import State
 from bulk_patch.reports.html.page import write_page
 from bulk_patch.reports.summary import summarise
 from tests.bench.figures import add_json_flag, write_figures
-from tests.browser import chromium, find_chromium, opened
-from tests.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, plan, rejected, set_aside
+from tests.support.browser import chromium, find_chromium, opened
+from tests.support.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, plan, rejected, set_aside
 
 JOB = "moves"
 _WAIT_FOR_TABLE = """async (words) => {

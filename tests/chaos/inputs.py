@@ -29,7 +29,7 @@ from tests.chaos.input_model import (
     is_id,
 )
 from tests.chaos.nasties import NASTIES, Nasty
-from tests.reference_csv import judge
+from tests.support.reference_csv import judge
 
 JOB = "input"
 

@@ -21,7 +21,7 @@ from tests.chaos.crew import Findings, Form, keep, make_folder, play_all
 from tests.chaos.kills import finish
 from tests.chaos.scene import Settings, draw
 from tests.chaos.stage import Mischief, Stage
-from tests.paces import count_beyond_rate
+from tests.support.limiters import count_beyond_rate
 
 RATE_PER_S = 100.0
 LIFE_S = 0.2  # from the first send on

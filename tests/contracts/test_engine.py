@@ -15,8 +15,8 @@ from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Outcome, Patch, State
 from bulk_patch.sandbox import random_faults
 from bulk_patch.sending.engine import Engine
-from tests.sending import make_id, make_row, new, open_bench
-from tests.virtual_time import virtual_loop, virtually
+from tests.support.sending import make_id, make_row, new, open_bench
+from tests.support.virtual_time import virtual_loop, virtually
 
 Send = Callable[[Patch], Awaitable[Outcome]]
 

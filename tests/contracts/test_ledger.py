@@ -10,7 +10,7 @@ from bulk_patch.errors import LedgerError, LockedError
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.model import Outcome, State
-from tests.ledger_plans import (
+from tests.support.ledger_plans import (
     ACTOR,
     START,
     TARGET,

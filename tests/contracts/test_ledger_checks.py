@@ -8,7 +8,7 @@ from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Check, Drift, FieldDrift
 from bulk_patch.model import State
-from tests.ledger_plans import (
+from tests.support.ledger_plans import (
     ACTOR,
     START,
     claim_rows,

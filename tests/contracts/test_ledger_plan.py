@@ -10,14 +10,7 @@ from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import LedgerRow, PlanRow, Run
 from bulk_patch.model import State
-from tests.ledger_plans import (
-    START,
-    TARGET,
-    make_customer,
-    make_row,
-    make_run,
-    seal_plan,
-)
+from tests.support.ledger_plans import START, TARGET, make_customer, make_row, make_run, seal_plan
 
 OpenLedger = Callable[[], Ledger]
 

@@ -6,7 +6,7 @@ import pytest
 
 from bulk_patch.ledgers import Ledger
 from bulk_patch.model import Outcome, State, idempotency_key
-from tests.ledger_plans import (
+from tests.support.ledger_plans import (
     ACTOR,
     SECRET,
     START,

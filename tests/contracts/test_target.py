@@ -15,7 +15,7 @@ from bulk_patch.model import Action, FailureKind, History, NetworkFailure, Patch
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Visibility
 from bulk_patch.targets.synctera.target import Synctera
-from tests.patches import ANN, KEY
+from tests.support.patches import ANN, KEY
 
 TODAY = dt.date(2026, 11, 22)
 

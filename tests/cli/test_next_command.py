@@ -1,0 +1,201 @@
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bulk_patch.cli.entry import same_words
+from bulk_patch.cli.next_command import Invocation, next_command
+from bulk_patch.cli.terminal import go_on
+from bulk_patch.errors import Exit
+from bulk_patch.ledgers.records import Run
+from bulk_patch.model import Counts, State
+from tests.support.screen_samples import COUNTS, FOLDER, PLANNED, RUN, SENT
+
+FAILURES = FOLDER / "failures.csv"
+JOB = Invocation("jobs/moves.toml")
+
+
+def test_a_command_repeats_what_the_first_one_said_quoted_for_a_shell() -> None:
+    called = Invocation("my jobs/x.toml", sandbox=True, output="/srv/a b", sets=("limits.rate_per_s=5", "name=it's"))
+    command = called.command("run", "--continue")
+    assert shlex.split(command) == [
+        *("bulk-patch", "run", "my jobs/x.toml", "--continue", "--sandbox"),
+        *("--set", "limits.rate_per_s=5", "--set", "name=it's", "--output", "/srv/a b"),
+    ]
+
+
+def test_a_command_that_only_reads_the_ledger_gets_no_flag_that_it_does_not_know() -> None:
+    called = Invocation("x.toml", sandbox=True, output="out", sets=("limits.rate_per_s=5",))
+    assert called.command("show", "--status", "mismatch", run="R") == "bulk-patch show R --status mismatch --output out"
+
+
+def test_another_input_takes_the_place_of_the_one_that_was_set() -> None:
+    called = Invocation("x.toml", sets=("input.path=old.csv", "limits.rate_per_s=5"))
+    command = called.with_input("new.csv").command("run")
+    assert command == "bulk-patch run x.toml --set limits.rate_per_s=5 --set input.path=new.csv"
+
+
+def test_of_two_settings_of_one_name_only_the_last_is_repeated() -> None:
+    called = Invocation("x.toml", sets=("limits.rate_per_s=5", "name=a", "limits.rate_per_s = 7"))
+    assert called.command("run") == "bulk-patch run x.toml --set name=a --set 'limits.rate_per_s = 7'"
+
+
+def test_an_undo_that_may_not_clear_what_was_absent_is_undone_again_once_the_job_says_so() -> None:
+    details = {"undoes": "20261121-120000-0001", "may_clear": ["middle_name", "phone_number"]}
+    undo = replace(SENT, kind="undo", details=details)
+    called = Invocation("x.toml", sets=('input.may_clear=["middle_name"]',))
+    words = next_command(undo, {State.INVALID: 1, State.KEPT: 1}, 0, prefix=called, failures=FAILURES)
+    first, _, command = words.partition(", then: ")
+    assert first == "decide whether what was absent before may be cleared (input.may_clear)"
+    assert shlex.split(command) == [
+        *("bulk-patch", "undo", "20261121-120000-0001"),
+        *("--set", 'input.may_clear=["middle_name", "phone_number"]'),
+    ]
+
+
+@pytest.mark.parametrize("typed", ["jobs/small.toml", "{here}/jobs/small.toml"], ids=["relative", "whole"])
+def test_paths_are_as_seen_from_here_unless_the_job_was_named_by_a_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job, folder = typed.format(here=tmp_path), tmp_path / "output" / "small"
+    failures = folder / RUN.id / "failures.csv"
+    invalid, rejected = (
+        go_on(SENT, {state: 1}, 0, invocation=Invocation(job), folder=folder)
+        for state in (State.INVALID, State.REJECTED)
+    )
+    if Path(job).is_absolute():  # a cron line's: its mail is read anywhere
+        rest = f"--set input.path={failures} --output {tmp_path / 'output'}"
+        assert invalid == f"correct {failures}, then: bulk-patch run {job} {rest}"
+        assert rejected.endswith(f"bulk-patch retry {RUN.id} --output {tmp_path / 'output'}")
+    else:
+        near = failures.relative_to(tmp_path)
+        assert invalid == f"correct {near}, then: bulk-patch run {job} --set input.path={near}"
+        assert rejected.endswith(f"bulk-patch retry {RUN.id}")
+
+
+@pytest.mark.parametrize(
+    ("run", "counts", "to_do", "expected"),
+    [
+        pytest.param(RUN, PLANNED, 1000, "bulk-patch run jobs/moves.toml", id="planned"),
+        pytest.param(replace(RUN, state="planning"), {}, 0, "bulk-patch run jobs/moves.toml", id="not sealed"),
+        pytest.param(SENT, COUNTS, 95, "bulk-patch run jobs/moves.toml", id="rows left, others rejected"),
+        pytest.param(
+            replace(SENT, exit_code=Exit.INTERRUPTED), COUNTS, 95, "bulk-patch run jobs/moves.toml", id="interrupted"
+        ),
+        pytest.param(
+            replace(SENT, stopped_by="canary", exit_code=Exit.STOPPED),
+            COUNTS,
+            95,
+            f"look at {FAILURES}, then: bulk-patch run jobs/moves.toml --continue",
+            id="stopped by a guard",
+        ),
+        pytest.param(
+            replace(SENT, exit_code=Exit.CREDENTIAL),
+            COUNTS,
+            95,
+            "mend the credential or the permission, then: bulk-patch run jobs/moves.toml",
+            id="credential",
+        ),
+        pytest.param(
+            replace(SENT, exit_code=Exit.LEDGER),
+            COUNTS,
+            95,
+            "make room or mend the disk, then: bulk-patch run jobs/moves.toml",
+            id="ledger",
+        ),
+        pytest.param(
+            replace(RUN, exit_code=Exit.USAGE),
+            PLANNED,
+            1000,
+            f"correct {FAILURES}, then: bulk-patch run jobs/moves.toml --set input.path={FAILURES}",
+            id="invalid rows are not to be skipped",
+        ),
+        pytest.param(
+            SENT,
+            {State.REJECTED: 1, State.INVALID: 1},
+            0,
+            f"mend the cause, see {FAILURES}, then: bulk-patch retry {RUN.id}",
+            id="rejected",
+        ),
+        pytest.param(
+            SENT,
+            {State.UNKNOWN: 1},
+            0,
+            f"mend the cause, see {FAILURES}, then: bulk-patch retry {RUN.id}",
+            id="unknown for good",
+        ),
+        *(
+            pytest.param(
+                SENT,
+                {state: 1},
+                0,
+                f"correct {FAILURES}, then: bulk-patch run jobs/moves.toml --set input.path={FAILURES}",
+                id=state,
+            )
+            for state in (State.INVALID, State.DRIFTED)
+        ),
+        *(
+            pytest.param(SENT, {state: 1}, 0, f"bulk-patch show {RUN.id} --status {state}", id=state)
+            for state in (State.MISMATCH, State.KEPT)
+        ),
+        pytest.param(SENT, {State.APPLIED: 3, State.UNCHANGED: 1, State.DUPLICATE: 1}, 0, "", id="all done"),
+        pytest.param(replace(SENT, state="closed"), {State.PENDING: 3}, 0, "", id="closed"),
+        pytest.param(
+            replace(SENT, state="closed"),
+            {State.REJECTED: 3},
+            3,
+            f"bulk-patch retry {RUN.id}",
+            id="closed, retry asked",
+        ),
+        pytest.param(
+            replace(SENT, state="closed", stopped_by="integrity", exit_code=Exit.STOPPED),
+            {State.UNKNOWN: 3},
+            3,
+            f"look at {FAILURES}, then: bulk-patch retry {RUN.id} --continue",
+            id="closed, retry stopped",
+        ),
+        pytest.param(
+            replace(SENT, state="closed", stopped_by="failures", exit_code=Exit.STOPPED),
+            {State.REJECTED: 3},
+            0,
+            f"mend the cause, see {FAILURES}, then: bulk-patch retry {RUN.id}",
+            id="closed, retry stopped by its last row",
+        ),
+        pytest.param(
+            replace(SENT, kind="undo", stopped_by="failures", exit_code=Exit.STOPPED),
+            {State.REJECTED: 3},
+            0,
+            f"mend the cause, see {FAILURES}, then: bulk-patch retry {RUN.id}",
+            id="undo stopped by its last row",
+        ),
+        pytest.param(
+            replace(SENT, stopped_by="failures", exit_code=Exit.STOPPED),
+            {State.REJECTED: 3},
+            0,
+            f"look at {FAILURES}, then: bulk-patch run jobs/moves.toml --continue",
+            id="stopped by its last row",
+        ),
+    ],
+)
+def test_the_next_command_follows_from_the_run(run: Run, counts: Counts, to_do: int, expected: str) -> None:
+    assert next_command(run, counts, to_do, prefix=JOB, failures=FAILURES) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "expected"),
+    [
+        (Exit.INTERRUPTED, ["verify", "my job.toml"], "bulk-patch verify 'my job.toml'"),
+        (Exit.LEDGER, ["run", "x.toml"], "make room or mend the disk, then: bulk-patch run x.toml"),
+        (Exit.LEDGER, ["run", "x.toml", "--new"], ""),
+        (Exit.CREDENTIAL, ["run", "x.toml", "--continue"], ""),
+        (Exit.USAGE, ["run", "x.toml"], ""),
+        (Exit.REFUSED, ["undo", "x.toml"], ""),
+    ],
+)
+def test_after_a_failure_that_passes_the_same_words_go_on_unless_they_are_said_once(
+    monkeypatch: pytest.MonkeyPatch, code: Exit, words: list[str], expected: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bulk-patch", *words])
+    assert same_words(code) == expected

@@ -1,0 +1,169 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bulk_patch.inputs import parquet
+from bulk_patch.inputs.source import frames, sha256_of
+from tests.support.source_calls import ANN, BOB, cells, inspect, refuse, write_parquet
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    return tmp_path / "changes.parquet"
+
+
+def test_parquet_values_become_text_and_null_stays_missing(part: Path) -> None:
+    days = pa.array([0, None], pa.int32()).cast(pa.date32())
+    write_parquet(
+        part,
+        first_name=pa.array(["00123", None]),
+        last_name=pa.array(["", "NULL"]).dictionary_encode(),
+        **{
+            "metadata.day": days,
+            "metadata.count": pa.array([2**64 - 1, None], pa.uint64()),
+            "metadata.small": pa.array([-5, 7], pa.int8()).dictionary_encode(),
+            "metadata.flag": pa.array([True, False]),
+            "metadata.none": pa.nulls(2),
+            "metadata.large": pa.array(["é", None], pa.large_string()),
+            "metadata.view": pa.array(["view", None], pa.string_view()),
+        },
+    )
+    (frame,) = frames(inspect(part))
+    assert (frame.dtypes == "str").all()
+    assert list(frame.index) == [1, 2]
+    assert frame.index.name == "row"
+    first, second = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    assert first == [ANN, "00123", "", "1970-01-01", str(2**64 - 1), "-5", "true", None, "é", "view"]
+    assert second == [BOB, None, "NULL", None, None, "7", "false", None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([1.0, None]), "double"),
+        (pa.array([1, 2]).cast(pa.decimal128(30, 2)), "decimal128(30, 2)"),
+        (pa.array([0, 1], pa.timestamp("ms")), "timestamp[ms]"),
+        (pa.array([0, 1], pa.time32("s")), "time32"),
+        (pa.array([b"a", b"b"]), "binary"),
+        (pa.array([["a"], []]), "list<"),
+        (pa.array([{"a": 1}, None]), "struct<"),
+        (pa.array([b"a" * 16, b"b" * 16], pa.uuid()), "extension<arrow.uuid>"),
+    ],
+)
+def test_a_type_without_one_spelling_is_refused_where_it_is_used(part: Path, values: Any, kind: str) -> None:
+    write_parquet(part, first_name=values)
+    message = refuse(part).message
+    assert "column 'first_name' is " + kind in message
+    pq.write_table(pa.table({"customer_id": values}), part)
+    assert "column 'customer_id' is " + kind in refuse(part).message
+
+
+def test_an_ignored_column_is_kept_if_it_can_be_text_and_else_left_out(part: Path) -> None:
+    write_parquet(part, price=[1.5, 2.5], note=["x", "y"], _level=[1.0, 2.0])
+    rename = {"price": "", "note": ""}
+    assert inspect(part, rename=rename).columns == ("customer_id", "note")
+    assert cells(part, rename=rename) == [[ANN, "x"], [BOB, "y"]]
+
+
+def test_a_flat_dotted_column_is_not_mixed_up_with_a_struct(part: Path) -> None:
+    write_parquet(part, legal_address=[{"city": "no"}, None], **{"legal_address.city": ["yes", "so"]})
+    assert cells(part, rename={"legal_address": ""}) == [[ANN, "yes"], [BOB, "so"]]
+
+
+def test_a_folder_is_read_as_its_parts_in_name_order(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for name in ("part-1", "part-0", "part-2"):
+        write_parquet(folder / f"{name}.parquet", first_name=[name, None])
+    (folder / "_SUCCESS").touch()
+    (folder / ".part-0.parquet").write_text("a leftover")
+    source = inspect(folder)
+    assert source.rows == 6
+    assert source.repeated_ids == {ANN, BOB}
+    (frame,) = frames(source)
+    assert list(frame.index) == [1, 2, 3, 4, 5, 6]
+    assert frame["first_name"].dropna().tolist() == ["part-0", "part-1", "part-2"]
+    sizes = [one.stat().st_size for one in folder.glob("part*.parquet")]
+    assert (source.size, source.sha256) == (sum(sizes), sha256_of(folder))
+    (folder / "part-1.parquet").rename(folder / "part-3.parquet")
+    assert sha256_of(folder) != source.sha256
+
+
+def test_parts_may_differ_in_nothing_but_columns_of_nulls(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "0.parquet", first_name=pa.nulls(2))
+    write_parquet(tmp_path / "1.parquet", first_name=pa.array(["a", "b"]).dictionary_encode())
+    assert [row[1] for row in cells(tmp_path)][2:] == ["a", "b"]
+    write_parquet(tmp_path / "2.parquet", first_name=[1, 2])
+    assert "2.parquet and 0.parquet differ in their columns: 'first_name'" in refuse(tmp_path).message
+    write_parquet(tmp_path / "2.parquet", last_name=["a", "b"])
+    assert "differ in their columns: 'first_name', 'last_name'" in refuse(tmp_path).message
+    pq.write_table(pa.table({"first_name": ["a"], "customer_id": [ANN]}), tmp_path / "2.parquet")
+    assert "their order" in refuse(tmp_path).message
+
+
+def test_a_folder_that_is_not_just_parts_is_refused(tmp_path: Path) -> None:
+    assert "no .parquet file" in refuse(tmp_path).message
+    write_parquet(tmp_path / "0.parquet")
+    (tmp_path / "state=CA").mkdir()
+    assert "state=CA" in refuse(tmp_path).message
+    (tmp_path / "state=CA").rename(tmp_path / "_temporary.parquet")
+    assert "_temporary.parquet is no regular file" in refuse(tmp_path).message
+
+
+def test_duplicate_and_missing_columns_of_parquet_are_refused(part: Path) -> None:
+    texts = [pa.array([text]) for text in (ANN, "a", "b")]
+    pq.write_table(pa.Table.from_arrays(texts, names=["customer_id", "first_name", "first_name"]), part)
+    assert "2 columns are called 'first_name'" in refuse(part).message
+    pq.write_table(pa.table({"first_name": ["a"]}), part)
+    assert "no column 'customer_id'" in refuse(part).message
+
+
+def test_damaged_parquet_is_refused(part: Path) -> None:
+    write_parquet(part, first_name=["a" * 1000, "b"])
+    whole = part.read_bytes()
+    damaged = (whole[:-1], whole[: len(whole) // 2], b"", b"PAR1", b"x" * 500, whole[:4] + bytes(40) + whole[44:])
+    for content in damaged:
+        part.write_bytes(content)
+        assert "changes.parquet cannot be read as Parquet" in refuse(part).message
+
+
+def test_row_counts_that_contradict_each_other_are_refused(part: Path) -> None:
+    write_parquet(part, first_name=["a", "b"])
+    whole = part.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    two_rows, three_rows = b"\x16\x04", b"\x16\x06"  # the footer's first long integer
+    part.write_bytes(whole[:footer] + whole[footer:].replace(two_rows, three_rows, 1))
+    assert "row counts contradict each other" in refuse(part).message
+
+
+def test_parquet_text_that_is_not_utf_8_is_refused(part: Path) -> None:
+    offsets = pa.py_buffer(b"\0\0\0\0\2\0\0\0\3\0\0\0")
+    text = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"\xff\xfea")])
+    write_parquet(part, first_name=text)
+    assert "column 'first_name' holds text that is not UTF-8" in refuse(part).message
+
+
+def test_a_date_that_iso_cannot_say_is_refused(part: Path) -> None:
+    for day in (2_932_897, -719_163):
+        write_parquet(part, first_name=pa.array([day, 0], pa.int32()).cast(pa.date32()))
+        assert "column 'first_name' holds a date without an ISO spelling" in refuse(part).message
+    write_parquet(part, first_name=pa.array([2_932_896, -719_162], pa.int32()).cast(pa.date32()))
+    assert [row[1] for row in cells(part)] == ["9999-12-31", "0001-01-01"]
+
+
+def test_a_row_group_that_unpacks_to_a_thousand_times_the_file_is_refused(
+    part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_LARGE_GROUP_BYTES", 1 << 20)
+    bomb = pa.table({"customer_id": [ANN], "first_name": ["a" * (8 << 20)]})
+    pq.write_table(bomb, part, compression="zstd", use_dictionary=False, write_statistics=False)
+    assert re.search(r"a row group unpacks to 8 MiB, \d{4,} times the file", refuse(part).message)
+
+
+def test_the_values_of_a_whole_id_column_of_numbers_are_no_ids(part: Path) -> None:
+    pq.write_table(pa.table({"customer_id": [1, 2]}), part)
+    assert "none of the 2 rows has a usable id" in refuse(part).message
