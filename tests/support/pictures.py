@@ -1,4 +1,4 @@
-"""Pictures of report.html, to be looked at: `python -m tests.pictures [FOLDER]`.
+"""Pictures of report.html, to be looked at: `python -m tests.support.pictures [FOLDER]`.
 
 Makes a run with the real commands, opens its page in Chromium, and writes PNG files at 1280 and 390 px, light and dark,
 PDFs, and `readme.png`: the top of the page, for `.github/report.png`.
