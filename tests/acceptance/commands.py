@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance import forked
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
 #: Root may write everywhere, unless it gives up the right to pass by permissions.
@@ -97,10 +99,14 @@ class Workspace:
             timeout_s: How long it may take.
             options: For `subprocess.run`.
         """
+        environment = {**self.environment, **(env or {})}
+        if not under and not options and forked.can_fork(env):
+            done = forked.run([*map(str, words)], cwd=cwd or self.root, env=environment, timeout_s=timeout_s)
+            return Ended(done.returncode, done.stdout, done.stderr)
         done = subprocess.run(
             [*under, *self.command(*words)],
             cwd=cwd or self.root,
-            env={**self.environment, **(env or {})},
+            env=environment,
             stdin=subprocess.DEVNULL,
             **options,
             capture_output=True,
