@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import bulk_patch
+from tests.conftest import MARKERS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,6 +116,31 @@ def test_every_dependency_is_pinned_for_ci_by_name_and_version_only() -> None:
     assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
     needed = read_requirements(project["dependencies"], *project["optional-dependencies"].values())
     assert needed - read_requirements(pins) == set()
+
+
+def test_the_extra_of_the_test_command_has_nothing_of_the_large_ones() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(extras) == {"test", *MARKERS}
+    large = read_requirements(*(extras[name] for name in ("browser", "bench", "dev")))
+    assert {"playwright", "polars", "mypy"} <= large
+    assert read_requirements(extras["test"]).isdisjoint(large)
+
+
+def test_what_the_test_command_leaves_out_is_played_by_ci() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert {marker.partition(":")[0] for marker in options["markers"]} == set(MARKERS)
+    assert f"-m={' and '.join(f'not {name}' for name in MARKERS)}" in options["addopts"]
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert f'markers="{" or ".join(MARKERS)}"' in ci
+    assert f'extras=".[{",".join(("test", *MARKERS))}]"' in ci
+    assert '.venv/bin/pip install -q -e "$extras"' in ci
+    assert '.venv/bin/pytest --durations=20 -m "$markers"' in ci
+
+
+def test_ci_runs_on_each_python_that_is_supported() -> None:
+    ci = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert 'python: ["3.11", "3.12", "3.13"]' in ci
+    assert "bash .ci/run python${{ matrix.python }}" in ci
 
 
 def test_ci_can_be_started_as_a_program() -> None:

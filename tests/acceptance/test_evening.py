@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from bulk_patch.sandbox import Fault, Sandbox
 from bulk_patch.sandbox.faults import Seen
 from tests.acceptance.commands import Workspace, wait_until
@@ -44,6 +46,7 @@ def newest(office: Workspace) -> str:
     return str(office.runs(NAME)[-1]["id"])
 
 
+@pytest.mark.chaos
 def test_an_evening_from_the_plan_to_the_report_of_the_undo(office: Workspace) -> None:
     refusal = Refusal()
     with Sandbox(people(12), token=TOKEN, fault=refusal, latency_ms=100) as api:

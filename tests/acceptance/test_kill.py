@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from bulk_patch.job.settings import load_job
 from bulk_patch.sandbox import Sandbox
@@ -61,7 +62,7 @@ def _count_lines(log: Path) -> int:
 
 
 # 20 moments; a trial with two is killed, started again, and killed again.
-TRIALS = {
+TRIALS: Mapping[str, tuple[Moment, ...]] = {
     "at once, then while planning": (partial(after, 0.15), partial(after, 0.4)),
     "the ledger is new, then the baseline is read": (ledger_made, partial(requests_seen, 1)),
     "the baseline was read, then the canary's first": (
@@ -78,6 +79,15 @@ TRIALS = {
     "all is recorded": (all_applied,),
     "while it reports, then when nothing is left": (reports_begun, partial(requests_seen, 2)),
 }
+
+
+QUICK = {"in the canary, twice"}
+
+
+def _marked(trials: Mapping[str, tuple[Moment, ...]]) -> list[ParameterSet]:
+    """Return the trials as parameters: all but one need the marker `chaos`."""
+    chaos = pytest.mark.chaos
+    return [pytest.param(trials[name], id=name, marks=[] if name in QUICK else chaos) for name in trials]
 
 
 def test_there_are_twenty_moments() -> None:
@@ -104,7 +114,7 @@ def without_spaces(address: dict[str, Any]) -> dict[str, str]:
     return {part: text.replace(" ", "").upper() for part, text in address.items()}
 
 
-@pytest.mark.parametrize("moments", TRIALS.values(), ids=TRIALS)
+@pytest.mark.parametrize("moments", _marked(TRIALS))
 def test_a_run_that_is_killed_goes_on_and_every_change_is_executed_once(
     workspace: Workspace, moments: tuple[Moment, ...]
 ) -> None:

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from tests.acceptance.commands import Ended, Workspace, read_log
+
+pytestmark = pytest.mark.chaos  # half a minute of waiting; test_pace*.py shows the same by a clock of its own
 
 JOB = "contact-migration"
 JOB_FILE = "jobs/contact_migration.toml"

@@ -5,10 +5,9 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
-from playwright.sync_api import Browser, Page
 
 from bulk_patch.reports.html.rows import visible
 from bulk_patch.sandbox import Sandbox
@@ -27,6 +26,9 @@ from tests.acceptance.small_job import (
 )
 from tests.support.browser import chromium, need_chromium, opened
 from tests.support.page_samples import REFUSED, ROWS, write_evening, write_plan
+
+if TYPE_CHECKING:  # the tests with the marker `browser` need it, the others do not
+    from playwright.sync_api import Browser, Page
 
 REPORT = "report.html"
 REVEALED = "report-revealed.html"
@@ -72,7 +74,7 @@ HOSTILE = (*_MARKUP, *_FORMULAS, *_BAD_CHARACTERS, *_LETTERS)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
     with chromium(need_chromium()) as started:
         yield started
 
@@ -89,22 +91,23 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_plan(tmp_path_factory.mktemp("plan"))
 
 
-def shown_rows(page: Page) -> list[str]:
+def shown_rows(page: "Page") -> list[str]:
     """Return the text of each row that the table shows."""
     texts: list[str] = page.eval_on_selector_all("#rows tr", ROW_TEXTS)
     return texts
 
 
-def find_faults(page: Page) -> list[tuple[str, str]]:
+def find_faults(page: "Page") -> list[tuple[str, str]]:
     """Return what axe-core finds that keeps somebody from using the page.
 
     It is put in by the debugger's protocol, as an extension would be: the page's own policy refuses any script.
     """
-    found = Axe().run(page).response["violations"]
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    found = axe.Axe().run(page).response["violations"]
     return [(its["id"], its["help"]) for its in found if its["impact"] in ("serious", "critical")]
 
 
-def told(page: Page) -> str:
+def told(page: "Page") -> str:
     """Return what the table says of itself."""
     return page.inner_text("#told")
 
@@ -112,7 +115,8 @@ def told(page: Page) -> str:
 # --- what a person does
 
 
-def test_the_page_of_an_evening_shows_it_all_and_complains_of_nothing(browser: Browser, evening: Path) -> None:
+@pytest.mark.browser
+def test_the_page_of_an_evening_shows_it_all_and_complains_of_nothing(browser: "Browser", evening: Path) -> None:
     summary = json.loads((evening / "summary.json").read_text(encoding="utf-8"))
     with opened(browser, evening / REPORT) as page:
         text = page.inner_text("body")
@@ -126,7 +130,8 @@ def test_the_page_of_an_evening_shows_it_all_and_complains_of_nothing(browser: B
         assert page.locator("figure svg").count() >= 3
 
 
-def test_search_filter_and_pages_find_rows(browser: Browser, evening: Path) -> None:
+@pytest.mark.browser
+def test_search_filter_and_pages_find_rows(browser: "Browser", evening: Path) -> None:
     with opened(browser, evening / REPORT) as page:
         assert told(page) == f"1 to 100 of {ROWS - 10} rows"
         page.fill("#search", "INVALID_status")
@@ -147,7 +152,8 @@ def test_search_filter_and_pages_find_rows(browser: Browser, evening: Path) -> N
         assert told(page).startswith("1 to 100")
 
 
-def test_every_column_sorts_both_ways_by_keyboard_too(browser: Browser, evening: Path) -> None:
+@pytest.mark.browser
+def test_every_column_sorts_both_ways_by_keyboard_too(browser: "Browser", evening: Path) -> None:
     with opened(browser, evening / REPORT) as page:
         page.focus("button[data-column=row]")
         page.keyboard.press("Enter")
@@ -168,14 +174,16 @@ def test_every_column_sorts_both_ways_by_keyboard_too(browser: Browser, evening:
         assert ids[0] == id_of(1)
 
 
-def test_a_cause_leads_to_its_rows(browser: Browser, evening: Path) -> None:
+@pytest.mark.browser
+def test_a_cause_leads_to_its_rows(browser: "Browser", evening: Path) -> None:
     with opened(browser, evening / REPORT) as page:
         page.click("button[data-status=rejected]")
         assert told(page) == "1 to 3 of 3 rows"
         assert page.evaluate("document.activeElement.id") == "search"
 
 
-def test_the_page_of_a_plan_is_what_people_review(browser: Browser, planned: Path) -> None:
+@pytest.mark.browser
+def test_the_page_of_a_plan_is_what_people_review(browser: "Browser", planned: Path) -> None:
     with opened(browser, planned / REPORT) as page:
         text = page.inner_text("body")
         assert "Nothing was sent yet. 5 changes would go to synctera sandbox customers." in text
@@ -191,16 +199,18 @@ def test_the_page_of_a_plan_is_what_people_review(browser: Browser, planned: Pat
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.browser
 def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_screen(
-    browser: Browser, evening: Path, width: int, dark: bool
+    browser: "Browser", evening: Path, width: int, dark: bool
 ) -> None:
     with opened(browser, evening / REPORT, width=width, dark=dark) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert find_faults(page) == []
 
 
+@pytest.mark.browser
 def test_without_a_script_the_page_still_shows_the_summary_and_who_needs_a_person(
-    browser: Browser, evening: Path
+    browser: "Browser", evening: Path
 ) -> None:
     with opened(browser, evening / REPORT, script=False) as page:
         rows: list[str] = [row.inner_text() for row in page.locator("#printed tbody tr").all()]
@@ -210,7 +220,8 @@ def test_without_a_script_the_page_still_shows_the_summary_and_who_needs_a_perso
         assert "input rows" in page.inner_text("main")
 
 
-def test_it_prints(browser: Browser, evening: Path, tmp_path: Path) -> None:
+@pytest.mark.browser
+def test_it_prints(browser: "Browser", evening: Path, tmp_path: Path) -> None:
     paper = tmp_path / "report.pdf"
     with opened(browser, evening / REPORT, dark=True) as page:
         page.pdf(path=paper, format="A4", print_background=True)
@@ -225,8 +236,9 @@ def test_it_prints(browser: Browser, evening: Path, tmp_path: Path) -> None:
 # --- hostile values
 
 
+@pytest.mark.browser
 def test_of_hostile_values_none_runs_and_each_can_be_read_where_values_are_revealed(
-    browser: Browser, office: Workspace
+    browser: "Browser", office: Workspace
 ) -> None:
     assert len(HOSTILE) >= 100
     rows = [{"customer_id": id_of(n), "last_name": value} for n, value in enumerate(HOSTILE, 1)]
@@ -254,7 +266,7 @@ def test_of_hostile_values_none_runs_and_each_can_be_read_where_values_are_revea
                 assert "window.hacked" not in shown + printed
 
 
-def _all_rows(page: Page) -> list[str]:
+def _all_rows(page: "Page") -> list[str]:
     rows = shown_rows(page)
     while page.is_enabled("#next"):
         page.click("#next")

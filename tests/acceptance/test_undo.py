@@ -74,6 +74,7 @@ def change(office: Workspace, api: Sandbox, numbers: range) -> str:
     return str(office.runs(NAME)[-1]["id"])
 
 
+@pytest.mark.chaos
 def test_each_row_of_2000_ends_in_its_class_and_the_server_is_as_a_model_says(office: Workspace) -> None:
     with Sandbox(population(MANY), token=TOKEN) as api:
         numbers = range(1, MANY + 1)

@@ -16,6 +16,8 @@ import pytest
 from tests.chaos.checker import check, examine
 from tests.chaos.evidence import load
 
+pytestmark = pytest.mark.chaos  # they are about the chaos tiers, not about the product
+
 ROOT = Path(__file__).resolve().parents[2]
 EDITS = 200
 

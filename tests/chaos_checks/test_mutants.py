@@ -5,11 +5,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from bulk_patch.model import MOVES
 from tests.chaos import sightings
 from tests.chaos.mishaps import MISHAPS
 from tests.chaos.mutants import MUTANTS, TIERS
 from tests.chaos.predictions import COUNTS, PREDICTIONS
+
+pytestmark = pytest.mark.chaos  # they are about the chaos tiers, not about the product
 
 ROOT = Path(__file__).resolve().parents[2]
 

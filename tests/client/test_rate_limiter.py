@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from bulk_patch.client.backoff import backoff_s, steps_s
 from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
 from bulk_patch.concurrency import wait_or
@@ -64,7 +65,7 @@ async def follow(limiter: RateLimiter, script: list[tuple[str, float]]) -> list[
 
 
 @given(rate=st.floats(0.02, 2000), script=steps)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @virtually
 async def test_no_window_holds_more_than_the_rate_whatever_arrives_stalls_and_comes_late(
     rate: float, script: list[tuple[str, float]]
@@ -79,7 +80,7 @@ async def test_no_window_holds_more_than_the_rate_whatever_arrives_stalls_and_co
 
 
 @given(rate=st.floats(0.5, 500), lives=st.lists(steps, min_size=2, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @virtually
 async def test_no_window_holds_more_than_the_rate_across_restarts_either(
     rate: float, lives: list[list[tuple[str, float]]]
@@ -367,7 +368,7 @@ held_up = st.one_of(st.just(0.0), st.floats(0, 0.003), st.floats(0, 0.05))
 
 
 @given(rate=st.floats(5, 500), requests=st.lists(st.tuples(held_up, held_up), min_size=2, max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @virtually
 async def test_what_the_machine_holds_up_between_permit_and_first_byte_brings_no_window_beyond_the_rate(
     rate: float, requests: list[tuple[float, float]]

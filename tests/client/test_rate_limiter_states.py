@@ -5,6 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
+from tests.examples import examples
 from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
 from tests.support.limiters import ROUNDING, count_beyond_rate
 from tests.support.virtual_time import VirtualLoop
@@ -179,5 +180,5 @@ class Requests(RuleBasedStateMachine):
         assert 0 < self.limiter.rate_per_s <= self.limiter.limit_per_s
 
 
-Requests.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Requests.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 test_in_no_interleaving_anybody_waits_for_ever_or_passes_too_early = Requests.TestCase

@@ -14,6 +14,7 @@ from bulk_patch import plugins
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Outcome, Patch, State
 from bulk_patch.sandbox import random_faults
+from tests.examples import examples
 from bulk_patch.sending.engine import Engine
 from tests.support.sending import make_id, make_row, new, open_bench
 from tests.support.virtual_time import virtual_loop, virtually
@@ -97,7 +98,7 @@ def test_every_engine_that_a_job_can_name_is_tested_here() -> None:
     every_s=st.sampled_from([0.0, 0.005, 0.5]),
     delays=st.lists(st.sampled_from([0.0, 0.001, 0.02, 3.0]), min_size=1, max_size=7),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_row_comes_out_exactly_once(
     kind: str, sizes: list[int], concurrency: int, every_s: float, delays: list[float]
 ) -> None:

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 from bulk_patch.ledgers import Ledger
 from bulk_patch.model import Outcome, State, idempotency_key
 from tests.contracts.conftest import LEDGERS
+from tests.examples import examples
 from tests.support.ledger_plans import ACTOR, SECRET, START, find_states, make_row, seal_plan
 
 ROWS = 6
@@ -175,7 +176,7 @@ def test_any_order_of_moves_ends_where_the_contract_says(kind: str) -> None:
     run_state_machine_as_test(
         type("Walk", (LedgerWalk,), {"kind": kind}),
         settings=settings(
-            max_examples=40,
+            max_examples=examples(40),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bulk_patch import plugins
 from bulk_patch.model import Action, FailureKind, History, NetworkFailure, Patch, Reply, Request, Wait
 from bulk_patch.targets import Target
+from tests.examples import examples
 from bulk_patch.targets.fields import Visibility
 from bulk_patch.targets.synctera.target import Synctera
 from tests.support.patches import ANN, KEY
@@ -180,7 +181,9 @@ histories = st.builds(
     renewed=st.booleans(),
 )
 any_answer = given(reply=replies, before=histories)
-quietly = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quietly = settings(
+    max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @any_answer

@@ -22,6 +22,7 @@ from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
+from tests.examples import examples
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.changes_in_bulk import build
 from bulk_patch.planning.diff import compare, prepare
@@ -260,7 +261,7 @@ def make_record(row: Row) -> dict[str, Any]:
     return record
 
 
-@settings(max_examples=200, deadline=None, phases=PHASES)
+@settings(max_examples=examples(200), deadline=None, phases=PHASES)
 @given(case=cases(repeats=False) | cases(live=True, repeats=False))
 def test_any_frame_is_decided_as_a_row_by_row_oracle_would(case: Case) -> None:
     assert decide_in_pandas(case) == list(Oracle(case).decide())
@@ -303,7 +304,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteLedger]:
 numbers = itertools.count()
 
 
-@settings(max_examples=80, deadline=None, phases=PHASES)
+@settings(max_examples=examples(80), deadline=None, phases=PHASES)
 @given(case=cases())
 def test_the_plan_of_any_file_is_what_the_oracle_says_wherever_its_frames_end(
     case: Case, ledger: SqliteLedger, tmp_path_factory: pytest.TempPathFactory

@@ -223,6 +223,7 @@ def test_random_faults_of_a_kept_world_go_on_where_they_were(settings: SandboxSe
     assert set(statuses) == {200, 500}
 
 
+@pytest.mark.chaos
 def test_log_and_state_agree_after_kills_at_any_instant(settings: SandboxSettings) -> None:
     dice = random.Random(11)
     acknowledged: dict[str, bytes] = {}

@@ -87,7 +87,7 @@ def test_a_drift_check_that_hangs_does_not_outlast_the_drain(
     assert not simulation.problems
 
 
-@pytest.mark.parametrize("written_though", [False, True])
+@pytest.mark.parametrize("written_though", [True, pytest.param(False, marks=pytest.mark.chaos)])
 def test_a_ledger_that_fails_at_any_call_during_drift_checks_ends_the_process_with_7(
     tmp_path: Path, written_though: bool
 ) -> None:

@@ -1,6 +1,7 @@
 """A real Chromium for the tests of pages: the one that the system has installed, headless, without a network.
 
-Debian: `apt-get install chromium`. Where there is none, tests skip; with BULK_PATCH_REQUIRE_SERVICES=1 they fail.
+Debian: `apt-get install chromium`. Where there is none, or no playwright, tests skip; with
+BULK_PATCH_REQUIRE_SERVICES=1 they fail.
 """
 
 import os
@@ -8,9 +9,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+
+if TYPE_CHECKING:  # playwright is in the extra `browser`: what needs no browser works without
+    from playwright.sync_api import Browser, Dialog, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 HEIGHT = 900
@@ -22,9 +26,12 @@ def find_chromium() -> str | None:
 
 
 def need_chromium() -> str:
-    """Return the path of Chromium; skip the test without one, or fail it where services are required."""
+    """Return the path of Chromium; skip the test without one or without playwright, or fail where it is required."""
+    required = os.environ.get("BULK_PATCH_REQUIRE_SERVICES") == "1"
+    if not required:
+        pytest.importorskip("playwright", reason="needs the extra `browser`")
     found = find_chromium()
-    if found is None and os.environ.get("BULK_PATCH_REQUIRE_SERVICES") == "1":
+    if found is None and required:
         pytest.fail("there is no Chromium, and BULK_PATCH_REQUIRE_SERVICES=1 asks for one")
     if found is None:
         pytest.skip("there is no Chromium")
@@ -32,8 +39,10 @@ def need_chromium() -> str:
 
 
 @contextmanager
-def chromium(path: str) -> Iterator[Browser]:
+def chromium(path: str) -> "Iterator[Browser]":
     """Start a browser for the length of the block."""
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         # Containers run as root and have a small /dev/shm; the pages are our own.
         browser = playwright.chromium.launch(
@@ -47,8 +56,8 @@ def chromium(path: str) -> Iterator[Browser]:
 
 @contextmanager
 def opened(
-    browser: Browser, file: Path, *, width: int = 1280, dark: bool = False, script: bool = True
-) -> Iterator[Page]:
+    browser: "Browser", file: Path, *, width: int = 1280, dark: bool = False, script: bool = True
+) -> "Iterator[Page]":
     """Open a file as a person would, and check on leaving that it complained of nothing and asked for nothing else.
 
     Args:
@@ -68,7 +77,7 @@ def opened(
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
 
-    def dismiss(dialog: Dialog) -> None:
+    def dismiss(dialog: "Dialog") -> None:
         complaints.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
