@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.examples import QUICK, WHOLE
+from tests.support.examples import QUICK, WHOLE
 
 MARKERS = ("browser", "bench", "dev", "chaos")
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.examples import examples
 from bulk_patch.client.backoff import backoff_s, steps_s
 from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
 from bulk_patch.concurrency import wait_or
+from tests.support.examples import examples
 from tests.support.limiters import ROUNDING, count_beyond_rate, draw_brake, make_pace, now, take
 from tests.support.virtual_time import Deadlock, run_virtually, virtual_loop, virtually
 

@@ -5,8 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from tests.examples import examples
 from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
+from tests.support.examples import examples
 from tests.support.limiters import ROUNDING, count_beyond_rate
 from tests.support.virtual_time import VirtualLoop
 

@@ -14,8 +14,8 @@ from bulk_patch import plugins
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Outcome, Patch, State
 from bulk_patch.sandbox import random_faults
-from tests.examples import examples
 from bulk_patch.sending.engine import Engine
+from tests.support.examples import examples
 from tests.support.sending import make_id, make_row, new, open_bench
 from tests.support.virtual_time import virtual_loop, virtually
 

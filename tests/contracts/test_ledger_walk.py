@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from bulk_patch.ledgers import Ledger
 from bulk_patch.model import Outcome, State, idempotency_key
 from tests.contracts.conftest import LEDGERS
-from tests.examples import examples
+from tests.support.examples import examples
 from tests.support.ledger_plans import ACTOR, SECRET, START, find_states, make_row, seal_plan
 
 ROWS = 6

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from bulk_patch import plugins
 from bulk_patch.model import Action, FailureKind, History, NetworkFailure, Patch, Reply, Request, Wait
 from bulk_patch.targets import Target
-from tests.examples import examples
 from bulk_patch.targets.fields import Visibility
 from bulk_patch.targets.synctera.target import Synctera
+from tests.support.examples import examples
 from tests.support.patches import ANN, KEY
 
 TODAY = dt.date(2026, 11, 22)

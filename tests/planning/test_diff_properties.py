@@ -22,10 +22,10 @@ from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from tests.examples import examples
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.changes_in_bulk import build
 from bulk_patch.planning.diff import compare, prepare
+from tests.support.examples import examples
 from tests.support.job_files import count_rows, make_customer, make_job, make_target, plan_offline, write_parquet
 
 TARGET = make_target()
