@@ -31,10 +31,8 @@ _MEND_FIRST = {
 @contextmanager
 def error_boundary(common: Common) -> Iterator[None]:
     """Let the log speak, and turn whatever is raised into words and an exit code."""
-    from bulk_patch.heap import share_one_heap
     from bulk_patch.observe import get_logger, start_logging
 
-    share_one_heap()
     with start_logging(console=cast(Any, common.log_format), quiet=common.quiet, verbose=common.verbose):
         try:
             yield

@@ -22,8 +22,7 @@ from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import PlanRow, Run
 from bulk_patch.ledgers.undos import warn_of_input
 from bulk_patch.model import State
-from bulk_patch.planning.changes import Change, are_unsent_notes, frame_cells
-from bulk_patch.planning.changes_in_bulk import build
+from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, frame_cells
 from bulk_patch.planning.diff import Compared, Problem, Problems, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates
 from bulk_patch.planning.summary import SummaryBuilder
@@ -186,7 +185,7 @@ class _Deciding:
         tally.unchanged += compared.unchanged
         problems: Problems = dict(compared.problems)
         changes: dict[int, Change] = {}
-        for built in build(compared, wanted, snapshot, self._target, watch=self._job.guards.watch):
+        for built in build_changes(compared, wanted, snapshot, self._target, watch=self._job.guards.watch):
             if isinstance(built, Change):
                 changes[built.row] = built
             else:

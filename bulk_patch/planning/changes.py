@@ -3,16 +3,19 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, repeat
 from typing import Any
 
 import pandas as pd
 
 from bulk_patch.baselines.snapshot import Snapshot
-from bulk_patch.inputs.columns import arrow_of, encode_each
+from bulk_patch.inputs.columns import arrow_of, encode_each, texts_of
 from bulk_patch.model import encode_json
-from bulk_patch.planning.diff import Problem
+from bulk_patch.planning.diff import Compared, Problem, Wanted
 from bulk_patch.targets import Target
-from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
+from bulk_patch.targets.fields import AtomicObject, Field, Kind, Mask, Visibility
+
+Texts = Mapping[str, str | None]  # of one row by fields; None: missing
 
 _CELLS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -45,7 +48,7 @@ class FieldPath:
         for step in self.steps:
             made = made.setdefault(step, {})
         if text:
-            made[self.last] = _typed(self.field, text)
+            made[self.last] = text if self.field.kind is Kind.TEXT else _typed(self.field, text)
         else:
             made.pop(self.last, None)
 
@@ -57,6 +60,43 @@ def _place(field: Field, whole: AtomicObject | None) -> FieldPath:
     inner = field.name.removeprefix(f"{whole.name}.")
     *steps, last = [inner] if whole.open else inner.split(".")
     return FieldPath(field.name, field, tuple(steps), last)
+
+
+@dataclass(frozen=True, slots=True)
+class _TopLevel:
+    """One top-level name of a change: a plain field, or an object that is sent whole."""
+
+    name: str
+    whole: AtomicObject | None
+    field: Field | None  # where it is no object
+    given: "_FieldPaths"  # the fields of it that the input has
+    held: "_FieldPaths"  # the fields of it that the baseline has
+    columns: tuple[str, ...]  # the baseline's columns that say something of it
+    is_held: bool  # the baseline knows it of every customer it has, unless it is sparse
+
+
+class _FieldPaths:
+    """Fields of one object, those apart that need nothing but a key: almost all are.
+
+    Args:
+        places: The fields.
+    """
+
+    def __init__(self, places: Iterable[FieldPath]) -> None:
+        every = tuple(places)
+        self.texts = tuple((at.name, at.last) for at in every if not at.steps and at.field.kind is Kind.TEXT)
+        self.others = tuple(at for at in every if at.steps or at.field.kind is not Kind.TEXT)
+        self.are_deep = any(at.steps for at in every)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What all rows in which the same fields change have in common."""
+
+    fields: tuple[str, ...]
+    tops: tuple[_TopLevel, ...]
+    masks: tuple[tuple[str, str, Mask, bool], ...]  # field, top-level name, mask, whether answers ever show it
+    lacks: str  # what a change of these fields lacks
 
 
 class BodyContext:
@@ -72,104 +112,192 @@ class BodyContext:
     def __init__(
         self, snapshot: Snapshot | None, target: Target, given: Iterable[str], *, watch: Collection[str] = ()
     ) -> None:
-        self.target = target
         self.watch = tuple(watch)
-        self.there = snapshot is not None
-        self.complete = snapshot is not None and snapshot.complete
-        self.sparse = snapshot is not None and snapshot.sparse
-        columns: list[str] = list(snapshot.frame.columns) if snapshot is not None else []
-        self.tops = frozenset(column.partition(".")[0] for column in columns)
-        self.given = self._places(given)
-        self.held = self._places(column for column in columns if "." in column)
-        self.places = {place.name: place for places in self.given.values() for place in places}
+        self._target = target
+        self._complete = snapshot is not None and snapshot.complete
+        self._sparse = snapshot is not None and snapshot.sparse
+        self._columns: list[str] = list(snapshot.frame.columns) if snapshot is not None else []
+        self._given = self._places(given)
+        self._held = self._places(column for column in self._columns if "." in column)
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
+
+    def shape(self, changed: tuple[str, ...]) -> _Shape:
+        """Return what rows in which these fields change have in common; worked out once."""
+        if changed not in self._shapes:
+            tops = dict.fromkeys(name.partition(".")[0] for name in changed)
+            fields = {place.name: place.field for top in tops for place in self._given[top]}
+            self._shapes[changed] = _Shape(
+                fields=changed,
+                tops=tuple(self._top(name) for name in tops),
+                masks=tuple(
+                    (name, name.partition(".")[0], fields[name].mask, fields[name].seen is not Visibility.NEVER)
+                    for name in changed
+                ),
+                lacks=self._target.needs(changed),
+            )
+        return self._shapes[changed]
+
+    def knows(self, top: _TopLevel, texts: Texts | None) -> bool:
+        """Tell whether a plain field, or any part of an object, is known; known and not there means absent.
+
+        Args:
+            top: The field or object.
+            texts: The customer as the baseline has it; None: the baseline does not have it.
+        """
+        if texts is None:
+            return False
+        return any(texts[name] is not None for name in top.columns) if self._sparse else top.is_held
+
+    def _top(self, name: str) -> _TopLevel:
+        whole = self._target.whole(name)
+        columns = tuple(column for column in self._columns if column.partition(".")[0] == name)
+        return _TopLevel(
+            name=name,
+            whole=whole,
+            field=self._given[name][0].field if whole is None else None,
+            given=_FieldPaths(self._given[name]),
+            held=_FieldPaths(self._held.get(name, ())),
+            columns=columns,
+            is_held=self._complete or bool(columns),
+        )
 
     def _places(self, names: Iterable[str]) -> dict[str, list[FieldPath]]:
         """Return the fields of each top-level name."""
         found: dict[str, list[FieldPath]] = {}
         for name in names:
             top = name.partition(".")[0]
-            if (field := self.target.field(name)) is not None:
-                found.setdefault(top, []).append(_place(field, self.target.whole(top)))
+            if (field := self._target.field(name)) is not None:
+                found.setdefault(top, []).append(_place(field, self._target.whole(top)))
         return found
 
 
-class BeforeImage:
-    """One customer as the baseline has it."""
+def build_changes(
+    compared: Compared, wanted: Wanted, snapshot: Snapshot | None, target: Target, *, watch: Collection[str] = ()
+) -> Iterator[Change | tuple[int, Problem]]:
+    """Yield each row of a comparison as a change, or with the problem that keeps it from being one.
 
-    def __init__(self, texts: Mapping[str, str] | None, view: BodyContext) -> None:
-        self.texts = texts or {}
-        self.view = view
-        self._known = texts is not None and view.there
+    Args:
+        compared: What changes.
+        wanted: The chunk it comes from.
+        picture: What the baseline knows.
+        target: Knows fields and objects.
+        watch: Fields that are not changed but whose values a guard compares: kept in the before-image.
+    """
+    view = BodyContext(snapshot, target, wanted.values.columns, watch=watch)
+    changed, index = compared.changed, compared.changed.index
+    names = changed.columns.tolist()
+    tops = {name.partition(".")[0] for name in changed.columns[changed.any()]}
+    before = compared.before if compared.before is not None else pd.DataFrame(index=index)
+    rows = zip(
+        index.tolist(),
+        texts_of(wanted.ids.loc[index]),
+        changed.to_numpy(dtype=bool).tolist(),
+        _row_texts(wanted.values[_under(tops, wanted.values)].loc[index]),
+        compared.known.tolist(),
+        _row_texts(before[_under({*tops, *watch}, before)]),
+        strict=True,
+    )
+    for row, customer_id, flags, given, is_known, was in rows:
+        shape = view.shape(tuple(compress(names, flags)))
+        made = _make_change(row, customer_id, shape, given, was if is_known else None, view)
+        yield made if isinstance(made, Change) else (row, made)
 
-    def knows(self, top: str) -> bool:
-        """Tell whether a plain field, or any part of an object, is known; known and not there means absent."""
-        if self._known and self.view.sparse:
-            return any(name.partition(".")[0] == top for name in self.texts)
-        return self._known and (self.view.complete or top in self.view.tops)
 
-    def whole(self, whole: AtomicObject) -> dict[str, Any] | None:
-        """Return an object as it is, None when it is absent or not known."""
-        if whole.name in self.texts:
-            loaded: dict[str, Any] = json.loads(self.texts[whole.name])
-            return loaded
-        made: dict[str, Any] = {}
-        for place in self.view.held.get(whole.name, ()):
-            if text := self.texts.get(place.name):
-                place.put(made, text)
-        return made or None
+def _under(tops: Collection[str], frame: pd.DataFrame) -> list[str]:
+    """Return the columns that are one of these names, or belong to one: nothing is asked of the others."""
+    return [name for name in frame.columns if name in tops or name.partition(".")[0] in tops]
 
 
-def make_change(
-    row: int, customer_id: str, changed: Sequence[str], given: Mapping[str, str], before: BeforeImage
+def _row_texts(frame: pd.DataFrame) -> Iterator[Texts]:
+    """Yield the texts of each row by their columns; None for a missing one."""
+    names = frame.columns.tolist()
+    if not names:
+        return repeat({}, len(frame))
+    columns = [arrow_of(frame[name]).to_pylist() for name in names]
+    return (dict(zip(names, texts, strict=True)) for texts in zip(*columns, strict=True))
+
+
+def _make_change(
+    row: int, customer_id: str, shape: _Shape, given: Texts, was: Texts | None, view: BodyContext
 ) -> Change | Problem:
     """Return a row as a change, or the problem that keeps it from being one.
 
     Args:
         row: Its number.
         customer_id: Whose row it is.
-        changed: Names of the fields that change.
-        given: All wanted texts of the row; an empty one clears.
-        before: The customer as the baseline has it.
+        shape: What rows in which the same fields change have in common.
+        given: All wanted texts of the row; an empty one clears, None is no change.
+        was: The customer as the baseline has it, None where the baseline does not have it.
+        view: What is the same for all rows.
     """
-    view, target = before.view, before.view.target
-    image: dict[str, Any] = {name: before.texts[name] for name in view.watch if name in before.texts}
+    texts = was or {}
+    image: dict[str, Any] = {name: text for name in view.watch if (text := texts.get(name)) is not None}
     body: dict[str, Any] = {}
+    known: dict[str, bool] = {}
     completed = False
-    for top in dict.fromkeys([name.partition(".")[0] for name in changed]):
-        whole = target.whole(top)
-        known = before.knows(top)
+    for top in shape.tops:
+        name, whole = top.name, top.whole
+        known[name] = is_known = view.knows(top, was)
         if whole is None:
-            field = view.places[top].field
-            body[top] = _typed(field, given[top])
-            if known and field.seen is not Visibility.NEVER:
-                old = before.texts.get(top)
-                image[top] = _typed(field, old) if old else None
+            assert top.field is not None
+            body[name] = _typed(top.field, given[name] or "")
+            if is_known and top.field.seen is not Visibility.NEVER:
+                old = texts.get(name)
+                image[name] = _typed(top.field, old) if old else None
             continue
-        if whole.open and not known:  # what else is in it would be lost
-            return Problem(top, "is not known", _completion_hint(top, before=before))
-        was = before.whole(whole)
-        made: dict[str, Any] = _copy(was) if was else {}
-        for place in view.given[top]:
-            if (text := given.get(place.name)) is not None:
-                place.put(made, text)
+        if whole.open and not is_known:  # what else is in it would be lost
+            return Problem(name, "is not known", _completion_hint(name, is_known=is_known))
+        there = _whole(top, texts) if was else None
+        made, is_completed = _completed(top, there or {}, given)
         if lacking := [part for part in whole.required if not made.get(part)]:
-            return Problem(top, f"lacks {', '.join(lacking)}", _completion_hint(top, lacking, before=before))
-        body[top] = made
-        completed = completed or whole.open or any(f"{top}.{part}" not in given for part in made)
-        if known:
-            image[top] = was
-    if lacks := target.needs(changed):
-        return Problem("row", "is not complete", lacks)
+            return Problem(name, f"lacks {', '.join(lacking)}", _completion_hint(name, lacking, is_known=is_known))
+        body[name] = made
+        completed = completed or is_completed or whole.open
+        if is_known:
+            image[name] = there
+    if shape.lacks:
+        return Problem("row", "is not complete", shape.lacks)
     return Change(
         row=row,
         customer_id=customer_id,
-        fields=tuple(changed),
+        fields=shape.fields,
         body=encode_json(body),
         before=encode_json(image) if image else None,
-        clears=tuple([name for name in changed if not given[name]]),
+        clears=tuple([name for name in shape.fields if not given[name]]),
         completed=completed,
-        moves=tuple([_move(view.places[name].field, given[name], before) for name in changed]),
+        moves=tuple(
+            [
+                (name, mask(texts.get(name) or "") if shown and known[top] else None, mask(given[name] or ""))
+                for name, top, mask, shown in shape.masks
+            ]
+        ),
     )
+
+
+def _whole(top: _TopLevel, was: Texts) -> dict[str, Any] | None:
+    """Return an object as the baseline has it, None when it is absent or not known."""
+    if (as_json := was.get(top.name)) is not None:
+        loaded: dict[str, Any] = json.loads(as_json)
+        return loaded
+    made: dict[str, Any] = {last: text for name, last in top.held.texts if (text := was[name])}
+    for place in top.held.others:
+        if text := was[place.name]:
+            place.put(made, text)
+    return made or None
+
+
+def _completed(top: _TopLevel, there: dict[str, Any], given: Texts) -> tuple[dict[str, Any], bool]:
+    """Return an object as it will be sent, and whether parts of it are the baseline's."""
+    made = _copy(there) if top.given.are_deep else there.copy()
+    parts = {last: text for name, last in top.given.texts if (text := given[name]) is not None}
+    made.update(parts)
+    if not all(parts.values()):  # some are cleared
+        made = {part: value for part, value in made.items() if parts.get(part) != ""}
+    for place in top.given.others:
+        if (text := given[place.name]) is not None:
+            place.put(made, text)
+    others = made.keys() - parts.keys()
+    return made, any(given.get(f"{top.name}.{part}") is None for part in others)
 
 
 def _copy(value: dict[str, Any]) -> dict[str, Any]:
@@ -177,18 +305,12 @@ def _copy(value: dict[str, Any]) -> dict[str, Any]:
     return {name: _copy(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
 
 
-def _completion_hint(top: str, lacking: Sequence[str] = (), *, before: BeforeImage) -> str:
+def _completion_hint(top: str, lacking: Sequence[str] = (), *, is_known: bool) -> str:
     parts = " and ".join(f"{top}.{part}" for part in lacking)
-    if before.knows(top):
+    if is_known:
         return f"the customer has no {top} yet, and the API takes it only as a whole: give {parts} too"
     ways = f"give {parts}, or use a live baseline" if lacking else "use a live baseline"
     return f"the API takes {top} only as a whole, and the baseline does not have it: {ways}"
-
-
-def _move(field: Field, new: str, before: BeforeImage) -> tuple[str, str | None, str]:
-    old = before.texts.get(field.name, "")
-    known = before.knows(field.name if "." not in field.name else field.name.partition(".")[0])
-    return field.name, field.mask(old) if known and field.seen is not Visibility.NEVER else None, field.mask(new)
 
 
 def _typed(field: Field, text: str) -> Any:

@@ -1,7 +1,7 @@
 """From a changed row to its bytes: whole objects, before-images, types, clears; never a null."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk_patch.baselines.snapshot import Snapshot
+from bulk_patch.job.settings import InputSettings
 from bulk_patch.model import encode_json
-from bulk_patch.planning.changes import Change, are_unsent_notes, encode_cells, frame_cells
-from bulk_patch.planning.changes_in_bulk import build
-from bulk_patch.planning.diff import Problem, Wanted, compare
+from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, encode_cells, frame_cells
+from bulk_patch.planning.diff import Problem, Wanted, compare, prepare
 from bulk_patch.targets.synctera.target import Synctera
 from tests.planning.test_diff import CLEAR, COUNTRY, FLAT, STREET, ZIP, snapshot, table, want
-from tests.support.job_files import ANN, make_target
+from tests.support.job_files import ANN, make_customer, make_target
 
 TARGET, PERSONS = make_target(), make_target("persons")
 HOME = {
@@ -44,7 +44,7 @@ def on_file(cells: Mapping[str, str | None]) -> Snapshot:
 
 
 def build_one(wanted: Wanted, there: Snapshot | None, target: Synctera = TARGET) -> Change | Problem:
-    (built,) = build(compare(wanted, there, target), wanted, there, target)
+    (built,) = build_changes(compare(wanted, there, target), wanted, there, target)
     if isinstance(built, Change):
         return built
     assert built[0] == 1
@@ -343,7 +343,9 @@ def test_moves_show_masked_values_and_tell_absent_from_unknown() -> None:
 
 def test_watched_fields_are_kept_in_the_before_image_and_not_in_the_body() -> None:
     wanted, there = want({"email": "a@b.co"}), live({"email": "x@b.co", "kyc_status": "ACCEPTED"})
-    (built,) = build(compare(wanted, there, TARGET), wanted, there, TARGET, watch={"kyc_status": [], "absent": []})
+    (built,) = build_changes(
+        compare(wanted, there, TARGET), wanted, there, TARGET, watch={"kyc_status": [], "absent": []}
+    )
     assert isinstance(built, Change)
     assert (body(built), before(built)) == ({"email": "a@b.co"}, {"email": "x@b.co", "kyc_status": "ACCEPTED"})
 
@@ -374,3 +376,61 @@ def test_the_cells_of_a_frame_are_encoded_as_those_of_one_row(rows: list[tuple[s
     frame = pd.DataFrame(rows, columns=["one", "two"], dtype="str", index=pd.RangeIndex(1, len(rows) + 1))
     expected = [(row, encode_cells(cells)) for row, cells in enumerate(rows, 1)]
     assert list(frame_cells(frame)) == expected
+
+
+# --- many rows
+
+
+def build_all(rows: list[dict[str, str | None]], there: Snapshot | None, **settings: Any) -> list[Any]:
+    """Return what becomes of rows, each of another customer."""
+    frame = table([{"id": make_customer(number)} | row for number, row in enumerate(rows)])
+    wanted = prepare(
+        frame,
+        id_column="id",
+        fields={name: name for name in frame.columns.tolist() if name != "id"},
+        settings=InputSettings.model_validate({"path": "in.csv", "id": "id"}),
+        target=TARGET,
+    )
+    return list(build_changes(compare(wanted, there, TARGET), wanted, there, TARGET, **settings))
+
+
+def test_each_row_gets_its_own_before_image_whether_its_customer_is_unknown_or_a_watched_text_is_empty() -> None:
+    texts = [None, "", "Ann"]
+    held = [{"id": make_customer(n), "email": None, "first_name": texts[n % 3]} for n in range(12) if n < 9]
+    there = Snapshot(table(held).set_index("id"), complete=False, authoritative=False)
+    built = build_all([{"email": f"new{number}@b.co"} for number in range(12)], there, watch=("first_name",))
+    of_known = [b'{"email":null}', b'{"email":null,"first_name":""}', b'{"email":null,"first_name":"Ann"}']
+    assert [its.before for its in built] == [*of_known * 3, None, None, None]
+
+
+def test_rows_keep_their_order_their_numbers_and_their_texts() -> None:
+    #: Texts that mean something in JSON or in a format string.
+    texts = ["Ann", 'a"b\\c', "%s %(x)d %%", "{0}", "\ue000w1\ue000", "null", "1"]
+    built = build_all(
+        [{"last_name": text, "email": f"new{n}@b.co" if n % 2 else ""} for n, text in enumerate(texts)], None
+    )
+    assert [its.row for its in built] == list(range(1, len(texts) + 1))
+    assert [its.customer_id for its in built] == [make_customer(number) for number in range(len(texts))]
+    assert [body(its)["last_name"] for its in built] == texts
+    assert [its.fields for its in built] == [("last_name", "email")[: 1 + n % 2] for n in range(len(texts))]
+
+
+def test_rules_that_tie_fields_together_are_asked_once_for_all_rows_in_which_the_same_fields_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def needs(names: Collection[str]) -> str:
+        asked.append(names)
+        return ""
+
+    monkeypatch.setattr(TARGET, "needs", needs)
+    assert len(build_all([{"email": f"new{row}@b.co"} for row in range(100)], None)) == 100
+    assert asked == [("email",)]
+
+
+def test_a_cleared_part_and_one_that_was_never_there_leave_the_others_of_the_object_alone() -> None:
+    there = live({"legal_address": {part: text for part, text in HOME.items() if part != "address_line_2"}})
+    built = change({CITY: "Dallas", FLAT: CLEAR}, there, may_clear=(FLAT,))
+    assert "address_line_2" not in body(built)["legal_address"]
+    assert body(built)["legal_address"]["city"] == "Dallas"

@@ -22,8 +22,7 @@ from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.planning.changes import Change
-from bulk_patch.planning.changes_in_bulk import build
+from bulk_patch.planning.changes import Change, build_changes
 from bulk_patch.planning.diff import compare, prepare
 from tests.support.examples import examples
 from tests.support.job_files import count_rows, make_customer, make_job, make_target, plan_offline, write_parquet
@@ -225,7 +224,7 @@ def decide_in_pandas(case: Case) -> list[tuple[State, Any, Any]]:
     snapshot = make_picture(case)
     compared = compare(wanted, snapshot, TARGET)
     decided: dict[int, tuple[State, Any, Any]] = {}
-    for built in build(compared, wanted, snapshot, TARGET, many=2):
+    for built in build_changes(compared, wanted, snapshot, TARGET):
         if isinstance(built, Change):
             before = None if built.before is None else json.loads(built.before)
             decided[built.row] = (State.PENDING, json.loads(built.body), before)
