@@ -1,7 +1,8 @@
 """What version 0.1.0 left behind is read, finished, verified and undone by this one.
 
-`tests/ledgers/recorded/version_0_1.tar.xz` holds jobs, inputs and `output/` as 0.1.0 wrote them against its rehearsal:
-`half` was killed while it sent, `approved` waits to be sent, `stopped` met a guard, `done`, `nightly` and `undone` ended.
+`tests/ledgers/recorded/version_0_1.tar.xz` holds jobs, inputs and `output/` as 0.1.0 wrote them against its
+rehearsal: `half` was killed while it sent, `approved` waits to be sent, `stopped` met a guard, `done`, `nightly` and
+`undone` ended.
 """
 
 import csv
@@ -90,7 +91,8 @@ def test_a_run_that_was_killed_is_finished_under_the_same_keys(workspace: Worksp
 def test_an_ended_run_is_shown_verified_and_undone(workspace: Workspace) -> None:
     assert workspace.run("status", "jobs/done.toml").code == 0
     shown = workspace.run("show", "jobs/done.toml", "--status", "applied")
-    assert shown.code == 0 and "email" in shown.out
+    assert shown.code == 0
+    assert "email" in shown.out
     assert workspace.run("verify", "jobs/done.toml", "--sandbox").code == 0
     assert workspace.run("report", "jobs/done.toml").code == 0
     undone = workspace.run("undo", "jobs/done.toml", "--sandbox")
