@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bulk_patch.ledgers.records import Actor, Check, Drift, LedgerRow, PlanRow, Run, SessionRecord
+from bulk_patch.ledgers.records import Actor, Check, Drift, LedgerRow, PlanRow, PlanSummary, Run, SessionRecord
 from bulk_patch.model import Counts, Outcome, Patch, State
 
 
@@ -62,14 +62,13 @@ class Ledger(Protocol):
         input_rows: int,
         unchanged: int,
         plan_s: float,
-        details: Mapping[str, Any],
+        summary: PlanSummary,
         now: float,
     ) -> str:
         """Make the plan valid and immutable; return its SHA-256.
 
-        The hash (`ledgers.seal`) covers the run's id, secret, identity, target and input hash, and the hashes of
-        chunks of 1,000 pending rows; a chunk hash covers row, customer id, body, before-image and flags. Durable
-        on return. States must balance with `input_rows`.
+        The hash (`ledgers.seal`) covers every row that is kept, the summary, and all facts of the run that its plan
+        fixed. Durable on return. States must balance with `input_rows`.
         """
 
     def discard(self, run_id: str) -> None:
@@ -218,7 +217,11 @@ class Ledger(Protocol):
         customer_id: str | None = None,
         after: int = 0,
     ) -> Iterator[LedgerRow]:
-        """Stream rows in input order, those after one row, in bounded memory; by customer only of a sealed plan."""
+        """Stream rows in input order, those after one row, in bounded memory; by customer only of a sealed plan.
+
+        Raises:
+            LedgerError: The run's facts, its summary or a row that comes up are not as they were sealed.
+        """
 
     def history(self, customer_id: str) -> list[tuple[str, LedgerRow]]:
         """Return every row of all sealed runs about one customer, each with its run's id, oldest run first."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from bulk_patch.model import State
 
@@ -24,6 +24,104 @@ class Holder:
     pid: int  # 0: it has not said its name yet
     host: str
     started_at: float  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One changed row as a plan shows it; values are masked."""
+
+    row: int
+    customer_id: str
+    changes: tuple[tuple[str, str | None, str], ...]  # field, before (None: not known), after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSummary:
+    """All that a reviewer's screen or page shows of a plan, and all that guards and approvals rely on.
+
+    Values in it are masked or counts. The plan's seal covers it.
+    """
+
+    changes: int = 0  # rows to send
+    invalid: tuple[tuple[str, int], ...] = ()  # reason and number of rows, the most frequent first
+    fields: Mapping[str, int] = field(default_factory=dict)  # changed field -> number of rows
+    cleared: Mapping[str, int] = field(default_factory=dict)  # cleared field -> number of rows
+    transitions: Mapping[str, tuple[tuple[str, str, int], ...]] = field(default_factory=dict)  # field -> old, new, rows
+    samples: tuple[Sample, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reads: int = 0  # requests that the baseline took
+    recheck: int = 0  # rows whose object was completed from an old snapshot
+    snapshot_at: float | None = None  # when the baseline was taken, Unix seconds; None: while the plan was made
+    undoes: str = ""  # the id of the run that this one takes back
+    may_clear: tuple[str, ...] = ()  # of an undo: what input.may_clear has to name to take more rows back
+    needs_approval: bool = False  # whatever the job says later
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values; what says nothing is left out."""
+        values: dict[str, Any] = {
+            "changes": self.changes,
+            "invalid": [list(line) for line in self.invalid],
+            "fields": dict(self.fields),
+            "cleared": dict(self.cleared),
+            "transitions": {name: [list(move) for move in moves] for name, moves in self.transitions.items()},
+            "samples": [
+                {"row": one.row, "customer_id": one.customer_id, "changes": [list(change) for change in one.changes]}
+                for one in self.samples
+            ],
+            "warnings": list(self.warnings),
+            "reads": self.reads,
+            "recheck": self.recheck,
+        }
+        if self.snapshot_at is not None:
+            values["picture_at"] = self.snapshot_at
+        if self.undoes:
+            values["undoes"] = self.undoes
+        if self.may_clear:
+            values["may_clear"] = list(self.may_clear)
+        if self.needs_approval:
+            values["approval"] = True
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the summary that `to_json` gave, or an earlier version wrote.
+
+        Raises:
+            TypeError, ValueError, KeyError, AttributeError: It was not written so.
+        """
+        return cls(
+            changes=_number(values.get("changes", 0)),
+            invalid=tuple((str(reason), _number(rows)) for reason, rows in values.get("invalid", [])),
+            fields={name: _number(rows) for name, rows in values.get("fields", {}).items()},
+            cleared={name: _number(rows) for name, rows in values.get("cleared", {}).items()},
+            transitions={
+                name: tuple((str(old), str(new), _number(rows)) for old, new, rows in moves)
+                for name, moves in values.get("transitions", {}).items()
+            },
+            samples=tuple(
+                Sample(
+                    _number(one["row"]),
+                    str(one["customer_id"]),
+                    tuple(
+                        (str(name), None if old is None else str(old), str(new)) for name, old, new in one["changes"]
+                    ),
+                )
+                for one in values.get("samples", [])
+            ),
+            warnings=tuple(str(warning) for warning in values.get("warnings", [])),
+            reads=_number(values.get("reads", 0)),
+            recheck=_number(values.get("recheck", 0)),
+            snapshot_at=values.get("picture_at"),
+            undoes=str(values.get("undoes", "")),
+            may_clear=tuple(str(name) for name in values.get("may_clear", [])),
+            needs_approval=bool(values.get("approval", False)),
+        )
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError(value)
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +158,17 @@ class Run:
     stop_hint: str = ""
     waived: tuple[str, ...] = ()  # stops that a person waived with --continue
     exit_code: int | None = None  # of the last session
-    details: Mapping[str, Any] = field(default_factory=dict)  # the plan's summary, JSON
+    job_file: str = ""  # as it was named, absolute
+    overrides: tuple[str, ...] = ()  # `--set` words that the plan was made with
+    summary: PlanSummary = field(default_factory=PlanSummary)
+    terms: Mapping[str, Any] = field(default_factory=dict)  # guards, limits and signers that the plan was made under
+    target_spec: Mapping[str, Any] = field(default_factory=dict)  # what the target is made from again, JSON
+    seal_version: int = 2  # of `ledgers.seal`
     stats: Mapping[str, Any] = field(default_factory=dict)  # requests, times, latencies, JSON
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        return {"job_file": self.job_file, "overrides": list(self.overrides), **self.summary.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

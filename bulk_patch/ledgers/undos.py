@@ -28,7 +28,7 @@ def undos_of(ledger: Ledger, run: Run) -> list[TakenBack]:
 
 
 def _undos(ledger: Ledger, run: Run, runs: Iterable[Run]) -> list[TakenBack]:
-    sent = (its for its in runs if its.details.get("undoes") == run.id and its.started_at is not None)
+    sent = (its for its in runs if its.summary.undoes == run.id and its.started_at is not None)
     undos = (TakenBack(its.id, ledger.counts(its.id)[State.APPLIED], its.input_rows) for its in sent)
     return [its for its in undos if its.rows]
 

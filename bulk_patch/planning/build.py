@@ -106,16 +106,16 @@ async def write_plan(
         what = f"{sum(tally.cleared.values())} values would be cleared"
         tally.warnings.append(f"{what}: clearing is not documented by the API, each is read back")
     tally.warnings += baseline.warnings()
-    details = {**run.details, **tally.details(reads=baseline.reads(found.rows), recheck=deciding.recheck)}
+    summary = tally.build(run.summary, reads=baseline.reads(found.rows), recheck=deciding.recheck)
     if 0 < baseline.taken_at < run.created_at:
-        details["picture_at"] = baseline.taken_at
+        summary = replace(summary, snapshot_at=baseline.taken_at)
     ledger.seal(
         run.id,
         input_rows=found.rows,
         unchanged=tally.unchanged,
         plan_s=time.monotonic() - begun,
         now=time.time(),
-        details=details,
+        summary=summary,
     )
     baseline.sealed()
     return ledger.run(run.id)

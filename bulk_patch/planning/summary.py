@@ -1,10 +1,10 @@
-"""What a plan says of itself before anything is sent: counts, and a few masked samples."""
+"""Count what a plan changes, row by row, into the summary that people decide by."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
+from bulk_patch.ledgers.records import PlanSummary, Sample
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.diff import Problem
 
@@ -15,7 +15,7 @@ _MOST_KEPT = 20_000
 
 @dataclass(slots=True)
 class SummaryBuilder:
-    """What a person decides by. Everything in it is masked or a count."""
+    """Collects a `PlanSummary`; everything in it is masked or a count."""
 
     unchanged: int = 0
     changes: int = 0
@@ -25,7 +25,7 @@ class SummaryBuilder:
     fields: Counter[str] = field(default_factory=Counter)
     cleared: Counter[str] = field(default_factory=Counter)
     transitions: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
-    samples: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def add(self, change: Change) -> None:
@@ -41,27 +41,33 @@ class SummaryBuilder:
             if len(moves) > _MOST_KEPT:  # masked values are few, but nobody promised it
                 self.transitions[name] = Counter(dict(moves.most_common(_MOST_KEPT // 2)))
         if len(self.samples) < SAMPLES:
-            moves_shown = [[name, old, new] for name, old, new in change.moves]
-            self.samples.append({"row": change.row, "customer_id": change.customer_id, "changes": moves_shown})
+            self.samples.append(Sample(change.row, change.customer_id, change.moves))
 
     def refuse(self, problems: Sequence[Problem]) -> None:
         """Count one invalid row, once for each of its reasons."""
         self.invalid_rows += 1
         self.invalid.update(f"{problem.field} {problem.reason}" for problem in problems)
 
-    def details(self, *, reads: int, recheck: int) -> dict[str, Any]:
-        """Return the summary as JSON values."""
-        return {
-            "changes": self.changes,
-            "invalid": self.invalid.most_common(20),
-            "fields": dict(self.fields.most_common()),
-            "cleared": dict(self.cleared.most_common()),
-            "transitions": {
-                name: [[old, new, count] for (old, new), count in moves.most_common(TRANSITIONS)]
+    def build(self, begun: PlanSummary, *, reads: int, recheck: int) -> PlanSummary:
+        """Return the summary of the whole plan.
+
+        Args:
+            begun: What was known when the plan was begun: what it undoes, whether it needs an approval.
+            reads: Requests that the baseline took.
+            recheck: Rows whose object was completed from an old snapshot.
+        """
+        return replace(
+            begun,
+            changes=self.changes,
+            invalid=tuple(self.invalid.most_common(20)),
+            fields=dict(self.fields.most_common()),
+            cleared=dict(self.cleared.most_common()),
+            transitions={
+                name: tuple((old, new, count) for (old, new), count in moves.most_common(TRANSITIONS))
                 for name, moves in self.transitions.items()
             },
-            "samples": self.samples,
-            "warnings": self.warnings,
-            "reads": reads,
-            "recheck": recheck,
-        }
+            samples=tuple(self.samples),
+            warnings=tuple(self.warnings),
+            reads=reads,
+            recheck=recheck,
+        )

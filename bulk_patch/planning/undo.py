@@ -7,6 +7,7 @@ Its rows keep the numbers that they have in the run that is undone.
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from itertools import islice
 
 from bulk_patch.baselines.live import LIVE_PAGE
@@ -24,8 +25,6 @@ from bulk_patch.targets import Record, Target
 
 #: The cell of an old value that nobody knows. No field takes its last character: unless mended, the row is invalid.
 NOT_KNOWN = "<OLD VALUE NOT KNOWN>\u200b"
-UNDOES = "undoes"  # in Run.details: the id of the run that is undone
-MAY_CLEAR = "may_clear"  # in Run.details: what input.may_clear has to name to take more rows back, if that would do
 
 
 def columns_of(ledger: Ledger, undone: Run, job: Job) -> tuple[str, ...]:
@@ -86,14 +85,16 @@ async def write_undo(
         f"{name} is the same in {count} rows: where the API made it, as a copy of what is taken back, it stays"
         for name, count in copies.items()
     ]
-    more = {MAY_CLEAR: sorted({*job.input.may_clear, *absent})} if absent else {}
+    summary = tally.build(run.summary, reads=reads, recheck=tally.changes)
+    if absent:
+        summary = replace(summary, may_clear=tuple(sorted({*job.input.may_clear, *absent})))
     ledger.seal(
         run.id,
         input_rows=rows,
         unchanged=tally.unchanged,
         plan_s=time.monotonic() - begun,
         now=time.time(),
-        details={**run.details, **tally.details(reads=reads, recheck=tally.changes), **more},
+        summary=summary,
     )
     return ledger.run(run.id)
 

@@ -75,8 +75,7 @@ class Validity:
 
 def rows_of(run: Run) -> int:
     """Return how many changes a plan sends: what is approved along with its hash."""
-    changes: int = run.details.get("changes", 0)
-    return changes
+    return run.summary.changes
 
 
 def state_terms(run: Run, operator: str, expires_at: int) -> bytes:
@@ -246,7 +245,7 @@ def missing_yes(run: Run, reason: str) -> Stop:
 
 
 def _is_wanted(job: Job, run: Run) -> bool:
-    return bool(job.guards.approval or run.details.get("approval", False))
+    return bool(job.guards.approval or run.summary.needs_approval)
 
 
 def _weigh(job: Job, run: Run, ledger: Ledger) -> tuple[Validity | None, str]:

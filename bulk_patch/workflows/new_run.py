@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime as dt
+import hashlib
 import secrets
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from bulk_patch import plugins
@@ -17,7 +19,7 @@ from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
-from bulk_patch.ledgers.records import Run
+from bulk_patch.ledgers.records import PlanSummary, Run
 from bulk_patch.planning.build import scan_input
 from bulk_patch.review.approvals import approvals_of
 from bulk_patch.targets import Target
@@ -46,19 +48,16 @@ def sealed_runs(job: Job, ledger: Ledger) -> Iterator[Run]:
     return (run for run in ledger.runs(job.target_name) if run.state == "sealed")
 
 
-def new_run(job: Job, options: RunOptions, **facts: Any) -> Run:
+def new_run(job: Job, options: RunOptions, *, undoes: str = "", **facts: Any) -> Run:
     """Return a run as it is before its plan is written.
 
     Args:
         job: The job.
         order: Who asks, and why.
-        facts: What the run is planned from: the other fields of `Run`; `details` are added to.
+        undoes: The id of the run that it takes back.
+        facts: What the run is planned from: the other fields of `Run`.
     """
     now = time.time()
-    details: dict[str, Any] = {"job_file": str(job.file), "overrides": list(job.overrides)}
-    if job.guards.approval:
-        details["approval"] = True  # what was planned to need a yes needs it, whatever the job says later
-    details |= facts.pop("details", {})
     return Run(
         id=f"{dt.datetime.fromtimestamp(now, tz=dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         job=job.name,
@@ -69,9 +68,27 @@ def new_run(job: Job, options: RunOptions, **facts: Any) -> Run:
         reason=options.reason,
         ticket=options.ticket,
         identity=job.identity,
-        details=details,
+        job_file=str(job.file),
+        overrides=job.overrides,
+        summary=PlanSummary(undoes=undoes, needs_approval=job.guards.approval),
+        terms=terms_of(job),
+        target_spec={"kind": job.target.kind, "resource": job.target.resource},
         **facts,
     )
+
+
+def terms_of(job: Job) -> dict[str, Any]:
+    """Return under what a plan is made and approved: guards, limits, and the file of allowed signers by its hash."""
+    guards, signers = job.guards.model_dump(mode="json"), job.guards.allowed_signers
+    guards["allowed_signers"] = "" if signers is None else _sha256_of_file(signers)
+    return {"guards": guards, "limits": job.limits.model_dump(mode="json")}
+
+
+def _sha256_of_file(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:  # `approve --sign` says what is wrong with it
+        return ""
 
 
 async def scan_both(job: Job, target: Target, session: ApiSession | None) -> tuple[Source, Baseline]:

@@ -8,7 +8,7 @@ from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import get_logger
 from bulk_patch.planning.build import FRAME_ROWS, write_plan
-from bulk_patch.planning.undo import UNDOES, columns_of, write_undo
+from bulk_patch.planning.undo import columns_of, write_undo
 from bulk_patch.sending.guards import check_plan
 from bulk_patch.workflows.new_run import input_facts, new_run, scan_both
 from bulk_patch.workflows.open_job import OpenJob
@@ -40,8 +40,7 @@ async def plan_undo(opened: OpenJob, undone: Run) -> Run:
     assert session is not None  # to undo is to send
     ledger.check_seal(undone.id)
     columns = columns_of(ledger, undone, job)
-    origin = {UNDOES: undone.id}
-    run = new_run(job, opened.options, kind="undo", baseline="live", columns=columns, details=origin)
+    run = new_run(job, opened.options, kind="undo", baseline="live", columns=columns, undoes=undone.id)
     rows = ledger.counts(undone.id)[State.APPLIED]
     _begin(opened, run, rows=rows, reads=-(-rows // opened.target.ids_per_read))
     run = await write_undo(job, run, undone=undone, target=opened.target, session=session, ledger=ledger)
@@ -62,7 +61,7 @@ def _planned(opened: OpenJob, run: Run) -> Run:
     log.info(
         "planned", run=run.id, plan_sha256=run.plan_sha256, counts=plain_counts(counts), seconds=round(run.plan_s, 2)
     )
-    for warning in run.details["warnings"]:
+    for warning in run.summary.warnings:
         log.warning("unusual", run=run.id, reason=warning)
     opened.options.observer.planned(run, counts)
     if (guarded := tripped_guard(opened, run, counts)) is not None:
@@ -73,5 +72,4 @@ def _planned(opened: OpenJob, run: Run) -> Run:
 def tripped_guard(opened: OpenJob, run: Run, counts: Counts) -> tuple[str, Stop] | None:
     # What cannot be undone says nothing of a wrong file, which is what max_invalid is for.
     waived = run.waived if run.kind == "run" else (*run.waived, "max_invalid")
-    changes = run.details.get("changes", 0)
-    return check_plan(opened.job.guards, counts, changes=changes, input_rows=run.input_rows, waived=waived)
+    return check_plan(opened.job.guards, counts, changes=run.summary.changes, input_rows=run.input_rows, waived=waived)

@@ -7,7 +7,6 @@ from bulk_patch.errors import Exit, gravest
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import get_logger
-from bulk_patch.planning.undo import UNDOES
 from bulk_patch.reports.files import is_reported
 from bulk_patch.reports.html.page import retell, write_files
 from bulk_patch.reports.summary import RunSummary, exit_code_of, summarise
@@ -76,7 +75,7 @@ def report_run(opened: OpenJob, run: Run, code: Exit, stops: Sequence[Stop] = ()
     folder = opened.folder / run.id
     summary = write_files(opened.ledger, run, folder, target=opened.target, next_command=command)
     if run.kind == "undo":
-        retell(opened.ledger, opened.ledger.run(run.details[UNDOES]), opened.folder, target=opened.target)
+        retell(opened.ledger, opened.ledger.run(run.summary.undoes), opened.folder, target=opened.target)
     log.info("reported", run=run.id, state=summary.state, counts=plain_counts(counts), exit_code=int(code))
     return summary
 

@@ -110,7 +110,7 @@ def decide_undo(open_run: Run | None, undone: Run) -> Run | None:
     """
     if undone.state == "planning":
         raise RefusedError(f"the plan of run {undone.id} was never finished: nothing of it was sent", "nothing to undo")
-    if open_run is None or open_run.details.get("undoes") == undone.id:
+    if open_run is None or open_run.summary.undoes == undone.id:
         return open_run
     if open_run.id == undone.id:
         hint = "bring it to its end first: run; or drop its rest: run --new after a change of the input"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bulk_patch.ledgers.records import Actor, PlanRow, Run
+from bulk_patch.ledgers.records import Actor, PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from tests.bench.figures import add_json_flag, write_figures
@@ -86,7 +86,7 @@ def bench(path: Path, count: int, value_bytes: int) -> dict[str, float]:
         with measured("add", count, figures):
             ledger.add(run.id, rows)
         with measured("seal", count, figures):
-            ledger.seal(run.id, input_rows=count, unchanged=0, plan_s=0.0, details={}, now=time.time())
+            ledger.seal(run.id, input_rows=count, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=time.time())
         with measured(f"claim and record, {BATCH_ROWS} at once", count, figures):
             send_all(ledger, run.id)
         with measured("stream all rows", count, figures):

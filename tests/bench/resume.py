@@ -18,8 +18,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bulk_patch import load_job
 from bulk_patch.job.settings import Job, output_root
@@ -91,13 +92,17 @@ def build(folder: Path, job: Job, rows: int) -> None:
     with open(folder / "input.csv", "wb") as file:
         file.truncate(rows * 80)  # takes no room on the disk
     found = (folder / "input.csv").stat()
-    facts = {"input_path": str(folder / "input.csv"), "input_size": found.st_size, "input_mtime_ns": found.st_mtime_ns}
+    facts: dict[str, Any] = {
+        "input_path": str(folder / "input.csv"),
+        "input_size": found.st_size,
+        "input_mtime_ns": found.st_mtime_ns,
+    }
     run = new_run(job, RunOptions(), baseline="none", columns=("customer_id", "email", "first_name"), **facts)
     with SqliteLedger.open(output_root(job.file, given=None) / job.name / "ledger.db", job=job.name) as ledger:
         ledger.begin(run)
         ledger.add(run.id, make_rows(rows))
-        details = {**run.details, "changes": rows, "warnings": []}
-        ledger.seal(run.id, input_rows=rows, unchanged=0, plan_s=0.0, details=details, now=time.time())
+        summary = replace(run.summary, changes=rows)
+        ledger.seal(run.id, input_rows=rows, unchanged=0, plan_s=0.0, summary=summary, now=time.time())
         ledger.start_session(run.id, current_actor(""), time.time())
         for first in range(0, rows // 2, BATCH_ROWS):
             patches = ledger.claim(run.id, min(BATCH_ROWS, rows // 2 - first), now=time.time())

@@ -27,7 +27,7 @@ from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.job.settings import Job, load_job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
-from bulk_patch.ledgers.records import PlanRow, Run
+from bulk_patch.ledgers.records import PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.sending.dispatcher import Dispatcher
@@ -149,7 +149,12 @@ class Simulation:
             details = {"changes": changes, "recheck": sum(row.recheck for row in rows), "warnings": []}
             unchanged = len(self.scene.rows) - len(rows)
             ledger.seal(
-                run.id, input_rows=len(self.scene.rows), unchanged=unchanged, plan_s=0.0, details=details, now=now
+                run.id,
+                input_rows=len(self.scene.rows),
+                unchanged=unchanged,
+                plan_s=0.0,
+                summary=PlanSummary.from_json(details),
+                now=now,
             )
         self._files = _read(path.parent)
 

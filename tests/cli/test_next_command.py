@@ -8,7 +8,7 @@ from bulk_patch.cli.entry import same_words
 from bulk_patch.cli.next_command import Invocation, next_command
 from bulk_patch.cli.terminal import go_on
 from bulk_patch.errors import Exit
-from bulk_patch.ledgers.records import Run
+from bulk_patch.ledgers.records import PlanSummary, Run
 from bulk_patch.model import Counts, State
 from tests.support.screen_samples import COUNTS, FOLDER, PLANNED, RUN, SENT
 
@@ -43,7 +43,7 @@ def test_of_two_settings_of_one_name_only_the_last_is_repeated() -> None:
 
 def test_an_undo_that_may_not_clear_what_was_absent_is_undone_again_once_the_job_says_so() -> None:
     details = {"undoes": "20261121-120000-0001", "may_clear": ["middle_name", "phone_number"]}
-    undo = replace(SENT, kind="undo", details=details)
+    undo = replace(SENT, kind="undo", summary=PlanSummary.from_json(details))
     called = Invocation("x.toml", sets=('input.may_clear=["middle_name"]',))
     words = next_command(undo, {State.INVALID: 1, State.KEPT: 1}, 0, prefix=called, failures=FAILURES)
     first, _, command = words.partition(", then: ")

@@ -8,7 +8,7 @@ import pytest
 from bulk_patch.cli.screens import end_screen, last_lines, plan_screen, runs_screen, show_screen, status_screen
 from bulk_patch.cli.text import WIDTH
 from bulk_patch.errors import Exit
-from bulk_patch.ledgers.records import Holder, LedgerRow, Run
+from bulk_patch.ledgers.records import Holder, LedgerRow, PlanSummary, Run
 from bulk_patch.model import Counts, State
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.summary import SummaryBuilder
@@ -30,7 +30,9 @@ from tests.support.screen_samples import (
 
 
 def test_a_plan_shows_everything_that_a_person_decides_by() -> None:
-    screen = squeeze(plan_screen(replace(RUN, details=DETAILS), PLANNED, rate_per_s=20.0, canary=10))
+    screen = squeeze(
+        plan_screen(replace(RUN, summary=PlanSummary.from_json(DETAILS)), PLANNED, rate_per_s=20.0, canary=10)
+    )
     for line in (
         f"plan {RUN.id}",
         "job moves",
@@ -53,7 +55,7 @@ def test_a_plan_shows_everything_that_a_person_decides_by() -> None:
 def test_a_plan_says_what_it_costs_and_how_long_it_takes() -> None:
     # 250 rows are read again, the 10 of the canary one by one, 240 in 3 reads; the canary and 4 cleared values are
     # read back.
-    screen = plan_screen(replace(RUN, details=DETAILS), PLANNED, rate_per_s=20.0, canary=10)
+    screen = plan_screen(replace(RUN, summary=PlanSummary.from_json(DETAILS)), PLANNED, rate_per_s=20.0, canary=10)
     cost = (
         "cost: 1,000 changes to send and up to 27 reads, about 51 s at 20 requests a second; 13 reads made for the plan"
     )
@@ -86,8 +88,9 @@ def test_a_plan_screen_reads_what_a_plan_counted() -> None:
     )
     moves = (("last_name", "S•••", "W•••"), ("note", None, "•••"))
     tally.add(Change(9, CUSTOMER, ("last_name", "note"), b"{}", None, ("note",), False, moves))
-    details = json.loads(json.dumps(tally.details(reads=1, recheck=0)))
-    screen = squeeze(plan_screen(replace(RUN, details=details), {State.PENDING: 1}, rate_per_s=1.0))
+    kept = json.loads(json.dumps(tally.build(PlanSummary(), reads=1, recheck=0).to_json()))
+    run = replace(RUN, summary=PlanSummary.from_json(kept))
+    screen = squeeze(plan_screen(run, {State.PENDING: 1}, rate_per_s=1.0))
     for line in (
         "1 dob breaks its rule",
         "1 last_name",
@@ -235,7 +238,10 @@ def test_runs_are_a_table_of_what_became_of_their_rows() -> None:
         (replace(SENT, id="20261120-120000-0001", stopped_by="canary"), COUNTS),
         (replace(SENT, id="20261119-120000-0001", exit_code=None), COUNTS),
         (replace(SENT, id="20261118-120000-0001", state="closed"), COUNTS),
-        (replace(SENT, id="20261123-120000-0001", kind="undo", details={"undoes": SENT.id}), COUNTS),
+        (
+            replace(SENT, id="20261123-120000-0001", kind="undo", summary=PlanSummary.from_json({"undoes": SENT.id})),
+            COUNTS,
+        ),
     ]
     header, *lines = squeeze(runs_screen(runs))
     assert header == "run job rows applied no change unsettled for a person state target kind"
@@ -325,7 +331,14 @@ def test_nothing_from_a_file_or_an_api_can_steer_the_terminal() -> None:
         "invalid": [[evil, 1]],
     }
     run = replace(
-        RUN, job=evil, target=evil, input_path=evil, details=details, stopped_by="x", stop_reason=evil, stop_hint=evil
+        RUN,
+        job=evil,
+        target=evil,
+        input_path=evil,
+        summary=PlanSummary.from_json(details),
+        stopped_by="x",
+        stop_reason=evil,
+        stop_hint=evil,
     )
     ended = summary(state="stopped", exit_code=Exit.STOPPED, next=evil)
     screens = [

@@ -8,7 +8,7 @@ import pytest
 
 from bulk_patch.errors import LedgerError, LockedError
 from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.records import Actor, Run
+from bulk_patch.ledgers.records import Actor, PlanSummary, Run
 from bulk_patch.model import Outcome, State
 from tests.support.ledger_plans import (
     ACTOR,
@@ -82,7 +82,8 @@ def test_the_seal_adds_its_facts_to_the_run(ledger: Ledger) -> None:
     run = make_run()
     ledger.begin(run)
     ledger.add(run.id, [make_row(2)])
-    facts: dict[str, Any] = {"input_rows": 4, "unchanged": 3, "plan_s": 2.5, "details": {"fields": {"email": 1}}}
+    summary = PlanSummary(fields={"email": 1}, transitions={"email": (("a", "b", 1),)}, needs_approval=True)
+    facts: dict[str, Any] = {"input_rows": 4, "unchanged": 3, "plan_s": 2.5, "summary": summary}
     plan_sha256 = ledger.seal(run.id, **facts, now=START + 1)
     sealed = replace(run, **facts, state="sealed", sealed_at=START + 1, plan_sha256=plan_sha256)
     assert ledger.run(run.id) == sealed
@@ -119,7 +120,7 @@ def test_an_open_run_is_sealed_and_has_something_to_do(ledger: Ledger) -> None:
     ledger.begin(run)
     ledger.add(run.id, [make_row(1)])
     assert ledger.open_run(TARGET) is None
-    ledger.seal(run.id, input_rows=1, unchanged=0, plan_s=0.0, details={}, now=START)
+    ledger.seal(run.id, input_rows=1, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
     assert ledger.open_run(TARGET) == ledger.run(run.id)
     assert ledger.open_run("sandbox") is None
     ledger.start_session(run.id, ACTOR, START)
@@ -208,7 +209,7 @@ def test_facts_of_a_run_can_be_changed(ledger: Ledger) -> None:
     assert ledger.run(run_id) == replace(sealed, **changes | {"stopped_by": ""})
 
 
-@pytest.mark.parametrize("fact", ["plan_sha256", "secret", "state", "target", "details", "no_such_fact"])
+@pytest.mark.parametrize("fact", ["plan_sha256", "secret", "state", "target", "summary", "no_such_fact"])
 def test_facts_that_the_plan_fixes_cannot_be_changed(ledger: Ledger, fact: str) -> None:
     run_id = seal_plan(ledger, 1)
     with pytest.raises(TypeError):
@@ -235,7 +236,7 @@ def test_the_latest_time_ever_written_is_kept(ledger: Ledger) -> None:
     assert ledger.last_time() == 0.0
     ledger.begin(make_run(created_at=10.0))
     assert ledger.last_time() == 10.0
-    ledger.seal(make_run().id, input_rows=0, unchanged=0, plan_s=0.0, details={}, now=20.0)
+    ledger.seal(make_run().id, input_rows=0, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=20.0)
     assert ledger.last_time() == 20.0
     run_id = seal_plan(ledger, 1, make_run("second"))
     steps: list[Callable[[float], object]] = [

@@ -8,7 +8,7 @@ import pytest
 
 from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.records import LedgerRow, PlanRow, Run
+from bulk_patch.ledgers.records import LedgerRow, PlanRow, PlanSummary, Run
 from bulk_patch.model import State
 from tests.support.ledger_plans import START, TARGET, make_customer, make_row, make_run, seal_plan
 
@@ -61,7 +61,7 @@ def test_a_plan_can_be_added_in_parts(ledger: Ledger) -> None:
     ledger.begin(run)
     for first in (1, 1201, 1900):
         ledger.add(run.id, (make_row(row) for row in range(first, first + 600)))
-    ledger.seal(run.id, input_rows=1800, unchanged=0, plan_s=0.0, details={}, now=START)
+    ledger.seal(run.id, input_rows=1800, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
     assert [row.row for row in ledger.rows(run.id)] == [*range(1, 601), *range(1201, 1801), *range(1900, 2500)]
 
 
@@ -76,7 +76,7 @@ def test_a_plan_that_does_not_balance_is_not_sealed(ledger: Ledger) -> None:
     ledger.begin(run)
     ledger.add(run.id, [make_row(1)])
     with pytest.raises(LedgerError):
-        ledger.seal(run.id, input_rows=3, unchanged=1, plan_s=0.0, details={}, now=START)
+        ledger.seal(run.id, input_rows=3, unchanged=1, plan_s=0.0, summary=PlanSummary(), now=START)
     assert ledger.run(run.id).state == "planning"
 
 
@@ -99,7 +99,7 @@ def test_rows_that_cannot_be_planned_are_refused_and_the_plan_with_them(ledger: 
     with pytest.raises(LedgerError):
         ledger.add(run.id, rows)
     with pytest.raises(LedgerError):
-        ledger.seal(run.id, input_rows=len(rows), unchanged=0, plan_s=0.0, details={}, now=START)
+        ledger.seal(run.id, input_rows=len(rows), unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
 
 
 def test_a_plan_whose_input_failed_half_way_cannot_be_sealed(ledger: Ledger) -> None:
@@ -113,7 +113,7 @@ def test_a_plan_whose_input_failed_half_way_cannot_be_sealed(ledger: Ledger) -> 
         ledger.add(run.id, read_input())
     for input_rows in (0, 1):  # neither what came nor what should have come
         with pytest.raises(LedgerError):
-            ledger.seal(run.id, input_rows=input_rows, unchanged=0, plan_s=0.0, details={}, now=START)
+            ledger.seal(run.id, input_rows=input_rows, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
     assert seal_plan(ledger, 1) == run.id  # begun again, it can
 
 
@@ -122,7 +122,7 @@ def test_a_sealed_plan_takes_no_more_rows(ledger: Ledger) -> None:
     with pytest.raises(LedgerError):
         ledger.add(run_id, [make_row(2)])
     with pytest.raises(LedgerError):
-        ledger.seal(run_id, input_rows=1, unchanged=0, plan_s=0.0, details={}, now=START)
+        ledger.seal(run_id, input_rows=1, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
 
 
 def test_a_plan_left_unsealed_is_discarded_by_the_next_one_of_its_target(open_ledger: OpenLedger) -> None:
@@ -145,7 +145,10 @@ CHANGED_FACTS: list[dict[str, Any]] = [
     {"baseline_sha256": "9"},
 ]
 CHANGED_FACTS += [{"target": "sandbox"}, {"kind": "undo"}, {"columns": ("customer_id",)}, {"run_id": "other"}]
+CHANGED_FACTS += [{"reason": "another"}, {"ticket": "OPS-2"}, {"job_file": "other.toml"}, {"overrides": ("a=1",)}]
+CHANGED_FACTS += [{"terms": {"limits": 5}}, {"target_spec": {"kind": "rest"}}]
 CHANGED_ROWS: list[dict[str, Any]] = [{"body": b"{}"}, {"before": b"{}"}, {"before": None}, {"before": b""}]
+CHANGED_ROWS += [{"cells": b"[]"}, {"fields": ("email",)}, {"reason": "x"}, {"hint": "x"}]
 CHANGED_ROWS += [{"customer_id": "x"}, {"read_back": True}, {"recheck": True}]
 
 

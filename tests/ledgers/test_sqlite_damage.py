@@ -1,6 +1,5 @@
 """The SQLite ledger under damage: tampering, cut and flipped files, foreign files, full disks."""
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers.seal import frame_row
+from bulk_patch.ledgers.seal import hash_leaves, leaf, values_of
 from bulk_patch.ledgers.sqlite import database as database_module
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
@@ -75,7 +74,16 @@ FACTS_CHANGED = {
     "target": "UPDATE runs SET target = 'https://api.example.org'",
     "identity": "UPDATE runs SET identity = ''",
     "input rows": "UPDATE runs SET input_rows = input_rows + 1, unchanged = unchanged + 1",
-    "plan hash": "UPDATE runs SET plan_sha256 = replace(plan_sha256, substr(plan_sha256, 1, 1), 'f')",
+    "actor": 'UPDATE runs SET actor = replace(actor, \'"operator":"\', \'"operator":"x\')',
+    "reason": "UPDATE runs SET reason = 'another'",
+    "ticket": "UPDATE runs SET ticket = 'another'",
+    "terms": "UPDATE runs SET terms = '{\"guards\":{}}'",
+    "target's spec": 'UPDATE runs SET target_spec = \'{"resource":"persons"}\'',
+    "number of changes": "UPDATE runs SET details = replace(details, '\"changes\":0', '\"changes\":1')",
+    "need of an approval": "UPDATE runs SET details = json_set(details, '$.approval', json('true'))",
+    "job file": 'UPDATE runs SET details = replace(details, \'"job_file":"\', \'"job_file":"/x\')',
+    "older seal": "UPDATE runs SET seal_version = 1",
+    "plan hash": "UPDATE runs SET plan_sha256 = replace(plan_sha256, substr(plan_sha256, 1, 1), 'x')",
     "a chunk's hash": "UPDATE chunks SET sha256 = zeroblob(32) WHERE first_row = 2",
     "a chunk's end": "UPDATE chunks SET last_row = last_row + 1 WHERE first_row = 2",
     "a chunk less": "DELETE FROM chunks WHERE first_row > 2",
@@ -93,6 +101,12 @@ ROWS_CHANGED = {
     "row added": "INSERT INTO rows (id, customer_id, state, fields, read_back, recheck, cells, body)"
     " SELECT id + 1, customer_id, state, fields, read_back, recheck, cells, body FROM rows WHERE row = 40",
     "body of an invalid row": "UPDATE rows SET body = x'7B7D' WHERE row = 12",
+    "reason of an invalid row": "UPDATE rows SET reason = 'fine' WHERE row = 12",
+    "cells": "UPDATE rows SET cells = CAST('[]' AS BLOB) WHERE row = 40",
+    "planned state": "UPDATE rows SET state = 'duplicate' WHERE row = 12",
+    "names of fields": "UPDATE rows SET fields = '[]' WHERE row = 40",
+    "salt": "UPDATE rows SET salt = zeroblob(16) WHERE row = 40",
+    "leaf": "UPDATE rows SET leaf = zeroblob(32) WHERE row = 40",
 }
 
 
@@ -113,7 +127,7 @@ def test_nothing_of_a_chunk_is_handed_out_when_a_row_of_it_was_changed(path: Pat
     with open_ledger(path) as ledger:
         ledger.start_session(RUN_ID, ACTOR, START)
         for _ in range(2):  # not the second time either
-            with pytest.raises(LedgerError, match="a row from 2 to 2002 changed"):
+            with pytest.raises(LedgerError, match="a row from 2 to 2000 changed"):
                 ledger.claim(RUN_ID, 5, now=START)
             with pytest.raises(LedgerError, match="not as it was sealed"):
                 ledger.peek(RUN_ID, 5)
@@ -150,19 +164,18 @@ def test_chunks_before_a_changed_one_can_still_be_sent(path: Path) -> None:
     change(path, "UPDATE rows SET body = x'7B7D' WHERE row = 3000")
     with open_ledger(path) as ledger:
         ledger.start_session(RUN_ID, ACTOR, START)
-        assert len(claim_rows(ledger, RUN_ID, 1_000)) == 1_000
-        with pytest.raises(LedgerError, match="a row from 2004 to 4002 changed"):
+        assert len(claim_rows(ledger, RUN_ID, 999)) == 999  # one of the first thousand rows is invalid
+        with pytest.raises(LedgerError, match="a row from 2002 to 4000 changed"):
             ledger.claim(RUN_ID, 1, now=START)
 
 
 def test_a_changed_row_is_found_even_when_its_chunks_hash_was_changed_to_fit(path: Path) -> None:
     with open_ledger(path) as ledger:
         seal_plan(ledger, 1)
-    row = make_row(1, body=b"{}")
-    assert row.body is not None
-    fitting = hashlib.sha256(frame_row(1, row.customer_id, row.body, row.before, False, False)).digest()
-    change(path, "UPDATE rows SET body = x'7B7D'")
-    change(path, "UPDATE chunks SET sha256 = ?", values=[fitting])
+    salt = b"s" * 16
+    fitting = leaf(salt, values_of(make_row(1, body=b"{}")))
+    change(path, "UPDATE rows SET body = x'7B7D', salt = ?, leaf = ?", values=[salt, fitting])
+    change(path, "UPDATE chunks SET sha256 = ?", values=[hash_leaves([fitting])])
     with open_ledger(path) as ledger, pytest.raises(LedgerError, match="not as it was sealed"):
         ledger.start_session(RUN_ID, ACTOR, START)
 

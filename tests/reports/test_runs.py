@@ -6,12 +6,14 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bulk_patch.errors import Exit, LedgerError, LockedError, OutdatedLedgerError, UsageError
-from bulk_patch.ledgers.records import Run
+from bulk_patch.ledgers.records import PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import start_logging
 from bulk_patch.reports.customer_history import find_history, look_where
@@ -231,18 +233,18 @@ def test_the_target_of_a_run_knows_its_fields(tmp_path: Path) -> None:
 # --- back to the job
 
 
-def planned(output: Path, **details: object) -> Run:
+def planned(output: Path, **facts: Any) -> Run:
     """Return a run that remembers its job file and overrides."""
-    run = make_run("20261124-000000-0001", job="moves")
+    run = replace(make_run("20261124-000000-0001", job="moves"), **facts)
     with SqliteLedger.open(output / "moves" / "ledger.db", job="moves") as ledger:
         ledger.begin(run)
-        ledger.seal(run.id, input_rows=0, unchanged=0, plan_s=0.1, details=details, now=START)
+        ledger.seal(run.id, input_rows=0, unchanged=0, plan_s=0.1, summary=PlanSummary(), now=START)
     return run
 
 
 def test_the_job_of_a_run_has_the_overrides_that_it_was_planned_with_and_new_ones(tmp_path: Path) -> None:
     file = make_job(tmp_path).file
-    overrides = ["limits.rate_per_s=5", "retry.attempts=3"]
+    overrides = ("limits.rate_per_s=5", "retry.attempts=3")
     run = planned(tmp_path / "output", job_file=str(file), overrides=overrides)
     job = job_of(locate_run(run.id, output=tmp_path / "output"), ("limits.rate_per_s=7",))
     assert (job.limits.rate_per_s, job.retry.attempts) == (7, 3)
@@ -308,7 +310,7 @@ def test_a_damaged_target_of_one_run_hides_no_other(output: Path) -> None:
 
 def make_older(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("DELETE FROM migrations WHERE version = (SELECT max(version) FROM migrations)")
+        database.execute("DELETE FROM migrations WHERE version > 2")
 
 
 def test_a_run_that_nobody_knows_is_a_wrong_name_also_beside_an_outdated_ledger(output: Path) -> None:

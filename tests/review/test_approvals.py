@@ -11,7 +11,7 @@ import pytest
 
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.job.settings import Guards, Job
-from bulk_patch.ledgers.records import Actor, Run
+from bulk_patch.ledgers.records import Actor, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.review.approvals import (
     Approval,
@@ -33,7 +33,7 @@ from bulk_patch.review.approvals import (
 from tests.support.ledger_plans import START, make_run, seal_plan
 
 ALEX = Actor("Alex", "alex", "desk", 7)
-RUN: Run = make_run(state="sealed", plan_sha256="a" * 64, details={"changes": 3})  # planned by pat
+RUN: Run = make_run(state="sealed", plan_sha256="a" * 64, summary=PlanSummary(changes=3))  # planned by pat
 
 
 def approve(run: Run = RUN, actor: Actor = ALEX, **guards: Any) -> Approval:
@@ -65,7 +65,7 @@ def test_an_approval_lasts_as_long_as_the_job_says(valid_h: float) -> None:
     [
         ({"plan_sha256": "a" * 63 + "b"}, "not the one"),
         ({"target": "synctera sandbox customers"}, "approved it for"),
-        ({"details": {"changes": 4}}, "approved 3 changes, these are 4"),
+        ({"summary": PlanSummary(changes=4)}, "approved 3 changes, these are 4"),
         ({"id": "20261122-151203-4f2b"}, "not as it was given"),
         ({"actor": ALEX}, "planned it"),
     ],

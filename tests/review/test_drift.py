@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.ledgers.records import Drift, FieldDrift, Run
+from bulk_patch.ledgers.records import Drift, FieldDrift, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.review.drift import GONE, find_drift
@@ -68,7 +68,7 @@ def send_again(ledger: SqliteLedger, run_id: str, **facts: Any) -> Run:
     )
     ledger.begin(later)
     ledger.add(later.id, [moved(1, last_name="Void")])
-    ledger.seal(later.id, input_rows=1, unchanged=0, plan_s=0.1, details={}, now=NOON + 61)
+    ledger.seal(later.id, input_rows=1, unchanged=0, plan_s=0.1, summary=PlanSummary(), now=NOON + 61)
     ledger.start_session(later.id, ACTOR, NOON + 62)
     ledger.claim(later.id, 1, now=NOON + 63)
     ledger.record(later.id, [applied(1)], now=NOON + 64)

@@ -13,7 +13,7 @@ from typing import Any
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers.records import PlanRow
+from bulk_patch.ledgers.records import PlanRow, PlanSummary
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, Patch, State, encode_json
 from bulk_patch.observe.totals import Totals
@@ -182,7 +182,14 @@ async def open_rig(
     with SqliteLedger.open(folder / "ledger.db", job=job.name) as ledger:
         ledger.begin(run)
         ledger.add(run.id, planned)
-        ledger.seal(run.id, input_rows=len(planned), unchanged=0, plan_s=0.1, details=details or {}, now=run.created_at)
+        ledger.seal(
+            run.id,
+            input_rows=len(planned),
+            unchanged=0,
+            plan_s=0.1,
+            summary=PlanSummary.from_json(details or {}),
+            now=run.created_at,
+        )
         most = max((row.row for row in planned), default=1)
         async with open_bench(**{"rows": most, **options}) as bench:
             rig = Rig(job, run.id, ledger, replace(bench, sender=Sender(bench.session, watch=watch)))

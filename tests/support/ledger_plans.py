@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.records import Actor, LedgerRow, PlanRow, Run
+from bulk_patch.ledgers.records import Actor, LedgerRow, PlanRow, PlanSummary, Run
 from bulk_patch.model import Outcome, Patch, State
 
 JOB = "address-corrections"
@@ -61,7 +61,7 @@ def seal_plan(ledger: Ledger, rows: Iterable[PlanRow] | int, run: Run | None = N
     ledger.begin(run)
     ledger.add(run.id, planned)
     input_rows = len(planned) + unchanged
-    ledger.seal(run.id, input_rows=input_rows, unchanged=unchanged, plan_s=1.5, details={}, now=START + 1)
+    ledger.seal(run.id, input_rows=input_rows, unchanged=unchanged, plan_s=1.5, summary=PlanSummary(), now=START + 1)
     return run.id
 
 

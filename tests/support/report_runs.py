@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.ledgers.records import Actor, PlanRow, Run
+from bulk_patch.ledgers.records import Actor, PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State, encode_json
 from bulk_patch.targets.synctera.target import Synctera
@@ -82,7 +82,14 @@ def plan(
     ledger.begin(run)
     ledger.add(run.id, planned)
     total = len(planned) + unchanged
-    ledger.seal(run.id, input_rows=total, unchanged=unchanged, plan_s=1.5, details=details or {}, now=NOON)
+    ledger.seal(
+        run.id,
+        input_rows=total,
+        unchanged=unchanged,
+        plan_s=1.5,
+        summary=PlanSummary.from_json(details or {}),
+        now=NOON,
+    )
     return ledger.run(run.id)
 
 

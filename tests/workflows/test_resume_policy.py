@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import Exit, RefusedError
-from bulk_patch.ledgers.records import Run
+from bulk_patch.ledgers.records import PlanSummary, Run
 from bulk_patch.workflows.resume_policy import NextStep, Situation, decide_plan, decide_run, decide_undo
 from tests.support.ledger_plans import START, make_run
 
@@ -165,7 +165,7 @@ def test_an_undo_is_planned_where_nothing_is_open() -> None:
 
 def test_an_undo_that_is_open_is_gone_on_with() -> None:
     undone = run_of("live")
-    begun = run_of("live", id="20261122-160000-00ff", kind="undo", details={"undoes": undone.id})
+    begun = run_of("live", id="20261122-160000-00ff", kind="undo", summary=PlanSummary(undoes=undone.id))
     assert decide_undo(begun, undone) is begun
 
 

@@ -14,7 +14,14 @@ from pathlib import Path
 from bulk_patch.errors import LedgerError, LockedError, OutdatedLedgerError
 from bulk_patch.ledgers.records import Holder
 from bulk_patch.ledgers.sqlite.database import Database, explain
-from bulk_patch.ledgers.sqlite.schema import APPLICATION_ID, FILE_SETTINGS, migrate, newest_version, read_version
+from bulk_patch.ledgers.sqlite.schema import (
+    APPLICATION_ID,
+    FILE_SETTINGS,
+    READ_AS_MIGRATED,
+    migrate,
+    newest_version,
+    read_version,
+)
 
 _LOCK_POLL_S = 0.05
 _LOCK_GRACE_S = 0.1  # `find_holder` touches the lock for an instant; that must not fail a command
@@ -142,11 +149,27 @@ def open_for_writing(path: Path, *, job: str, mode: int) -> Database:
                 f"ledger {path}: this file system cannot keep a write-ahead log",
                 "Choose a folder on a local disk with --output.",
             )
+        if 0 < version < newest_version():
+            _keep_copy(database, version=version, mode=mode)
         migrate(database, version=version, now=time.time())
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _keep_copy(database: Database, *, version: int, mode: int) -> None:
+    """Copy a ledger before it is migrated: `ledger.db.version-3`, whole or not at all."""
+    copy = database.path.with_name(f"{database.path.name}.version-{version}")
+    if copy.exists():
+        return
+    draft = copy.with_name(f"{copy.name}.new")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+    database.copy_to(draft)
+    _set_mode(draft, mode)
+    draft.replace(copy)
+    _sync_folder(copy.parent)
 
 
 def open_for_reading(path: Path, *, job: str) -> Database:
@@ -164,7 +187,11 @@ def open_for_reading(path: Path, *, job: str) -> Database:
     alone = not os.access(path.parent, os.W_OK, effective_ids=by_user) and not _wal(path).exists()
     database = Database(path, writable=False, immutable=alone)
     try:
-        if _check(database, job) < newest_version():
+        version = _check(database, job)
+        views = READ_AS_MIGRATED.get((version, newest_version()), ())
+        for view in views:
+            database.run(view)
+        if version < newest_version() and not views:
             raise OutdatedLedgerError(
                 f"ledger {path}: an older bulk-patch wrote it",
                 "Nothing is wrong with it: `bulk-patch plan` or `run` of the job brings it up to date.",

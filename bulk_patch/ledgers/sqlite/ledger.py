@@ -1,16 +1,18 @@
 """The SQLite ledger: one file beside the reports, in the standard library, for one writer.
 
-sqlite.py           the contract, method by method
-sqlite_plan.py      a plan on its way in
-sqlite_send.py      rows on their way out, outcomes on their way back
-sqlite_queries.py   every statement
-sqlite_checks.py    what `verify` found
-sqlite_schema.py    the tables and their migrations
-sqlite_records.py   lines of tables and the records they hold
-sqlite_database.py  one connection and its failures in words
-sqlite_file.py      lock, permissions, opening
+ledger.py       the contract, method by method
+planning.py     a plan on its way in
+sealed_plan.py  a plan verified against its seal
+sending.py      rows on their way out, outcomes on their way back
+queries.py      every statement
+checks.py       what `verify` found
+schema.py       the tables and their migrations
+records.py      lines of tables and the records they hold
+database.py     one connection and its failures in words
+files.py        lock, permissions, opening
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,9 +28,11 @@ from bulk_patch.ledgers.records import (
     Holder,
     LedgerRow,
     PlanRow,
+    PlanSummary,
     Run,
     SessionRecord,
 )
+from bulk_patch.ledgers.seal import DrawSalts
 from bulk_patch.ledgers.sqlite import checks, queries
 from bulk_patch.ledgers.sqlite.database import Database, Line
 from bulk_patch.ledgers.sqlite.files import (
@@ -41,6 +45,7 @@ from bulk_patch.ledgers.sqlite.files import (
 )
 from bulk_patch.ledgers.sqlite.planning import Planning, forget_run, pack_customer, span, sweep
 from bulk_patch.ledgers.sqlite.records import decoding, to_actor, to_facts, to_row, to_run, to_text, to_values
+from bulk_patch.ledgers.sqlite.sealed_plan import SealedPlan
 from bulk_patch.ledgers.sqlite.sending import Candidate, SendingSession, request_retry
 from bulk_patch.model import Counts, Outcome, Patch, State
 
@@ -54,14 +59,18 @@ _CHANGEABLE = frozenset(
 class SqliteLedger:
     """A `Ledger` in one SQLite file; see the Protocol for what each method promises."""
 
-    def __init__(self, database: Database, lock: Lock | None = None) -> None:
+    def __init__(self, database: Database, lock: Lock | None = None, *, draw_salts: DrawSalts = os.urandom) -> None:
         self._database = database
+        self._draw_salts = draw_salts
         self._lock = lock
         self._planning: Planning | None = None
         self._session: SendingSession | None = None
+        self._plans: dict[str, SealedPlan] = {}  # what was verified through this connection
 
     @classmethod
-    def open(cls, path: Path, *, job: str, group: bool = False, wait_s: float = 0.0) -> Self:
+    def open(
+        cls, path: Path, *, job: str, group: bool = False, wait_s: float = 0.0, draw_salts: DrawSalts = os.urandom
+    ) -> Self:
         """Open the ledger of a job to write; make it when there is none.
 
         Args:
@@ -69,6 +78,7 @@ class SqliteLedger:
             job: The job's name.
             group: Let the folder's group read and write.
             wait_s: How long to wait for another process that holds it.
+            draw_salts: Random bytes for the seal; fixed, the same plan gets the same hash.
 
         Raises:
             LockedError: When another process holds it, with its pid, host and start.
@@ -80,7 +90,7 @@ class SqliteLedger:
             path = path.resolve()  # one ledger, one lock, by whatever name it is reached
             lock = Lock(_lock_of(path), mode=file_mode, wait_s=wait_s)
             try:
-                return cls(open_for_writing(path, job=job, mode=file_mode), lock)
+                return cls(open_for_writing(path, job=job, mode=file_mode), lock, draw_salts=draw_salts)
             except BaseException:
                 lock.release()
                 raise
@@ -144,7 +154,7 @@ class SqliteLedger:
             database.run(queries.KEEP_TIME, {"now": run.created_at})
         assert number is not None
         sweep(database)
-        self._planning = Planning(database, started, number)
+        self._planning = Planning(database, started, number, draw=self._draw_salts)
 
     def add(self, run_id: str, rows: Iterable[PlanRow]) -> None:
         """Append rows of the plan, in input order."""
@@ -160,13 +170,13 @@ class SqliteLedger:
         input_rows: int,
         unchanged: int,
         plan_s: float,
-        details: Mapping[str, Any],
+        summary: PlanSummary,
         now: float,
     ) -> str:
         """Make the plan valid and immutable; return its SHA-256."""
         planning = self._planning_of(run_id)
         self._planning = None
-        return planning.seal(input_rows=input_rows, unchanged=unchanged, plan_s=plan_s, details=details, now=now)
+        return planning.seal(input_rows=input_rows, unchanged=unchanged, plan_s=plan_s, summary=summary, now=now)
 
     def discard(self, run_id: str) -> None:
         """Remove a run that has sent nothing, with its rows."""
@@ -199,7 +209,7 @@ class SqliteLedger:
 
     def start_session(self, run_id: str, actor: Actor, now: float) -> int:
         """Begin to send; return how many rows a kill had left in flight."""
-        session = SendingSession(self._database, self.run(run_id), self._number(run_id))
+        session = SendingSession(self._database, self._sealed(run_id), self._number(run_id))
         left = session.start(to_text(asdict(actor)), now)
         self._session = session
         return left
@@ -253,7 +263,7 @@ class SqliteLedger:
 
     def check_seal(self, run_id: str) -> None:
         """Compare the whole plan of a run with its seal."""
-        SendingSession(self._database, self.run(run_id), self._number(run_id)).verify_all()
+        self._sealed(run_id).verify_all()
 
     # --- reading back
 
@@ -314,15 +324,17 @@ class SqliteLedger:
         values: dict[str, Any] = span(self._number(run_id))
         values |= {"after": values["first"] | after, "n": _PAGE_ROWS}
         values["states"] = None if states is None else to_text(states)
+        run = self.run(run_id)
+        plan = None if run.state == "planning" else self._sealed(run_id)
         if customer_id is None:
-            return self._stream(queries.PAGE, values, self.run(run_id).secret)
+            return self._stream(queries.PAGE, values, run, plan)
         values["customer_id"] = pack_customer(customer_id)
-        return self._stream(queries.CUSTOMER_PAGE, values, self.run(run_id).secret)
+        return self._stream(queries.CUSTOMER_PAGE, values, run, plan)
 
     def history(self, customer_id: str) -> list[tuple[str, LedgerRow]]:
         """Return every row of all sealed runs about one customer, oldest run first."""
         lines = self._database.all(queries.HISTORY, {"customer_id": pack_customer(customer_id)})
-        return [(run_id, to_row(line, secret)) for run_id, secret, *line in lines]
+        return [(run_id, self._verified(self._sealed(run_id), to_row(line, secret))) for run_id, secret, *line in lines]
 
     def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (customer id, body) of what any run of this target applied or found mismatching, oldest first."""
@@ -358,10 +370,34 @@ class SqliteLedger:
             raise LedgerError(f"run {run_id} has no session: nothing can be sent")
         return self._session
 
-    def _stream(self, query: str, values: dict[str, Any], secret: str) -> Iterator[LedgerRow]:
+    def _sealed(self, run_id: str) -> SealedPlan:
+        """Return the plan of a run, its facts and summary verified.
+
+        Raises:
+            LedgerError: It is not sealed, or not as it was sealed.
+        """
+        run = to_run(self._line(run_id))
+        if run.state == "planning":
+            raise LedgerError(f"run {run.id} is not sealed: its plan cannot be sent", "Plan it again.")
+        plan = self._plans.get(run_id)
+        if plan is None or plan.run != run:
+            plan = SealedPlan(self._database, run, self._number(run_id))
+            if (before := self._plans.get(run_id)) is not None:
+                plan.trust(before)
+            self._plans[run_id] = plan
+        return plan
+
+    @staticmethod
+    def _verified(plan: SealedPlan, row: LedgerRow) -> LedgerRow:
+        if plan.covers_all_rows or row.body is not None:
+            plan.verify_row(row.row)
+        return row
+
+    def _stream(self, query: str, values: dict[str, Any], run: Run, plan: SealedPlan | None) -> Iterator[LedgerRow]:
         while page := self._database.all(query, values):
             for line in page:
-                yield to_row(line, secret)
+                row = to_row(line, run.secret)
+                yield row if plan is None else self._verified(plan, row)
             values["after"] = page[-1][0]
 
 

@@ -1,17 +1,16 @@
 """How a plan gets into a SQLite ledger, is sealed, and is removed again when nobody wants it."""
 
-import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers.records import PlanRow, Run
-from bulk_patch.ledgers.seal import CHUNK_ROWS, Chunk, frame_row, hash_plan
+from bulk_patch.ledgers.records import PlanRow, PlanSummary, Run
+from bulk_patch.ledgers.seal import SALT_BYTES, ChunkBuilder, DrawSalts, hash_plan, values_of
 from bulk_patch.ledgers.sqlite import queries
 from bulk_patch.ledgers.sqlite.database import Database, Line
 from bulk_patch.ledgers.sqlite.schema import ROW_BITS
@@ -22,6 +21,12 @@ _PLANNED = frozenset({State.PENDING, State.INVALID, State.DUPLICATE, State.KEPT}
 _LAST_ROW = (1 << ROW_BITS) - 1
 
 _is_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+
+
+def details_text(run: Run) -> str:
+    """Return what the column `details` of a run holds: where its plan came from, and its summary."""
+    origin = {"job_file": run.job_file, "overrides": run.overrides}
+    return encode_json({**origin, **run.summary.to_json()}).decode()
 
 
 def pack_customer(customer_id: str) -> bytes | str:
@@ -43,24 +48,18 @@ def span(run_number: int) -> dict[str, int]:
     return {"first": first, "last": first | _LAST_ROW}
 
 
-@lru_cache(maxsize=4096)  # a plan has few combinations of changed fields, and many rows
-def _encode_names(names: tuple[str, ...]) -> str:
-    return encode_json(names).decode()
-
-
 class Planning:
     """One plan from its first row to its seal; a plan that is left unsealed is discarded by the next one."""
 
-    def __init__(self, database: Database, run: Run, number: int) -> None:
+    def __init__(self, database: Database, run: Run, number: int, *, draw: DrawSalts = os.urandom) -> None:
         self.run = run
         self._database = database
         self._number = number
         self._offset = number << ROW_BITS
         self._last_row = 0
         self._counts: Counter[State] = Counter()
-        self._chunk = hashlib.sha256()
-        self._chunk_rows: list[int] = []
-        self._chunks: list[Chunk] = []
+        self._draw = draw
+        self._chunks = ChunkBuilder(draw)
 
     def add(self, rows: Iterable[PlanRow]) -> None:
         """Append rows, which come in input order."""
@@ -82,39 +81,33 @@ class Planning:
             )
         self._last_row = row.row
         self._counts[row.state] += 1
-        if row.body is not None:
-            self._chunk.update(frame_row(row.row, row.customer_id, row.body, row.before, row.read_back, row.recheck))
-            self._chunk_rows.append(row.row)
-            if len(self._chunk_rows) == CHUNK_ROWS:
-                self._end_chunk()
+        values = values_of(row)
+        salt, leaf = self._chunks.add(values)
         return (
             self._offset | row.row,
             pack_customer(row.customer_id),
             str(row.state),  # exact types: for any other sqlite3 asks for an adapter, row by row
             row.reason or None,
             row.hint or None,
-            _encode_names(row.fields),
+            values[6],
             int(row.read_back),
             int(row.recheck),
             row.cells,
             row.body,
             row.before,
+            salt,
+            leaf,
         )
 
-    def _end_chunk(self) -> None:
-        rows = self._chunk_rows
-        self._chunks.append(Chunk(rows[0], rows[-1], len(rows), self._chunk.digest()))
-        self._chunk, self._chunk_rows = hashlib.sha256(), []
-
-    def seal(self, *, input_rows: int, unchanged: int, plan_s: float, details: Mapping[str, Any], now: float) -> str:
+    def seal(self, *, input_rows: int, unchanged: int, plan_s: float, summary: PlanSummary, now: float) -> str:
         """Make the plan valid; return its SHA-256."""
         planned = self._counts.total() + unchanged
         if planned != input_rows:
             raise LedgerError(f"the plan has {planned} rows and its input {input_rows}: nothing is sealed")
-        if self._chunk_rows:
-            self._end_chunk()
-        sealed = replace(self.run, input_rows=input_rows, unchanged=unchanged)
-        plan_sha256 = hash_plan(sealed, self._chunks)
+        self._chunks.finish()
+        sealed = replace(self.run, input_rows=input_rows, unchanged=unchanged, summary=summary)
+        salts = self._draw(2 * SALT_BYTES)
+        plan_sha256 = hash_plan(sealed, self._chunks.chunks, salts)
         facts = {
             "id": sealed.id,
             "input_rows": input_rows,
@@ -122,7 +115,8 @@ class Planning:
             "plan_sha256": plan_sha256,
             "plan_s": plan_s,
             "sealed_at": now,
-            "details": encode_json(details).decode(),
+            "details": details_text(sealed),
+            "summary_salts": salts,
         }
         self._database.run(queries.LARGE_CACHE)
         with self._database.transaction():
@@ -143,7 +137,7 @@ class Planning:
                 "rows": chunk.rows,
                 "sha256": chunk.sha256,
             }
-            for chunk in self._chunks
+            for chunk in self._chunks.chunks
         ]
 
     def _count_lines(self, unchanged: int) -> Sequence[Mapping[str, Any]]:

@@ -6,7 +6,8 @@
 RUNS = """
 SELECT number, id, job, target, kind, state, secret, created_at, actor, reason, ticket, identity, baseline, input_path,
     input_sha256, input_size, input_mtime_ns, baseline_sha256, columns, input_rows, unchanged, plan_sha256, plan_s,
-    sealed_at, started_at, finished_at, stopped_by, stop_reason, stop_hint, waived, exit_code, details, stats
+    sealed_at, started_at, finished_at, stopped_by, stop_reason, stop_hint, waived, exit_code, details, stats,
+    terms, target_spec, seal_version
 FROM runs
 WHERE (:id IS NULL OR id = :id) AND (:target IS NULL OR target = :target)
 ORDER BY number DESC
@@ -25,11 +26,11 @@ INSERT_RUN = """
 INSERT INTO runs (id, job, target, kind, state, secret, created_at, actor, reason, ticket, identity, baseline,
     input_path, input_sha256, input_size, input_mtime_ns, baseline_sha256, columns, input_rows, unchanged,
     plan_sha256, plan_s, sealed_at, started_at, finished_at, stopped_by, stop_reason, stop_hint, waived,
-    exit_code, details, stats)
+    exit_code, details, stats, terms, target_spec, seal_version)
 VALUES (:id, :job, :target, :kind, :state, :secret, :created_at, :actor, :reason, :ticket, :identity, :baseline,
     :input_path, :input_sha256, :input_size, :input_mtime_ns, :baseline_sha256, :columns, :input_rows, :unchanged,
     :plan_sha256, :plan_s, :sealed_at, :started_at, :finished_at, :stopped_by, :stop_reason, :stop_hint, :waived,
-    :exit_code, :details, :stats)
+    :exit_code, :details, :stats, :terms, :target_spec, :seal_version)
 """
 
 #: The facts of a run that may change after its plan.
@@ -43,7 +44,7 @@ WHERE id = :id
 #: The facts of a run that its seal fixes.
 SEAL_RUN = """
 UPDATE runs SET state = 'sealed', input_rows = :input_rows, unchanged = :unchanged, plan_sha256 = :plan_sha256,
-    plan_s = :plan_s, sealed_at = :sealed_at, details = :details
+    plan_s = :plan_s, sealed_at = :sealed_at, details = :details, summary_salts = :summary_salts
 WHERE id = :id
 """
 
@@ -74,8 +75,8 @@ LAST_TIME = "SELECT value FROM meta WHERE name = 'last_time'"
 
 #: One row of a plan.
 INSERT_ROW = """
-INSERT INTO rows (id, customer_id, state, reason, hint, fields, read_back, recheck, cells, body, before)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO rows (id, customer_id, state, reason, hint, fields, read_back, recheck, cells, body, before, salt, leaf)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 #: Where the rows of one batch stand before anything was sent; 1 is the lane READY.
@@ -144,14 +145,25 @@ END_SESSION = "UPDATE sessions SET ended_at = :now, by_itself = :by_itself WHERE
 #: All chunks of a plan.
 CHUNKS = "SELECT first_row, last_row, rows, sha256 FROM chunks WHERE run = :run ORDER BY first_row"
 
-#: What a chunk's hash covers.
+#: The rows of one chunk, as they were planned.
 CHUNK_ROWS = """
+SELECT row, customer_id, state, cells, coalesce(reason, ''), coalesce(hint, ''), fields, body, before, read_back,
+    recheck, salt, leaf
+FROM rows WHERE id BETWEEN :first AND :last ORDER BY id
+"""
+
+#: How many rows a plan has.
+COUNT_ROWS = "SELECT count(*) FROM rows WHERE id BETWEEN :first AND :last"
+
+#: The same of a plan that was sealed by version 1, whose chunks cover the rows to send alone.
+OLD_CHUNK_ROWS = """
 SELECT row, customer_id, body, before, read_back, recheck FROM rows
 WHERE id BETWEEN :first AND :last AND body IS NOT NULL ORDER BY id
 """
+COUNT_OLD_ROWS = "SELECT count(*) FROM rows WHERE id BETWEEN :first AND :last AND body IS NOT NULL"
 
-#: Rows of a plan that the hashes of its chunks cover.
-COUNT_SENDABLE = "SELECT count(*) FROM rows WHERE id BETWEEN :first AND :last AND body IS NOT NULL"
+#: The salts of what a run's summary shows of customers.
+SUMMARY_SALTS = "SELECT summary_salts FROM runs WHERE number = :run"
 
 #: Rows that a kill left in flight (lane 2): they may have been executed.
 RECOVER = """

@@ -8,15 +8,23 @@ from functools import lru_cache
 from typing import Any
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers.records import Actor, LedgerRow, Run
+from bulk_patch.ledgers.records import Actor, LedgerRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.database import Line
-from bulk_patch.ledgers.sqlite.planning import unpack_customer
+from bulk_patch.ledgers.sqlite.planning import details_text, unpack_customer
 from bulk_patch.model import State, encode_json, idempotency_key
 
-_RUN_FACTS = tuple(fact.name for fact in fields(Run))
-_JSON_FACTS = frozenset({"actor", "columns", "waived", "details", "stats"})
+#: Columns of a run's line, after its number; `details` holds where the plan came from and its summary.
+_RUN_FACTS = (
+    *("id", "job", "target", "kind", "state", "secret", "created_at", "actor", "reason", "ticket", "identity"),
+    *("baseline", "input_path", "input_sha256", "input_size", "input_mtime_ns", "baseline_sha256", "columns"),
+    *("input_rows", "unchanged", "plan_sha256", "plan_s", "sealed_at", "started_at", "finished_at", "stopped_by"),
+    *("stop_reason", "stop_hint", "waived", "exit_code", "details", "stats", "terms", "target_spec", "seal_version"),
+)
+_JSON_FACTS = frozenset({"actor", "columns", "waived", "details", "stats", "terms", "target_spec"})
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # how Python meets what was not written
-_KINDS: dict[str, Any] = {fact.name: fact.type for fact in fields(Run)} | {"details": dict, "stats": dict}
+_KINDS: dict[str, Any] = {fact.name: fact.type for fact in fields(Run)} | dict.fromkeys(
+    ("stats", "terms", "target_spec"), dict
+)
 
 
 def to_text(value: Any) -> str:
@@ -26,8 +34,9 @@ def to_text(value: Any) -> str:
 
 def to_values(run: Run) -> dict[str, Any]:
     """Return a run's facts as its line stores them."""
-    values = {name: getattr(run, name) for name in _RUN_FACTS} | {"actor": asdict(run.actor)}
-    return {name: to_text(value) if name in _JSON_FACTS else value for name, value in values.items()}
+    values = {name: getattr(run, name) for name in _RUN_FACTS if name != "details"} | {"actor": asdict(run.actor)}
+    texts = {name: to_text(value) if name in _JSON_FACTS else value for name, value in values.items()}
+    return texts | {"details": details_text(run)}
 
 
 @contextmanager
@@ -64,6 +73,9 @@ def to_run(line: Line) -> Run:
         values |= {name: json.loads(values[name]) for name in _JSON_FACTS}
         values |= {name: tuple(values[name]) for name in ("columns", "waived")}
         values["actor"] = _to_actor(values["actor"])
+        details = values.pop("details")
+        values |= {"job_file": details.get("job_file", ""), "overrides": tuple(details.get("overrides", ()))}
+        values["summary"] = PlanSummary.from_json(details)
         for name, value in values.items():
             _check_kind(name, value)
         return Run(**values)
@@ -97,7 +109,7 @@ def _to_actor(facts: Mapping[str, Any]) -> Actor:
 
 def _check_kind(name: str, value: Any) -> None:
     kind = _KINDS[name]
-    if name in ("columns", "waived"):
+    if name in ("columns", "waived", "overrides"):
         if not all(isinstance(text, str) for text in value):
             raise TypeError(name)
     elif not isinstance(value, kind) and not (isinstance(value, int) and isinstance(0.0, kind)):

@@ -241,7 +241,34 @@ _LEFT_AT = Migration(
     ),
 )
 
-MIGRATIONS: Sequence[Migration] = (_TABLES, _CHECKS, _LEFT_AT)
+_SEAL_2 = Migration(
+    "seal_2",
+    (
+        # One leaf a row, see ledgers.seal; none in plans that were sealed before.
+        "ALTER TABLE rows ADD COLUMN salt BLOB",
+        "ALTER TABLE rows ADD COLUMN leaf BLOB",
+        # What the seal covers of a run besides; the salts of what its summary shows of customers.
+        "ALTER TABLE runs ADD COLUMN terms TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE runs ADD COLUMN target_spec TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE runs ADD COLUMN seal_version INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE runs ADD COLUMN summary_salts BLOB NOT NULL DEFAULT x''",
+    ),
+)
+
+MIGRATIONS: Sequence[Migration] = (_TABLES, _CHECKS, _LEFT_AT, _SEAL_2)
+
+#: How a reader, who may not migrate, sees a ledger of the version before: (version, newest version) -> views that make
+#: it look as if it had been migrated.
+READ_AS_MIGRATED = {
+    (3, 4): (
+        "CREATE TEMP VIEW rows AS SELECT *, NULL AS salt, NULL AS leaf FROM main.rows",
+        """
+    CREATE TEMP VIEW runs AS
+    SELECT *, '{}' AS terms, '{}' AS target_spec, 1 AS seal_version, x'' AS summary_salts FROM main.runs
+    """,
+    )
+}
+
 
 _VERSION = "SELECT coalesce(max(version), 0) FROM migrations"
 _RECORD = "INSERT INTO migrations (version, name, applied_at) VALUES (:version, :name, :now)"

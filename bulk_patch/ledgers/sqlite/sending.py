@@ -1,20 +1,17 @@
 """How rows of a sealed plan leave a SQLite ledger, and how their outcomes come back."""
 
-import hashlib
 import json
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.ledgers.records import Run
-from bulk_patch.ledgers.seal import Chunk, frame_row, hash_plan
 from bulk_patch.ledgers.sqlite import queries
 from bulk_patch.ledgers.sqlite.database import Database, Line
 from bulk_patch.ledgers.sqlite.planning import span, unpack_customer
 from bulk_patch.ledgers.sqlite.schema import READY, SPENT
+from bulk_patch.ledgers.sqlite.sealed_plan import SealedPlan
 from bulk_patch.model import MOVES, Outcome, Patch, State, idempotency_key
 
 Candidate = tuple[Patch, State, bool]  # with the state it has now, and whether it must be read again
@@ -56,26 +53,15 @@ class CountChanges:
 
 
 class SendingSession:
-    """One session of sending one run; what it knows beyond the ledger's file is which chunks it has verified."""
+    """One session of sending one run."""
 
-    def __init__(self, database: Database, run: Run, number: int) -> None:
-        """Check the plan's hash.
-
-        Raises:
-            LedgerError: When the plan is not sealed, or not as it was sealed.
-        """
-        if run.state == "planning":
-            raise LedgerError(f"run {run.id} is not sealed: its plan cannot be sent", "Plan it again.")
-        self.run = run
+    def __init__(self, database: Database, plan: SealedPlan, number: int) -> None:
+        self.run = plan.run
         self._database = database
+        self._plan = plan
         self._number = number
         self._span = span(number)
-        self._chunks = [Chunk(*line) for line in database.all(queries.CHUNKS, {"run": number})]
-        self._first_rows = [chunk.first_row for chunk in self._chunks]
-        self._verified: set[int] = set()
         self._session: int | None = None
-        if hash_plan(run, self._chunks) != run.plan_sha256:
-            raise self._damage("its facts or the hashes of its rows")
 
     def start(self, actor: str, now: float) -> int:
         """Take back what a kill left in flight and what an earlier session spent; return how many were in flight."""
@@ -127,46 +113,10 @@ class SendingSession:
         else:
             lines = self._database.all(queries.NEXT_READY, limits)
         for line in lines:
-            self._verify(line)
+            self._plan.verify_row(line[0])
+            if line[7] is None:
+                raise self._plan.damage(f"row {line[0]}")  # it was not sealed to be sent
         return lines
-
-    def _verify(self, line: Line) -> None:
-        """Compare the chunk that a row is in with its sealed hash, once a session."""
-        row, body = line[0], line[7]
-        place = bisect_right(self._first_rows, row) - 1
-        if place < 0 or row > self._chunks[place].last_row or body is None:
-            raise self._damage(f"row {row}")
-        if place not in self._verified:
-            self._verify_chunk(place)
-            self._verified.add(place)
-
-    def verify_all(self) -> None:
-        """Compare the whole plan with its seal, chunk by chunk.
-
-        Raises:
-            LedgerError: When a row is not as it was sealed, is gone, or was never sealed.
-        """
-        for place in range(len(self._chunks)):
-            self._verify_chunk(place)
-        sealed = sum(chunk.rows for chunk in self._chunks)
-        if self._database.first(queries.COUNT_SENDABLE, self._span) != (sealed,):
-            raise self._damage("the number of its rows")
-
-    def _verify_chunk(self, place: int) -> None:
-        chunk = self._chunks[place]
-        offset = self._span["first"]
-        limits = {"first": offset | chunk.first_row, "last": offset | chunk.last_row}
-        found = hashlib.sha256()
-        for its_row, customer_id, *rest in self._database.all(queries.CHUNK_ROWS, limits):
-            found.update(frame_row(its_row, unpack_customer(customer_id), *rest))
-        if found.digest() != chunk.sha256:
-            raise self._damage(f"a row from {chunk.first_row} to {chunk.last_row}")
-
-    def _damage(self, what: str) -> LedgerError:
-        return LedgerError(
-            f"run {self.run.id} is not as it was sealed: {what} changed; nothing more of it is sent",
-            f"Restore {self._database.path} from a backup, or find out who changed it before you plan anew.",
-        )
 
     def _patch(self, line: Line, now: float) -> Patch:
         row, state, generation, ambiguous, intent_at, left_at, customer_id, body, before, read_back, _ = line
