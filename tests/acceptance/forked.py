@@ -118,25 +118,29 @@ def _preload() -> None:
 
 def _serve(control: socket.socket) -> None:
     """Fork a command for each order, until nobody gives any."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for a command
-    while head := socket.recv_fds(control, _LENGTH.size, _FDS)[:2]:
-        length, fds = head
+    watchers: set[int] = set()
+    while True:
+        length, fds, *_ = socket.recv_fds(control, _LENGTH.size, _FDS)
+        watchers -= {pid for pid in watchers if os.waitpid(pid, os.WNOHANG)[0]}
         if not length:
-            return
+            break
         (missing,) = _LENGTH.unpack(length)
         data = b""
         while len(data) < missing:
             data += control.recv(missing - len(data))
-        if os.fork() == 0:
+        watcher = os.fork()
+        if watcher == 0:
             control.close()
             _watch(json.loads(data), fds)
+        watchers.add(watcher)
         for fd in fds:
             os.close(fd)
+    for pid in watchers:
+        os.waitpid(pid, 0)
 
 
 def _watch(order: Mapping[str, Any], fds: Sequence[int]) -> NoReturn:
     """Fork the command, and tell its id and then how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *streams, tell = fds
     pid = os.fork()
     if pid == 0:
