@@ -30,38 +30,60 @@ _READY, _OUT, _SPENT = 1, 2, 3
 
 
 def check_seal(evidence: Evidence) -> Iterator[Violation]:
-    """Plan and chunks have the hashes that the seal gave them; derived here from the ledger's documentation."""
+    """Plan, chunks and leaves have the hashes that the seal gave them; derived here from the ledger's documentation."""
     for span, run in _runs(evidence):
-        rows = [record for record in run.rows.values() if record["body"] is not None]
+        rows = list(run.rows.values())
         for chunk in run.chunks:
             own = [record for record in rows if chunk["first_row"] <= record["row"] <= chunk["last_row"]]
-            found = hashlib.sha256(b"".join(_frame(record) for record in own)).digest()
+            found = hashlib.sha256(b"".join(_leaf(record) for record in own)).digest()
             if found != chunk["sha256"] or len(own) != chunk["rows"]:
                 yield Violation("seal", f"process {span.number}: rows from {chunk['first_row']} are not as sealed")
+        if any(_leaf(record) != record["leaf"] or len(record["salt"]) != 16 for record in rows):
+            yield Violation("seal", f"process {span.number}: a leaf is not that of its row")
         if sum(chunk["rows"] for chunk in run.chunks) != len(rows):
             yield Violation("seal", f"process {span.number}: rows without a seal")
-        if _plan_sha256(run) != run.facts["plan_sha256"]:
+        if run.facts["seal_version"] != 2 or _plan_sha256(run) != run.facts["plan_sha256"]:
             yield Violation("seal", f"process {span.number}: the plan is not as sealed")
 
 
-def _frame(record: Record) -> bytes:
-    customer, body, before = record["customer_id"].encode(), record["body"], record["before"]
+def _leaf(record: Record) -> bytes:
+    texts = [record["customer_id"], record["planned_state"], record["fields"]]
+    parts = [text.encode() for text in texts]
+    parts += [(record["planned_reason"] or "").encode(), (record["planned_hint"] or "").encode(), record["cells"]]
+    lengths = [len(part) for part in parts] + [
+        -1 if record[it] is None else len(record[it]) for it in ("body", "before")
+    ]
     flags = bool(record["read_back"]) | bool(record["recheck"]) << 1
-    lengths = len(customer), len(body), -1 if before is None else len(before)
-    head = struct.pack(">QIqqB", record["row"], *lengths, flags)
-    return b"".join((head, customer, body, before or b""))
+    head = struct.pack(">QIIIIIIqqB", record["row"], *lengths, flags)
+    return hashlib.sha256(
+        b"".join((record["salt"], head, *parts, record["body"] or b"", record["before"] or b""))
+    ).digest()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _plan_sha256(run: Run) -> str:
     names = "job target kind secret identity baseline baseline_sha256 input_sha256 input_rows unchanged".split()
-    facts: dict[str, Any] = {name: run.facts[name] for name in names}
-    facts |= {"run": run.id, "columns": json.loads(run.facts["columns"])}
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    facts: dict[str, Any] = {name: run.facts[name] for name in (*names, "reason", "ticket")}
+    summary, actor, salts = json.loads(run.facts["details"]), json.loads(run.facts["actor"]), run.facts["summary_salts"]
+    facts |= {"run": run.id, "seal": 2, "actor": [actor["operator"], actor["login"], actor["host"]]}
+    facts |= {name: summary.pop(name) for name in ("job_file", "overrides")}
+    facts |= {name: json.loads(run.facts[name]) for name in ("columns", "terms", "target_spec")}
+    shown = {
+        "transitions": salts[:16] + _json(summary.pop("transitions")),
+        "samples": salts[16:] + _json(summary.pop("samples")),
+    }
+    facts |= {
+        "summary": summary,
+        "summary_leaves": {name: hashlib.sha256(it).hexdigest() for name, it in shown.items()},
+    }
     chunks = (
         struct.pack(">QQI32s", chunk["first_row"], chunk["last_row"], chunk["rows"], chunk["sha256"])
         for chunk in run.chunks
     )
-    return hashlib.sha256(text.encode() + b"".join(chunks)).hexdigest()
+    return hashlib.sha256(_json(facts) + b"".join(chunks)).hexdigest()
 
 
 def check_planned(evidence: Evidence) -> Iterator[Violation]:
