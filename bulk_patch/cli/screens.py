@@ -10,7 +10,7 @@ from typing import Any
 from bulk_patch.cli.text import digits, join, numbered, safe, section, table, wrap
 from bulk_patch.errors import Exit
 from bulk_patch.ledgers.records import Holder, LedgerRow, Run
-from bulk_patch.ledgers.undos import TakenBack
+from bulk_patch.ledgers.undos import Undone
 from bulk_patch.model import Counts, State
 from bulk_patch.reports.files import FAILURES, PAGE, RESULTS, SUMMARY
 from bulk_patch.reports.rows import FieldChange, merge_rows
@@ -206,7 +206,7 @@ def status_screen(summary: RunSummary, run: Run, counts: Counts, *, to_do: int, 
 
 
 def _undo_lines(summary: RunSummary) -> list[str]:
-    return [line for its in summary.undone_by for line in wrap(TakenBack(**its).words, "  ")]
+    return [line for its in summary.undone_by for line in wrap(Undone(**its).words, "  ")]
 
 
 def _approval_lines(summary: RunSummary) -> list[str]:

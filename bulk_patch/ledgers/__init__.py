@@ -1,15 +1,55 @@
-"""The Ledger seam: where every run of a job, every row and every intent is kept.
+"""The contract of ledgers: where every run of a job, every row and every intent is kept.
 
-A ledger is synchronous and used from one thread by one writer, the driver, for every engine. It is the only
-memory of a job: a resume needs the ledger and the token, nothing else.
+A ledger is synchronous and has one writer, the dispatcher, for every engine. It is the only memory of a job: a resume
+needs the ledger and the token, nothing else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bulk_patch.ledgers.records import Actor, Check, Drift, LedgerRow, PlanRow, PlanSummary, Run, SessionRecord
+from bulk_patch.ledgers.records import Actor, Check, Drift, Holder, LedgerRow, PlanRow, PlanSummary, Run, SessionRecord
 from bulk_patch.model import Counts, Outcome, Patch, State
+
+
+class LedgerStore(Protocol):
+    """Where the ledgers of an output folder are. A plug-in of the group `bulk_patch.ledgers` is one.
+
+    * It is made with the output folder alone, also by commands that look at runs without a job file.
+    * Its ledgers are told apart by the job's name, and a job has one at most.
+    """
+
+    def __init__(self, output: Path) -> None: ...
+
+    def jobs(self) -> list[str]:
+        """Return the names of the jobs that have a ledger here, sorted; nothing is opened or made."""
+        ...
+
+    def write(self, job: str, *, wait_s: float = 0.0) -> "Ledger":
+        """Open the ledger of a job to write, made where there is none; the caller closes it.
+
+        Args:
+            job: The job's name.
+            wait_s: How long to wait for another process that holds it.
+
+        Raises:
+            LockedError: Another process holds it; the message names pid, host and start.
+            LedgerError: It is damaged, of another job or of a newer version, or the disk fails.
+        """
+        ...
+
+    def read(self, job: str) -> "Ledger":
+        """Open the ledger of a job to read, also while another process writes; the caller closes it.
+
+        Raises:
+            LedgerError: The job has no ledger here, or it is damaged, of another job or of another version.
+        """
+        ...
+
+    def holder(self, job: str) -> Holder | None:
+        """Return which process may write to the ledger of a job now, if any."""
+        ...
 
 
 class Ledger(Protocol):
@@ -52,7 +92,7 @@ class Ledger(Protocol):
     def add(self, run_id: str, rows: Iterable[PlanRow]) -> None:
         """Append rows of the plan, in input order; the plan is not yet valid.
 
-        A plan that was begun elsewhere, or whose rows failed half-way, is refused: begin again.
+        A plan that was started elsewhere, or whose rows failed half-way, is refused: start again.
         """
 
     def seal(
@@ -93,7 +133,7 @@ class Ledger(Protocol):
     # --- sending
 
     def start_session(self, run_id: str, actor: Actor, now: float) -> int:
-        """Begin to send: verify the plan's hash, take back what a kill left in flight.
+        """Start to send: verify the plan's hash, recover what a kill left in flight.
 
         Rows left `sending` become `unknown` and ambiguous, with the reason `left_in_flight`. Return how many there
         were. `peek`, `claim`, `record` and `end_session` need a session.
@@ -113,10 +153,11 @@ class Ledger(Protocol):
         Eligible: pending; unknown that is not final and spent its attempts in fewer than two sessions; rejected
         that was requested by `request_retry`. Not what spent its budget in this session. `only_requested`: only
         what `request_retry` asked for and has no answer yet. `rows` restricts to rows that `peek` returned. The
-        age of a key counts from the first intent after which something may have left: a pending row's begins anew.
+        age of a key counts from the first intent after which something may have left; for a pending row it starts
+        again.
 
         Each chunk of the plan is verified against its sealed hash when it is first touched: a difference raises
-        `LedgerError` and nothing of it is sent. `Patch.first` is left at SEND, the driver decides.
+        `LedgerError` and nothing of it is sent. `Patch.first` is left at SEND: the dispatcher decides.
         """
 
     def peek(self, run_id: str, n: int, *, only_requested: bool = False) -> list[tuple[Patch, State, bool]]:
@@ -172,7 +213,7 @@ class Ledger(Protocol):
     def start_check(self, run_id: str, actor: Actor, *, now: float) -> Check:
         """Return the newest check of a run, else a new one.
 
-        The newest goes on when it did not end, is less than a day old, and nothing was sent since it began.
+        The newest goes on when it did not end, is less than a day old, and nothing has been sent since it started.
         """
 
     def record_check(self, run_id: str, check: int, drifts: Sequence[Drift], *, upto: int, rows: int) -> None:
@@ -235,5 +276,5 @@ class Ledger(Protocol):
     def last_time(self) -> float:
         """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one.
 
-        A clock that is behind it went back.
+        A clock that is behind this time was set back.
         """

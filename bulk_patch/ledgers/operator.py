@@ -1,4 +1,4 @@
-"""Who does this."""
+"""Identify the operator: who runs this process."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from bulk_patch.ledgers.records import Actor
 
 
 def current_actor(operator: str) -> Actor:
-    """Say who does this: the operator as named, the login by uid, host and process."""
+    """Return the operator as named, the login by uid, host and process."""
     try:
         import pwd  # not on every platform
 

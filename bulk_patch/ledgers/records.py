@@ -21,7 +21,7 @@ class Actor:
 class Holder:
     """Which process may write to a ledger now."""
 
-    pid: int  # 0: it has not said its name yet
+    pid: int  # 0: it has not written its name yet
     host: str
     started_at: float  # Unix seconds
 
@@ -52,7 +52,7 @@ class PlanSummary:
     reads: int = 0  # requests that the baseline took
     recheck: int = 0  # rows whose object was completed from an old snapshot
     snapshot_at: float | None = None  # when the baseline was taken, Unix seconds; None: while the plan was made
-    undoes: str = ""  # the id of the run that this one takes back
+    undoes: str = ""  # the id of the run that this one undoes
     may_clear: tuple[str, ...] = ()  # of an undo: what input.may_clear has to name to take more rows back
     needs_approval: bool = False  # whatever the job says later
 
@@ -130,7 +130,7 @@ class Run:
 
     id: str  # 20261122-151203-4f2a
     job: str
-    target: str  # kind, base URL and resource; the sandbox is one of its own
+    target: str  # kind, base URL and resource; the sandbox is a target of its own
     kind: str = "run"  # run | undo
     state: str = "planning"  # planning | sealed | closed: `--new` closed it, its pending rows are never sent
     secret: str = field(repr=False)  # UUID that the keys are derived from

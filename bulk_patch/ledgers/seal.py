@@ -1,9 +1,10 @@
 """What a plan's hash covers: pure functions, the same for every ledger.
 
-Version 2. Each row that the ledger keeps is one leaf: the SHA-256 of 16 random bytes and the row, so that its values can
-be purged later and the leaf stays. Leaves are hashed in chunks, so that a chunk can be verified when one of its rows is
-sent or shown. The hash of the plan covers the hashes of the chunks and all facts of the run that its plan fixed: what
-people were shown (`PlanSummary`), who asked and why, the terms, the target, and the secret that the keys come from.
+Version 2. Each row that the ledger keeps is one leaf: the SHA-256 of 16 random bytes and the row, so that its values
+can be purged later and the leaf stays. Leaves are hashed in chunks, so that a chunk can be verified when one of its
+rows is sent or shown. The hash of the plan covers the hashes of the chunks and all facts of the run that its plan
+fixed: what people were shown (`PlanSummary`), who asked and why, the terms, the target, and the secret that the keys
+come from.
 
 Version 1 covered rows that are to be sent, and of the facts neither summary, actor nor terms. Such plans stay readable.
 """

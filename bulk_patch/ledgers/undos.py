@@ -1,4 +1,4 @@
-"""What was taken back: which undos a run has met, and whether an input was."""
+"""Find the undos of a run, and warn of an input that was undone."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from bulk_patch.model import State
 
 
 @dataclass(frozen=True, slots=True)
-class TakenBack:
+class Undone:
     """What one undo did to a run."""
 
     run: str  # id of the undo
@@ -22,26 +22,26 @@ class TakenBack:
         return f"undone by run {self.run}: {self.rows:,} of {self.of:,} rows"
 
 
-def undos_of(ledger: Ledger, run: Run) -> list[TakenBack]:
+def undos_of(ledger: Ledger, run: Run) -> list[Undone]:
     """Return the undos of a run that have taken something back, the oldest first."""
     return _undos(ledger, run, reversed(ledger.runs(run.target)))
 
 
-def _undos(ledger: Ledger, run: Run, runs: Iterable[Run]) -> list[TakenBack]:
-    sent = (its for its in runs if its.summary.undoes == run.id and its.started_at is not None)
-    undos = (TakenBack(its.id, ledger.counts(its.id)[State.APPLIED], its.input_rows) for its in sent)
-    return [its for its in undos if its.rows]
+def _undos(ledger: Ledger, run: Run, runs: Iterable[Run]) -> list[Undone]:
+    sent = (undo for undo in runs if undo.summary.undoes == run.id and undo.started_at is not None)
+    undos = (Undone(undo.id, ledger.counts(undo.id)[State.APPLIED], undo.input_rows) for undo in sent)
+    return [undone for undone in undos if undone.rows]
 
 
 def warn_of_input(ledger: Ledger, run: Run) -> list[str]:
     """Warn of a plan whose input is that of a run which was taken back, and was not sent again since."""
     runs = ledger.runs(run.target)
-    same = (its for its in runs if its.id != run.id and its.kind == "run" and its.input_sha256 == run.input_sha256)
-    last = next((its for its in same if its.started_at is not None), None)
+    same = (one for one in runs if one.id != run.id and one.kind == "run" and one.input_sha256 == run.input_sha256)
+    last = next((one for one in same if one.started_at is not None), None)
     if last is None:
         return []
     return [
-        f"THIS INPUT WAS TAKEN BACK by run {its.run}, {its.rows:,} of {its.of:,} rows of run {last.id}: "
+        f"THIS INPUT WAS TAKEN BACK by run {undone.run}, {undone.rows:,} of {undone.of:,} rows of run {last.id}: "
         "to send this plan is to make those changes again"
-        for its in _undos(ledger, last, reversed(runs))
+        for undone in _undos(ledger, last, reversed(runs))
     ]

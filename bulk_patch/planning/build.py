@@ -60,7 +60,7 @@ def scan_input(job: Job, target: Target) -> Source:
 
 
 def _allowed(name: str, allowed: Iterable[str]) -> bool:
-    return any(name == its or name.startswith(f"{its}.") for its in allowed)
+    return any(name == field or name.startswith(f"{field}.") for field in allowed)
 
 
 async def write_plan(
@@ -93,7 +93,7 @@ async def write_plan(
     """
     begun = time.monotonic()
     deciding = _Deciding(job, run, target, ledger, stale=job.baseline.kind != "live" and baseline.taken_at > 0)
-    tally = deciding.tally
+    builder = deciding.builder
     async with (
         aclosing(prefetch(_portions(job, found, target, baseline, frame_rows=frame_rows))) as portions,
         aclosing(prefetch(_compared(portions, target))) as compared,
@@ -101,18 +101,18 @@ async def write_plan(
     ):
         async for rows in decided:
             await in_thread(deciding.write, rows)
-    tally.warnings += [*warn_of_input(ledger, run), *_unusual(found.rows, run, ledger)]
-    if tally.cleared:
-        what = f"{sum(tally.cleared.values())} values would be cleared"
-        tally.warnings.append(f"{what}: clearing is not documented by the API, each is read back")
-    tally.warnings += baseline.warnings()
-    summary = tally.build(run.summary, reads=baseline.reads(found.rows), recheck=deciding.recheck)
+    builder.warnings += [*warn_of_input(ledger, run), *_unusual(found.rows, run, ledger)]
+    if builder.cleared:
+        what = f"{sum(builder.cleared.values())} values would be cleared"
+        builder.warnings.append(f"{what}: clearing is not documented by the API, each is read back")
+    builder.warnings += baseline.warnings()
+    summary = builder.build(run.summary, reads=baseline.reads(found.rows), recheck=deciding.recheck)
     if 0 < baseline.taken_at < run.created_at:
         summary = replace(summary, snapshot_at=baseline.taken_at)
     ledger.seal(
         run.id,
         input_rows=found.rows,
-        unchanged=tally.unchanged,
+        unchanged=builder.unchanged,
         plan_s=time.monotonic() - begun,
         now=time.time(),
         summary=summary,
@@ -175,14 +175,14 @@ class _Deciding:
         self._ledger_is_free = Lock()  # it is for one thread at a time; rows are written while the next are decided
         self._stale = stale  # the picture is not of now: objects that it completes are read again
         self._refused: Problems = {}  # of repeated rows, which may lie in other portions
-        self.tally = SummaryBuilder()
+        self.builder = SummaryBuilder()
         self.recheck = 0
 
     def decide(self, portion: _Portion, compared: Compared) -> list[PlanRow]:
         """Return every row of a portion that is not unchanged."""
         wanted, snapshot, duplicates = portion.wanted, portion.snapshot, portion.duplicates
-        tally = self.tally
-        tally.unchanged += compared.unchanged
+        builder = self.builder
+        builder.unchanged += compared.unchanged
         problems: Problems = dict(compared.problems)
         changes: dict[int, Change] = {}
         for built in build_changes(compared, wanted, snapshot, self._target, watch=self._job.guards.watch):
@@ -190,16 +190,16 @@ class _Deciding:
                 changes[built.row] = built
             else:
                 problems.setdefault(built[0], []).append(built[1])
-        self._refused |= {row: its for row, its in problems.items() if row in portion.repeats}
+        self._refused |= {row: found for row, found in problems.items() if row in portion.repeats}
         refuse_repeats(duplicates, problems, self._refused)
-        tally.duplicates += len(duplicates)
+        builder.duplicates += len(duplicates)
         with self._ledger_is_free:
-            tally.unchanged += _drop_sent_notes(changes, self._run.target, self._target, self._ledger)
+            builder.unchanged += _drop_sent_notes(changes, self._run.target, self._target, self._ledger)
         for change in changes.values():
-            tally.add(change)
+            builder.add(change)
             self.recheck += self._stale and change.completed
-        for its in problems.values():
-            tally.refuse(its)
+        for found in problems.values():
+            builder.refuse(found)
         return list(_plan_rows(portion.frame, portion.ids, changes, problems, duplicates, stale=self._stale))
 
     def write(self, rows: Sequence[PlanRow]) -> None:

@@ -38,7 +38,7 @@ class SummaryBuilder:
         for name, old, new in change.moves:
             moves = self.transitions.setdefault(name, Counter())
             moves["?" if old is None else old or "(none)", new or "(cleared)"] += 1
-            if len(moves) > _MOST_KEPT:  # masked values are few, but nobody promised it
+            if len(moves) > _MOST_KEPT:  # masked values are few as a rule, but need not be
                 self.transitions[name] = Counter(dict(moves.most_common(_MOST_KEPT // 2)))
         if len(self.samples) < SAMPLES:
             self.samples.append(Sample(change.row, change.customer_id, change.moves))

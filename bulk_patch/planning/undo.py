@@ -55,7 +55,7 @@ async def write_undo(
         BulkPatchError: The customers cannot be read.
     """
     begun = time.monotonic()
-    tally, copies, absent = SummaryBuilder(), Counter[str](), set[str]()
+    builder, copies, absent = SummaryBuilder(), Counter[str](), set[str]()
     rows = reads = 0
     async for page in _pages(ledger, undone, target, session, page_rows):
         lines = []
@@ -64,34 +64,36 @@ async def write_undo(
             if isinstance(decided, Change) and record is not None:
                 copies.update(copies_left(row, record, target))
             absent |= unnamed(decided)
-            if (line := _decide(tally, row, decided, _cells(row, record, run, job, target))) is not None:
+            if (line := _decide(builder, row, decided, _cells(row, record, run, job, target))) is not None:
                 lines.append(line)
         ledger.add(run.id, lines)
         rows += len(page)
         reads += -(-len(page) // target.ids_per_read)
     if undone.kind == "run":  # an undo has no input
-        tally.warnings.append(
+        builder.warnings.append(
             f"the input of run {undone.id} still asks for what is taken back: change it before the job runs again"
         )
     counts = ledger.counts(undone.id)
-    tally.warnings += [
+    builder.warnings += [
         f"run {undone.id} has {counts[state]} rows that are {state}: they are not taken back, look at them"
         for state in (State.UNKNOWN, State.MISMATCH)
         if counts[state]
     ]
     if undone.baseline not in ("live", "none"):
-        tally.warnings.append("the values to go back to are those of the run's baseline, which was not the API itself")
-    tally.warnings += [
+        builder.warnings.append(
+            "the values to go back to are those of the run's baseline, which was not the API itself"
+        )
+    builder.warnings += [
         f"{name} is the same in {count} rows: where the API made it, as a copy of what is taken back, it stays"
         for name, count in copies.items()
     ]
-    summary = tally.build(run.summary, reads=reads, recheck=tally.changes)
+    summary = builder.build(run.summary, reads=reads, recheck=builder.changes)
     if absent:
         summary = replace(summary, may_clear=tuple(sorted({*job.input.may_clear, *absent})))
     ledger.seal(
         run.id,
         input_rows=rows,
-        unchanged=tally.unchanged,
+        unchanged=builder.unchanged,
         plan_s=time.monotonic() - begun,
         now=time.time(),
         summary=summary,
@@ -114,16 +116,16 @@ def _applied(ledger: Ledger, run: Run) -> Iterator[LedgerRow]:
     return ledger.rows(run.id, states=(State.APPLIED,))
 
 
-def _decide(tally: SummaryBuilder, row: LedgerRow, decided: Reversal, cells: bytes) -> PlanRow | None:
+def _decide(builder: SummaryBuilder, row: LedgerRow, decided: Reversal, cells: bytes) -> PlanRow | None:
     """Count one decision, and return its row; what is as it was before is only counted."""
     if decided is None:
-        tally.unchanged += 1
+        builder.unchanged += 1
         return None
     if isinstance(decided, Change):
-        tally.add(decided)
+        builder.add(decided)
         return pending_row(decided, cells, recheck=True)  # objects go back whole: over no edit made since this read
     if not isinstance(decided, Kept):
-        tally.refuse(decided)
+        builder.refuse(decided)
         return invalid_row(row.row, row.customer_id, cells, decided)
     return PlanRow(
         row=row.row,

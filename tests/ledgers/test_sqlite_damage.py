@@ -259,7 +259,7 @@ def test_a_flipped_bit_in_a_planned_value_is_found_before_it_is_sent(path: Path)
 @pytest.mark.parametrize("use", [open_ledger, read_ledger])
 def test_a_file_that_is_no_ledger_is_refused_and_left_alone(path: Path, use: Callable[[Path], SqliteLedger]) -> None:
     path.write_text("customer_id,city\n" * 1_000)
-    with pytest.raises(LedgerError, match="no ledger"):
+    with pytest.raises(LedgerError, match="not a ledger"):
         use(path)
     assert path.read_text() == "customer_id,city\n" * 1_000
 
@@ -267,7 +267,7 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_alone(path: Path, use: Cal
 @pytest.mark.parametrize("use", [open_ledger, read_ledger])
 def test_a_database_of_another_program_is_refused(path: Path, use: Callable[[Path], SqliteLedger]) -> None:
     change(path, "CREATE TABLE meta (name, value)", f"INSERT INTO meta VALUES ('job', '{JOB}')")
-    with pytest.raises(LedgerError, match="no ledger"):
+    with pytest.raises(LedgerError, match="not a ledger"):
         use(path)
 
 
@@ -298,7 +298,7 @@ def test_a_log_without_its_ledger_is_not_taken_into_a_new_one(path: Path) -> Non
         kept = log.read_bytes()
     path.unlink()
     log.write_bytes(kept)
-    with pytest.raises(LedgerError, match=r"its log ledger\.db-wal is still there"):
+    with pytest.raises(LedgerError, match=r"the log ledger\.db-wal is still there"):
         open_ledger(path)
     assert not path.exists()
 

@@ -41,7 +41,7 @@ _MEANINGS = {
     "SQLITE_PERM": ("it may not be used", f"Check the permissions of its folder and files, {_AGAIN}"),
     "SQLITE_CORRUPT": ("it is damaged", "Do not edit it: move it away and restore it from a backup."),
     "SQLITE_NOTADB": (
-        "it is no ledger, or its beginning is damaged",
+        "it is not a ledger, or its header is damaged",
         "Move it away and restore it from a backup.",
     ),
     "SQLITE_BUSY": ("another program writes to it", f"Close the other program, such as a database browser, {_AGAIN}"),

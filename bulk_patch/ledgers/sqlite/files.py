@@ -67,7 +67,7 @@ class Lock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(file), path.lstat()):
-                raise FileNotFoundError  # another file has its name by now
+                raise FileNotFoundError  # another file has taken the name
             _set_mode(path, mode)
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "started_at": time.time()}
             os.ftruncate(file, 0)
@@ -94,7 +94,7 @@ def find_holder(path: Path) -> Holder | None:
     """Return who holds the lock of this file now; what a killed process left in it does not count."""
     with explained(path):
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place keeps nobody waiting
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in this place blocks no one
         except FileNotFoundError:
             return None
         try:
@@ -107,7 +107,7 @@ def find_holder(path: Path) -> Holder | None:
             os.close(file)
     try:
         return Holder(**json.loads(text))
-    except (ValueError, TypeError):  # it took the lock this instant and has not said its name yet
+    except (ValueError, TypeError):  # it has just taken the lock and not written its name yet
         return Holder(pid=0, host="", started_at=0.0)
 
 
@@ -116,7 +116,7 @@ def _describe(holder: Holder | None) -> tuple[str, str]:
     if holder is None or not holder.pid:
         return "another process held this job's ledger just now", "Run the same command again."
     since = datetime.fromtimestamp(holder.started_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"process {holder.pid} on {holder.host} holds this job's ledger since {since}", hint
+    return f"process {holder.pid} on {holder.host} has held this job's ledger since {since}", hint
 
 
 def make_folder(folder: Path, mode: int) -> None:
@@ -181,7 +181,7 @@ def open_for_reading(path: Path, *, job: str) -> Database:
     if not path.exists():
         raise LedgerError(f"job {job!r} has no run yet: {path} does not exist", "Start with `bulk-patch plan`.")
     _refuse_other_than_files(path)
-    # In a folder that we may not write SQLite cannot make its shared memory. Where no log is left either, nobody is
+    # In a folder that we may not write SQLite cannot make its shared memory. Where no log is left either, no process is
     # writing, and the file can be read as it is.
     by_user = os.access in os.supports_effective_ids
     alone = not os.access(path.parent, os.W_OK, effective_ids=by_user) and not _wal(path).exists()
@@ -203,10 +203,10 @@ def open_for_reading(path: Path, *, job: str) -> Database:
 
 
 def _create(path: Path, *, job: str) -> None:
-    """Make a ledger beside its place and move it there whole: a kill leaves either nothing or a ledger."""
+    """Make a ledger under a draft name and rename it: a kill leaves either nothing or a whole ledger."""
     if _wal(path).exists() and _wal(path).stat().st_size:
         raise LedgerError(
-            f"ledger {path}: it is gone, but its log {_wal(path).name} is still there",
+            f"ledger {path}: the file is gone, but the log {_wal(path).name} is still there",
             "Restore the ledger from a backup, or move the log away.",
         )
     draft = path.with_name(f"{path.name}.new")
@@ -233,7 +233,7 @@ def _check(database: Database, job: str) -> int:
     path = database.path
     if database.first("PRAGMA application_id") != (APPLICATION_ID,):
         raise LedgerError(
-            f"ledger {path}: it is no ledger, or its beginning is damaged",
+            f"ledger {path}: it is not a ledger, or its header is damaged",
             "Move it away and restore it from a backup.",
         )
     version = read_version(database)
@@ -242,10 +242,10 @@ def _check(database: Database, job: str) -> int:
             f"ledger {path}: a newer bulk-patch wrote it (version {version}, this one knows {newest_version()})",
             "Use that newer bulk-patch.",
         )
-    its_job = database.first(_JOB)
-    if its_job != (job,):
+    owner = database.first(_JOB)
+    if owner != (job,):
         raise LedgerError(
-            f"ledger {path}: it belongs to job {its_job[0] if its_job else '?'!r}, not to {job!r}",
+            f"ledger {path}: it belongs to job {owner[0] if owner else '?'!r}, not to {job!r}",
             "Give each job its own folder with --output, or correct the name in the job file.",
         )
     return version
@@ -253,9 +253,9 @@ def _check(database: Database, job: str) -> int:
 
 def _refuse_other_than_files(path: Path) -> None:
     """Refuse what SQLite would wait for, or open to no end."""
-    for its in (path, _wal(path)):
-        if its.exists() and not stat.S_ISREG(its.stat().st_mode):
-            raise LedgerError(f"ledger {path}: {its.name} is not a file", "Move it away, and restore the ledger.")
+    for file in (path, _wal(path)):
+        if file.exists() and not stat.S_ISREG(file.stat().st_mode):
+            raise LedgerError(f"ledger {path}: {file.name} is not a file", "Move it away, and restore the ledger.")
 
 
 def _wal(path: Path) -> Path:

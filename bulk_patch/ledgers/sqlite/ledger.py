@@ -107,7 +107,7 @@ class SqliteLedger:
 
     @staticmethod
     def holder(path: Path) -> Holder | None:
-        """Return who holds the ledger for writing now, if anybody does."""
+        """Return who holds the ledger for writing now, if any process does."""
         return find_holder(_lock_of(path.resolve()))
 
     def __enter__(self) -> Self:
@@ -208,7 +208,7 @@ class SqliteLedger:
     # --- sending
 
     def start_session(self, run_id: str, actor: Actor, now: float) -> int:
-        """Begin to send; return how many rows a kill had left in flight."""
+        """Start to send; return how many rows a kill had left in flight."""
         session = SendingSession(self._database, self._sealed(run_id), self._number(run_id))
         left = session.start(to_text(asdict(actor)), now)
         self._session = session

@@ -1,4 +1,4 @@
-"""How a plan gets into a SQLite ledger, is sealed, and is removed again when nobody wants it."""
+"""Write a plan into a SQLite ledger, seal it, and remove it when it is discarded."""
 
 import os
 import re

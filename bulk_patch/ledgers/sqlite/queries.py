@@ -271,7 +271,7 @@ RETRY_FINAL = """
 UPDATE progress SET lane = 1 WHERE id BETWEEN :first AND :last AND state = 'unknown' AND lane IS NULL
 """
 
-#: Unknown rows, and those that a kill left in flight, are asked for and may spend their attempts anew.
+#: Unknown rows, and those that a kill left in flight, are asked for and may spend their attempts again.
 RETRY_UNKNOWN = """
 UPDATE progress SET requested = 1, final = 0, spent_sessions = 0, spent_in = NULL,
     lane = CASE lane WHEN 3 THEN 1 ELSE lane END

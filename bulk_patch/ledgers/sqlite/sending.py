@@ -85,9 +85,9 @@ class SendingSession:
             by_state = defaultdict(list)
             for line in lines:
                 by_state[line[1]].append(line[0])
-            for state, its in by_state.items():
-                changes.leave(_check_move(its[0], state, State.SENDING), rows=len(its), open_rows=len(its))
-                changes.enter(State.SENDING, rows=len(its), open_rows=len(its))
+            for state, moved in by_state.items():
+                changes.leave(_check_move(moved[0], state, State.SENDING), rows=len(moved), open_rows=len(moved))
+                changes.enter(State.SENDING, rows=len(moved), open_rows=len(moved))
             ids = self._ids(line[0] for line in lines)
             if lines:
                 self._database.run(queries.MARK_SENDING, {"ids": ids, "now": now})
@@ -141,15 +141,15 @@ class SendingSession:
         """
         with self._database.transaction():
             standings = self._standings(outcome.row for outcome in outcomes)
-            alike: defaultdict[tuple[Line, Line], list[Outcome]] = defaultdict(list)
+            equal: defaultdict[tuple[Line, Line], list[Outcome]] = defaultdict(list)
             for outcome in outcomes:
                 standing = standings.pop(outcome.row, None)
                 if standing is None:
                     raise LedgerError(f"row {outcome.row} is not in the plan, or has two outcomes at once")
-                alike[standing, _recorded_facts(outcome)].append(outcome)
+                equal[standing, _recorded_facts(outcome)].append(outcome)
             changes = CountChanges()
-            for (standing, _), its in alike.items():
-                self._record_alike(standing, its, changes, now)
+            for (standing, _), group in equal.items():
+                self._record_equal(standing, group, changes, now)
             self._finish(changes, now)
 
     def _standings(self, rows: Iterable[int]) -> dict[int, Line]:
@@ -157,7 +157,7 @@ class SendingSession:
         lines = self._database.all(queries.STANDING, {"ids": self._ids(rows)})
         return {row: tuple(standing) for *standing, its_rows in lines for row in json.loads(its_rows)}
 
-    def _record_alike(self, standing: Line, outcomes: Sequence[Outcome], changes: CountChanges, now: float) -> None:
+    def _record_equal(self, standing: Line, outcomes: Sequence[Outcome], changes: CountChanges, now: float) -> None:
         """Write outcomes that differ in nothing but their row."""
         before, was_open, generation, ambiguous = standing
         one, rows = outcomes[0], len(outcomes)

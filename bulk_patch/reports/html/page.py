@@ -18,7 +18,7 @@ from bulk_patch.errors import Exit
 from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_drafts, replacing
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import MOST_SESSIONS, Run, SessionRecord
-from bulk_patch.ledgers.undos import TakenBack
+from bulk_patch.ledgers.undos import Undone
 from bulk_patch.model import State
 from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.files import PAGE, is_reported, write_reports, write_summary
@@ -166,7 +166,7 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
         "heading": _heading(run),
         "lead": _lead(run, summary),
         "revealed_by": revealed_by,
-        "undone": [TakenBack(**its).words for its in summary.undone_by],
+        "undone": [Undone(**its).words for its in summary.undone_by],
         "stop": (_stop_words(run), run.stop_hint) if run.stop_reason else None,
         "warnings": run.details.get("warnings", []),
         "facts": list(_facts(run, summary, notes, view.ledger.sessions(run.id))),

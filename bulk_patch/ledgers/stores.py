@@ -1,0 +1,35 @@
+"""Find the store that holds a job's ledger, among all kinds that are built in or installed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bulk_patch import plugins
+from bulk_patch.ledgers import LedgerStore
+
+USUAL = "sqlite"
+
+
+def open_store(kind: str, output: Path) -> LedgerStore:
+    """Return the ledgers of one kind below an output folder.
+
+    Args:
+        kind: As in `[ledger] kind`.
+        output: The `output/` folder.
+
+    Raises:
+        JobError: There is no such kind.
+    """
+    store: LedgerStore = plugins.find("ledger", kind)(output)
+    return store
+
+
+def all_stores(output: Path) -> Iterator[LedgerStore]:
+    """Yield the stores of all kinds below an output folder, the usual kind first."""
+    for kind in sorted(plugins.kinds("ledger"), key=lambda kind: (kind != USUAL, kind)):
+        yield open_store(kind, output)
+
+
+def find_store(job: str, output: Path) -> LedgerStore:
+    """Return the store that has a ledger of this job; the usual one where none has."""
+    stores = list(all_stores(output))
+    return next((store for store in stores if job in store.jobs()), stores[0])
