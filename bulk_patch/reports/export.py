@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bulk_patch.errors import UsageError
-from bulk_patch.files.atomic import ROW_WRITERS, Cell, replacing
+from bulk_patch.files.atomic import replacing
+from bulk_patch.files.rows import ROW_WRITERS, Cell
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Run
 from bulk_patch.reports.rows import COLUMNS, changes_of, result_of

@@ -8,7 +8,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from bulk_patch.files.atomic import csv_line_writer, escape, make_private_folder, replacing
+from bulk_patch.files.atomic import make_private_folder, replacing
+from bulk_patch.files.rows import csv_line_writer, escape
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import REACHED

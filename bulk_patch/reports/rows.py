@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from bulk_patch.files.atomic import Cell
+from bulk_patch.files.rows import Cell
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.model import REACHED, State

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.files.atomic import csv_line_writer
+from bulk_patch.files.rows import csv_line_writer
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.reports.export import export
 from bulk_patch.reports.files import write_reports
