@@ -8,7 +8,8 @@
     ├── StoppedError        5  a guard or an integrity fault: a person must look
     ├── CredentialError     6  token, permission or TLS
     ├── LedgerError         7  ledger or disk
-    │   └── OutdatedLedgerError 7  an older version wrote it
+    │   ├── OutdatedLedgerError 7  an older version wrote it
+    │   └── StorageError    7  a file beside the ledger cannot be read or written
     ├── LockedError         8  another process holds the job
     └── RefusedError        9  the plan cannot run as things are
 
@@ -138,6 +139,10 @@ class LedgerError(BulkPatchError):
 
 class OutdatedLedgerError(LedgerError):
     """An older version wrote the ledger; what only reads cannot bring it up to date."""
+
+
+class StorageError(LedgerError):
+    """The disk failed for a report, an export or a temporary file; the ledger itself is intact."""
 
 
 class LockedError(BulkPatchError):

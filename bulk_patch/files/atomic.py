@@ -1,22 +1,24 @@
-"""Files for the owner alone that take their place whole or not at all.
+"""Files for their owner alone that take their place whole or not at all.
 
-Where a folder was opened to a team (`team_folder.py`), what is made in it is for the team too.
+Where a folder was opened to a team (`team.py`), what is made in it is for the team too.
+
+A file is written as a draft beside its place, under a name that is always the same: what a kill left behind is simply
+replaced by the next writer. Two processes that write the same file at once never share a draft: each makes its own,
+under whose name the other's is lost, and a writer whose draft lost its name copies it out again before it is moved.
 """
 
 import fcntl
 import os
-import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bulk_patch.errors import LedgerError
+from bulk_patch.errors import StorageError
 
-REVEALED_PAGE = "report-revealed.html"  # whole values: for who asked for it, whoever shares the folder
+REVEALED_PAGE = "report-revealed.html"  # whole values: for the person who asked for it, not for the team
 
 TEAM_FOLDER = 0o2770  # the set-group-id bit hands the group down
 TEAM_FILE = 0o660
@@ -26,53 +28,108 @@ TEAM_FILE = 0o660
 def replacing(path: Path, *, for_team: bool = True) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path`, durably, once the block has ended well.
 
+    Of two processes that write the same file at once, both succeed, and the one that ends last is the one that stays.
+
     Args:
         path: The file.
-        for_team: Where the folder was opened to a team, so is the file; else it is for its owner alone.
+        for_team: Give the file to the team where its folder was opened to one; else it is for its owner alone.
 
     Raises:
-        LedgerError: When the disk fails; what was there before is still there then.
+        StorageError: When the disk fails; what was there before is still there then.
     """
+    draft = draft_of(path)
     with explaining(path):
-        remove_drafts(path)
-        handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with _folder_locked(path.parent):
+            file = _create(draft)
         try:
-            with open(handle, "wb") as file:
-                with suppress(OSError):  # some file systems have no locks: there a draft is never taken for left over
-                    fcntl.flock(handle, fcntl.LOCK_EX)
-                os.fchmod(
-                    handle, file_mode(path.parent) if for_team else 0o600
-                )  # the umask may have taken even the owner's rights
-                yield file
-                file.flush()
-                os.fsync(handle)
+            os.fchmod(
+                file.fileno(), file_mode(path.parent) if for_team else 0o600
+            )  # the umask may have taken even the owner's rights
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            with _folder_locked(path.parent) as folder:
+                if not _has_name(file, draft):
+                    file = _copy(file, draft)
                 os.replace(draft, path)
-            _sync_folder(path.parent)
+                os.fsync(folder)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(draft)
-            raise
-
-
-def remove_drafts(path: Path) -> None:
-    """Remove what kills left of a file on its way to its place; what is being written stays."""
-    is_draft = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}").fullmatch  # as `tempfile` names them
-    for draft in [its for its in path.parent.iterdir() if is_draft(its.name)]:
-        with suppress(OSError):  # somebody writes it, or it is another's
-            handle = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                if os.fstat(handle).st_size:  # an empty one may be about to be locked, and tells nobody anything
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(OSError), _folder_locked(path.parent):
+                if _has_name(file, draft):
                     draft.unlink()
-            finally:
-                os.close(handle)
+            raise
+        finally:
+            file.close()
+
+
+def draft_of(path: Path) -> Path:
+    """Return where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.bulk-patch-draft")
+
+
+def remove_draft(path: Path) -> None:
+    """Remove what a kill left of a file on its way to its place; a writer that is still at work does not need it."""
+    with suppress(OSError), _folder_locked(path.parent):  # another user's stays
+        draft_of(path).unlink()
+
+
+def _create(draft: Path) -> BinaryIO:
+    """Create a draft that no other process writes, in place of any that has the name."""
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return open(handle, "w+b")
+
+
+def _has_name(file: BinaryIO, draft: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), draft.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _copy(file: BinaryIO, draft: Path) -> BinaryIO:
+    """Copy a draft that lost its name into a new one, durably, and close it."""
+    copy = _create(draft)
+    try:
+        file.seek(0)
+        shutil.copyfileobj(file, copy, 1 << 20)
+        os.fchmod(copy.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        copy.flush()
+        os.fsync(copy.fileno())
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        copy.close()
+        raise
+    file.close()
+    return copy
+
+
+@contextmanager
+def _folder_locked(folder: Path) -> Iterator[int]:
+    """Keep other processes of ours from renaming drafts in a folder, for the instant between a look and a move."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # some network file systems have no locks: there the instant is not guarded
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: what was created, renamed or removed in it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, and close it to others, whatever the umask.
+    """Make a folder, with missing folders above it, and close it to others, whatever the umask.
 
     Raises:
-        LedgerError: When the disk fails, or the folder is another user's and not the team's.
+        StorageError: When the disk fails, or the folder belongs to another user and not to the team.
     """
     with explaining(folder):
         if not folder.is_dir():
@@ -96,10 +153,10 @@ def file_mode(folder: Path) -> int:
 
 @contextmanager
 def private_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file to write, of which nothing has to last.
+    """Open a new file for data that does not have to last.
 
     Raises:
-        LedgerError: When the disk fails.
+        StorageError: When the disk fails.
     """
     with explaining(path):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -109,7 +166,7 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def emptied(folder: Path) -> Iterator[None]:
-    """Remove a folder of things that only the block needs, before it, where a kill left it, and after it."""
+    """Keep a folder of temporary data empty before the block (a kill may have left it) and remove it afterwards."""
 
     def remove() -> None:
         with explaining(folder):
@@ -125,17 +182,17 @@ def emptied(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """Say what the disk did in words.
+    """Translate a failure of the disk.
 
     Raises:
-        LedgerError: For any failure to write or read.
+        StorageError: For any failure to read or write.
     """
     try:
         yield
     except OSError as error:
-        raise LedgerError(
+        raise StorageError(
             f"{path} cannot be written: {error.strerror or type(error).__name__}",
-            "the ledger has everything that was recorded: check space and permissions, then run the command again",
+            "the ledger is intact: free disk space or fix the permissions, then run the same command again",
         ) from error
 
 

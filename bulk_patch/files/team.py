@@ -14,7 +14,7 @@ from bulk_patch.files.atomic import (
     explaining,
     is_shared,
     make_private_folder,
-    remove_drafts,
+    remove_draft,
 )
 
 _RUN = r"\d{8}-\d{6}-[0-9a-f]{4}"
@@ -39,7 +39,7 @@ def share_folder(folder: Path, group: str | None) -> bool:
 
     Raises:
         UsageError: There is no such group, or we are not in it.
-        LedgerError: When the disk fails.
+        StorageError: When the disk fails.
     """
     if group is None:
         if folder.is_dir() and is_shared(folder) and _is_ours(folder):
@@ -65,7 +65,7 @@ def share_folder(folder: Path, group: str | None) -> bool:
                 name = path.relative_to(folder).as_posix()
                 if path.is_dir() and _FOLDERS.fullmatch(name):
                     _open(path, group_id, TEAM_FOLDER)
-                    remove_drafts(path / REVEALED_PAGE)
+                    remove_draft(path / REVEALED_PAGE)
                 elif path.is_file() and _FILES.fullmatch(name):
                     _open(path, group_id, TEAM_FILE)
             _open(folder, group_id, TEAM_FOLDER)  # last: a kill before it is made good by the next command

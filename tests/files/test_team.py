@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.errors import UsageError
-from bulk_patch.files.atomic import REVEALED_PAGE, file_mode, make_private_folder, replacing
+from bulk_patch.files.atomic import REVEALED_PAGE, draft_of, file_mode, make_private_folder, replacing
 from bulk_patch.files.team import share_folder
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import attach_log_file, detach_log_file
@@ -91,24 +91,29 @@ def test_what_is_not_the_teams_stays_its_owners(tmp_path: Path) -> None:
     assert facts(folder / RUN)[0] == 0o2770
 
 
-def test_a_draft_of_whole_values_that_a_kill_left_is_removed_and_one_that_is_being_written_stays(
+def test_a_draft_of_whole_values_that_a_kill_left_is_removed_when_the_folder_is_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "moves"
+    make_private_folder(folder / RUN)
+    left = draft_of(folder / RUN / REVEALED_PAGE)
+    left.write_text("whole values")
+    left.chmod(0o600)
+    share_folder(folder, find_group())
+    assert list((folder / RUN).iterdir()) == []
+
+
+def test_a_page_of_whole_values_that_is_being_written_while_the_folder_is_opened_stays_its_owners(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "moves"
     make_private_folder(folder / RUN)
-    left = folder / RUN / ".report-revealed.html.ab_d3f6h"
-    left.write_text("whole values")
-    left.chmod(0o600)
-    with replacing(folder / RUN / REVEALED_PAGE, for_team=False) as file:
-        assert not left.exists()
+    page = folder / RUN / REVEALED_PAGE
+    with replacing(page, for_team=False) as file:
         file.write(b"whole values")
-        file.flush()
-        left.write_text("whole values")
+        assert facts(draft_of(page))[0] == 0o600
         share_folder(folder, find_group())
-        (draft,) = (path for path in (folder / RUN).iterdir() if path.name.startswith("."))
-        assert draft != left
-        assert facts(draft)[0] == 0o600
     assert [path.name for path in (folder / RUN).iterdir()] == [REVEALED_PAGE]
+    assert page.read_bytes() == b"whole values"
+    assert facts(page)[0] == 0o600
 
 
 def test_without_the_setting_the_folder_is_closed_again(tmp_path: Path) -> None:

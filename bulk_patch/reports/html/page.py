@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.errors import Exit
-from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_drafts, replacing
+from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_draft, replacing
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import MOST_SESSIONS, Run, SessionRecord
 from bulk_patch.ledgers.undos import Undone
@@ -125,7 +125,7 @@ def write_page(
     if not view.reveal:
         with explaining(folder / REVEALED_PAGE):
             (folder / REVEALED_PAGE).unlink(missing_ok=True)
-            remove_drafts(folder / REVEALED_PAGE)
+            remove_draft(folder / REVEALED_PAGE)
     return path
 
 
