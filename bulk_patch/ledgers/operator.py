@@ -1,6 +1,7 @@
 """Identify the operator: who runs this process."""
 
 import os
+import pwd
 import socket
 
 from bulk_patch.ledgers.records import Actor
@@ -9,9 +10,7 @@ from bulk_patch.ledgers.records import Actor
 def current_actor(operator: str) -> Actor:
     """Return the operator as named, the login by uid, host and process."""
     try:
-        import pwd  # not on every platform
-
         login = pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        login = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    except KeyError:  # a uid without an account, as in a container
+        login = str(os.getuid())
     return Actor(operator or login, login, socket.gethostname(), os.getpid())

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
+
+import uvloop
 
 from .api import DEFAULT_TOKEN
 from .faults import random_faults
@@ -150,7 +152,7 @@ def _stop(process: "subprocess.Popen[str]") -> None:
 
 
 def _run(settings: SandboxSettings, *, wait_s: float, watch_parent: bool) -> int:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, wait_s=wait_s, watch_parent=watch_parent))
     return 0
 
@@ -197,11 +199,3 @@ async def _until_orphaned(stop: asyncio.Event) -> None:
     while not stop.is_set() and os.getppid() == parent:
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _PARENT_CHECK_S)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:  # not built for Windows
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop

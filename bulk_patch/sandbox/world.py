@@ -105,7 +105,7 @@ class World:
             self._last_n: int = row[0]
             if log is not None:
                 _make_private_folder(log.parent)
-                self._log = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
+                self._log = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
                 self._complete_log(self._log)
         except (OSError, sqlite3.Error) as error:
             raise SandboxError(f"the sandbox cannot use {state or log}: {error}") from error

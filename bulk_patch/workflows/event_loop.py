@@ -1,8 +1,10 @@
 """Run a workflow in an event loop of its own, for callers that have none."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+import uvloop
 
 from bulk_patch.errors import UsageError
 
@@ -21,13 +23,7 @@ def run_in_event_loop(workflow: Coroutine[Any, Any, T]) -> T:
             "this call needs an event loop of its own and was made inside a running one",
             "call it in a thread: await asyncio.to_thread(run_job, job)",
         )
-    try:
-        import uvloop  # not on every platform
-
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    except ImportError:
-        factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(workflow)
 
 

@@ -39,9 +39,7 @@ def draining(on_signal: Callable[[Exit], None]) -> Iterator[None]:
     for number, code in CODES.items():
         try:
             loop.add_signal_handler(number, receive, code)
-        except (ValueError, RuntimeError, NotImplementedError):
-            # Outside the main thread uvloop raises the first and asyncio the second; a loop that knows no signals, as
-            # on Windows, the third.
+        except (ValueError, RuntimeError):  # outside the main thread: the first from uvloop, the second from asyncio
             break
         installed.append(number)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if installed else None
