@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bulk_patch.errors import BulkPatchError
-    from bulk_patch.job.settings import load_job
+    from bulk_patch.job.load import load_job
     from bulk_patch.reports.summary import RunSummary
     from bulk_patch.workflows.options import RunOptions
     from bulk_patch.workflows.run import plan_job, run_job
@@ -17,7 +17,7 @@ _HOMES = {
     "BulkPatchError": "bulk_patch.errors",
     "RunOptions": "bulk_patch.workflows.options",
     "RunSummary": "bulk_patch.reports.summary",
-    "load_job": "bulk_patch.job.settings",
+    "load_job": "bulk_patch.job.load",
     "plan_job": "bulk_patch.workflows.run",
     "run_job": "bulk_patch.workflows.run",
 }

@@ -120,7 +120,7 @@ def observer_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, ask
 def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
     """Load a job; with --sandbox, aim it at a rehearsal server that lives as long as the block."""
     from bulk_patch.cli.rehearsal import at_sandbox
-    from bulk_patch.job.settings import load_job, output_root
+    from bulk_patch.job.load import load_job, output_root
 
     job = load_job(job_file, common.sets)
     root = output_root(job.file, given=common.output)
@@ -131,7 +131,7 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
 def job_of_run(found: "LocatedRun", run_name: str, common: Common) -> "tuple[Job, str]":
     """Return the job that a run was planned from, and its file as a next command names it."""
     from bulk_patch.cli.terminal import from_here
-    from bulk_patch.job.settings import load_job
+    from bulk_patch.job.load import load_job
     from bulk_patch.reports.runs import job_of
 
     if run_name.endswith(".toml"):

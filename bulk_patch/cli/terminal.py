@@ -8,7 +8,8 @@ from typing import TextIO
 
 from bulk_patch.cli.next_command import Invocation, next_command
 from bulk_patch.cli.screens import end_screen, last_lines, plan_screen
-from bulk_patch.job.settings import Job, output_root
+from bulk_patch.job.load import output_root
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Counts, State

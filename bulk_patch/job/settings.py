@@ -1,26 +1,21 @@
-"""The job file: what is wanted, of whom, how fast, within which guards.
+"""The settings of a job file, a model for each table: input, baseline, target, limits, retries, guards, ledger, engine.
 
-`load_job` reads TOML, applies `--set` overrides and checks everything that can be checked without opening another file.
-Secrets stay references (`env:NAME`, `file:PATH`, `cmd:PROGRAM ARGS`) until `credential.read_secret`.
+Secrets stay references (`env:NAME`, `file:PATH`, `cmd:PROGRAM ARGS`) until `secrets.read_secret` fetches them.
 """
 
-import difflib
 import hashlib
 import ipaddress
 import json
 import os
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bulk_patch import plugins
 from bulk_patch.errors import JobError
-from bulk_patch.job.overrides import apply_override, last_of_each, make_absolute
 
 SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
 
@@ -248,52 +243,7 @@ class Job(Section):
         return self.model_copy(update={"target": target, "sandbox_token": token})
 
 
-def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
-    """Read and check a job file.
-
-    Args:
-        path: A TOML file as the README describes it.
-        overrides: `KEY=VALUE` settings by dotted name; the value is TOML or bare text, paths are relative to the
-            current directory.
-
-    Raises:
-        JobError: With every fault found, the nearest known key for an unknown one, and where it stands.
-    """
-    file = Path(path).absolute()
-    try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise JobError(f"no job file at {path}", "name an existing file, or write one: bulk-patch init") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(
-            f"{path} cannot be read: {type(error).__name__}", "is it a text file that you may read?"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise JobError(
-            f"{path} is not valid TOML: {error}", "text needs quotes; a path with \\ needs 'single' ones"
-        ) from None
-    make_absolute(settings, file.parent)
-    # The file alone first: an override must not hide a fault of the file.
-    job = _validate(settings, file)
-    if overrides:
-        applied = tuple(apply_override(settings, override) for override in overrides)
-        overridden = _validate(settings, file).model_copy(update={"overrides": last_of_each(applied)})
-        _keep_approval(job.guards, overridden.guards)
-        return overridden
-    return job
-
-
-def output_root(job_file: Path | None, *, given: Path | None = None) -> Path:
-    """Return the `output/` folder of a job file: beside its `jobs` folder, else in its own; without one `./output`."""
-    if given is not None:
-        return given.absolute()
-    if job_file is None:
-        return Path("output").absolute()
-    folder = job_file.absolute().parent
-    return (folder.parent if folder.name == "jobs" else folder) / "output"
-
-
-# --- how the file is checked
+# --- checks of single settings
 
 
 def _usable(group: str, kind: str) -> str:
@@ -311,39 +261,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _validate(settings: Mapping[str, Any], file: Path) -> Job:
-    reserved = {"file", "overrides", "sandbox_token"} & settings.keys()
-    if reserved:
-        raise JobError(f"{file.name}: {reserved.pop()} is not a setting", "see: bulk-patch init")
-    try:
-        return Job.model_validate({**settings, "file": file})
-    except ValidationError as error:
-        faults = [
-            _describe(cast(Mapping[str, Any], fault)) for fault in error.errors(include_input=False, include_url=False)
-        ]
-    raise JobError(f"{file.name}: " + "; ".join(faults), "bulk-patch init writes a commented job file to compare with")
-
-
-def _keep_approval(said: Guards, overridden: Guards) -> None:
-    """Refuse a command line that would do away with the second person whom the job file asks for."""
-    for name in ("approval", "approval_valid_h", "allowed_signers") if said.approval else ():
-        if getattr(said, name) != getattr(overridden, name):
-            raise JobError(f"--set guards.{name}: the job file asks for an approval", "change it in the job file")
-
-
-def _describe(fault: Mapping[str, Any]) -> str:
-    """Say one fault of the job file: where, what, and the nearest known key; never the value, it may be a secret."""
-    where = [str(part) for part in fault["loc"] if part not in ("literal['unlimited']", "float", "int", "str")]
-    name = ".".join(where) or "the job"
-    if fault["type"] == "extra_forbidden":
-        table: Any = Job
-        for part in where[:-1]:
-            table = table.model_fields[part].annotation
-        near = difflib.get_close_matches(where[-1], table.model_fields, n=1, cutoff=0.5)
-        known = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(table.model_fields))}"
-        return f"{name} is not a setting{known}"
-    if fault["type"] == "missing":
-        return f"{name} is required"
-    return f"{name} {fault['msg'].removeprefix('Value error, ')}"

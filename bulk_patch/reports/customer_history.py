@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulk_patch.errors import LedgerError
-from bulk_patch.job.settings import output_root
+from bulk_patch.job.load import output_root
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Drift, LedgerRow, Run
 from bulk_patch.model import State

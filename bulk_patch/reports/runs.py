@@ -11,7 +11,8 @@ from pathlib import Path
 from bulk_patch import plugins
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.files.atomic import is_shared
-from bulk_patch.job.settings import Job, load_job, output_root
+from bulk_patch.job.load import load_job, output_root
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Holder, Run

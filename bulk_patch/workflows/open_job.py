@@ -18,7 +18,8 @@ from bulk_patch.client.session import ApiSession, open_session
 from bulk_patch.errors import Exit, RefusedError, StoppedError
 from bulk_patch.files.atomic import file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
-from bulk_patch.job.settings import Job, output_root
+from bulk_patch.job.load import output_root
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Run

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from _pytest.mark import ParameterSet
 
-from bulk_patch.job.settings import load_job
+from bulk_patch.job.load import load_job
 from bulk_patch.sandbox import Sandbox
 from tests.acceptance.commands import Workspace, read_csv, wait_until
 

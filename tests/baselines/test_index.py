@@ -24,7 +24,8 @@ from bulk_patch.baselines.partitions import Partitions
 from bulk_patch.errors import InputError
 from bulk_patch.files.atomic import emptied
 from bulk_patch.inputs.columns import hash_ids
-from bulk_patch.job.settings import Job, load_job
+from bulk_patch.job.load import load_job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State

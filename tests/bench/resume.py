@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch import load_job
-from bulk_patch.job.settings import Job, output_root
+from bulk_patch.job.load import output_root
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger

@@ -24,7 +24,8 @@ from bulk_patch.client.credential import Credential
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.session import ApiSession
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
-from bulk_patch.job.settings import Job, load_job
+from bulk_patch.job.load import load_job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import PlanRow, PlanSummary, Run

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.job.settings import Guards, load_job
+from bulk_patch.job.load import load_job
+from bulk_patch.job.settings import Guards
 from tests.job.test_settings import SECRET, look_up, refused
 from tests.support.job_files import JOB, make_job
 

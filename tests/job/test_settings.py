@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import Exit, JobError
-from bulk_patch.job.settings import Job, load_job, output_root, share_of
+from bulk_patch.job.load import load_job, output_root
+from bulk_patch.job.settings import Job, share_of
 from tests.support.job_files import JOB, make_job
 
 SECRET = "sk_live_51HxAbCdEfGh"

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
-from bulk_patch.job.settings import Job, load_job
+from bulk_patch.job.load import load_job
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
