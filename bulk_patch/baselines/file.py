@@ -63,6 +63,6 @@ def _scan(path: Path, input_id: str, target: Target) -> Source:
             raise InputError(f"{path.name}: {len(found.repeated_ids)} ids occur more than once", hint)
         # An object is compared by its dotted columns; one in a single cell has no spelling to rely on. And the name
         # `id` is that of the customer, whatever else a file calls so.
-        columns = (name for name in found.columns if target.whole(name) is None and name != "id")
+        columns = (name for name in found.columns if target.atomic_object(name) is None and name != "id")
         return replace(found, columns=tuple(dict.fromkeys((id_column, *columns))))
     raise InputError(f"baseline file: {failure.message}", failure.hint)

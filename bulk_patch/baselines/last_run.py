@@ -178,7 +178,7 @@ def _confirmed(row: LedgerRow, body: Mapping[str, Any], target: Target) -> dict[
 
 def _is_seen(name: str, target: Target) -> bool:
     field = target.field(name)
-    return target.whole(name) is not None or (field is not None and field.seen is Visibility.WHOLE)
+    return target.atomic_object(name) is not None or (field is not None and field.visibility is Visibility.WHOLE)
 
 
 # --- the file

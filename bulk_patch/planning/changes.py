@@ -53,12 +53,12 @@ class FieldPath:
             made.pop(self.last, None)
 
 
-def _place(field: Field, whole: AtomicObject | None) -> FieldPath:
+def _path_of(field: Field, atomic: AtomicObject | None) -> FieldPath:
     """Return where a field stands; single keys of an open object hold dots."""
-    if whole is None:
+    if atomic is None:
         return FieldPath(field.name, field, (), field.name)
-    inner = field.name.removeprefix(f"{whole.name}.")
-    *steps, last = [inner] if whole.open else inner.split(".")
+    inner = field.name.removeprefix(f"{atomic.name}.")
+    *steps, last = [inner] if atomic.open else inner.split(".")
     return FieldPath(field.name, field, tuple(steps), last)
 
 
@@ -67,7 +67,7 @@ class _TopLevel:
     """One top-level name of a change: a plain field, or an object that is sent whole."""
 
     name: str
-    whole: AtomicObject | None
+    atomic: AtomicObject | None
     field: Field | None  # where it is no object
     given: "_FieldPaths"  # the fields of it that the input has
     held: "_FieldPaths"  # the fields of it that the baseline has
@@ -117,8 +117,8 @@ class BodyContext:
         self._complete = snapshot is not None and snapshot.complete
         self._sparse = snapshot is not None and snapshot.sparse
         self._columns: list[str] = list(snapshot.frame.columns) if snapshot is not None else []
-        self._given = self._places(given)
-        self._held = self._places(column for column in self._columns if "." in column)
+        self._given = self._paths_of(given)
+        self._held = self._paths_of(column for column in self._columns if "." in column)
         self._shapes: dict[tuple[str, ...], _Shape] = {}
 
     def shape(self, changed: tuple[str, ...]) -> _Shape:
@@ -130,7 +130,7 @@ class BodyContext:
                 fields=changed,
                 tops=tuple(self._top(name) for name in tops),
                 masks=tuple(
-                    (name, name.partition(".")[0], fields[name].mask, fields[name].seen is not Visibility.NEVER)
+                    (name, name.partition(".")[0], fields[name].mask, fields[name].visibility is not Visibility.NEVER)
                     for name in changed
                 ),
                 lacks=self._target.needs(changed),
@@ -149,25 +149,25 @@ class BodyContext:
         return any(texts[name] is not None for name in top.columns) if self._sparse else top.is_held
 
     def _top(self, name: str) -> _TopLevel:
-        whole = self._target.whole(name)
+        atomic = self._target.atomic_object(name)
         columns = tuple(column for column in self._columns if column.partition(".")[0] == name)
         return _TopLevel(
             name=name,
-            whole=whole,
-            field=self._given[name][0].field if whole is None else None,
+            atomic=atomic,
+            field=self._given[name][0].field if atomic is None else None,
             given=_FieldPaths(self._given[name]),
             held=_FieldPaths(self._held.get(name, ())),
             columns=columns,
             is_held=self._complete or bool(columns),
         )
 
-    def _places(self, names: Iterable[str]) -> dict[str, list[FieldPath]]:
+    def _paths_of(self, names: Iterable[str]) -> dict[str, list[FieldPath]]:
         """Return the fields of each top-level name."""
         found: dict[str, list[FieldPath]] = {}
         for name in names:
             top = name.partition(".")[0]
             if (field := self._target.field(name)) is not None:
-                found.setdefault(top, []).append(_place(field, self._target.whole(top)))
+                found.setdefault(top, []).append(_path_of(field, self._target.atomic_object(top)))
         return found
 
 
@@ -236,23 +236,23 @@ def _make_change(
     known: dict[str, bool] = {}
     completed = False
     for top in shape.tops:
-        name, whole = top.name, top.whole
+        name, atomic = top.name, top.atomic
         known[name] = is_known = view.knows(top, was)
-        if whole is None:
+        if atomic is None:
             assert top.field is not None
             body[name] = _typed(top.field, given[name] or "")
-            if is_known and top.field.seen is not Visibility.NEVER:
+            if is_known and top.field.visibility is not Visibility.NEVER:
                 old = texts.get(name)
                 image[name] = _typed(top.field, old) if old else None
             continue
-        if whole.open and not is_known:  # what else is in it would be lost
+        if atomic.open and not is_known:  # what else is in it would be lost
             return Problem(name, "is not known", _completion_hint(name, is_known=is_known))
-        there = _whole(top, texts) if was else None
+        there = _object_in(top, texts) if was else None
         made, is_completed = _completed(top, there or {}, given)
-        if lacking := [part for part in whole.required if not made.get(part)]:
+        if lacking := [part for part in atomic.required if not made.get(part)]:
             return Problem(name, f"lacks {', '.join(lacking)}", _completion_hint(name, lacking, is_known=is_known))
         body[name] = made
-        completed = completed or is_completed or whole.open
+        completed = completed or is_completed or atomic.open
         if is_known:
             image[name] = there
     if shape.lacks:
@@ -274,7 +274,7 @@ def _make_change(
     )
 
 
-def _whole(top: _TopLevel, was: Texts) -> dict[str, Any] | None:
+def _object_in(top: _TopLevel, was: Texts) -> dict[str, Any] | None:
     """Return an object as the baseline has it, None when it is absent or not known."""
     if (as_json := was.get(top.name)) is not None:
         loaded: dict[str, Any] = json.loads(as_json)
@@ -327,7 +327,7 @@ def _typed(field: Field, text: str) -> Any:
 def are_unsent_notes(names: Iterable[str], target: Target) -> bool:
     """Tell whether all these fields are ones that cannot be read back: they are sent once, so ask the ledger."""
     fields = [target.field(name) for name in names]
-    return all(field is not None and field.seen is Visibility.NEVER for field in fields)
+    return all(field is not None and field.visibility is Visibility.NEVER for field in fields)
 
 
 def frame_cells(frame: pd.DataFrame) -> Iterator[tuple[int, bytes]]:

@@ -138,7 +138,7 @@ def compare(wanted: Wanted, snapshot: Snapshot | None, target: Target) -> Compar
         desired = values[name]
         given = desired.notna()
         _check(desired, rule, context, problems)
-        if rule.seen is not Visibility.WHOLE or before is None or not _has(snapshot, name):
+        if rule.visibility is not Visibility.WHOLE or before is None or not _has(snapshot, name):
             changed[name] = given
             continue
         now = before[name] if name in before else pd.Series(index=values.index, dtype="str")

@@ -99,20 +99,20 @@ def old_texts(row: LedgerRow, target: Target) -> dict[str, str]:
 
 def is_comparable(name: str, target: Target) -> bool:
     """Tell whether answers show a field whole, so that its old value is worth something."""
-    return _seen(target.field(name)) is Visibility.WHOLE
+    return _visibility(target.field(name)) is Visibility.WHOLE
 
 
 def _obstacles(sent: Image, before: Image, target: Target, may_clear: Collection[str]) -> Iterator[Problem]:
     """Yield why a row cannot be taken back, if so."""
     for name in sent:
-        seen = _seen(target.field(name))
-        if seen is Visibility.NEVER:
+        visibility = _visibility(target.field(name))
+        if visibility is Visibility.NEVER:
             yield Problem(name, "is never shown by the API, its old value is not known", _BY_HAND)
-        elif seen is Visibility.MASKED and before.get(name, True):
+        elif visibility is Visibility.MASKED and before.get(name, True):
             yield Problem(name, "has a masked before-image", f"only its last characters are known: {_BY_HAND}")
         elif name not in before:
             yield Problem(name, "has no before-image", f"the run had no baseline that knew it: {_BY_HAND}")
-        elif before[name] is None and target.whole(name) is not None:
+        elif before[name] is None and target.atomic_object(name) is not None:
             yield Problem(name, "was absent before, and the API takes it only as a whole", "it cannot be cleared")
     for name in _added(sent, before, target):
         field = target.field(name)
@@ -126,20 +126,20 @@ def _added(sent: Image, before: Image, target: Target) -> Iterator[str]:
     """Yield plain fields and parts of objects that were absent before: taking them back means to clear them."""
     for name, value in sent.items():
         was = before.get(name)
-        whole = target.whole(name)
-        if whole is None:
+        atomic = target.atomic_object(name)
+        if atomic is None:
             if name in before and was in (None, "") and value not in (None, ""):
                 yield name
         elif was is not None:
-            yield from (f"{name}.{part}" for part in _parts(value, whole) - _parts(was, whole))
+            yield from (f"{name}.{part}" for part in _parts(value, atomic) - _parts(was, atomic))
 
 
-def _parts(value: Mapping[str, Any], whole: AtomicObject, prefix: str = "") -> set[str]:
+def _parts(value: Mapping[str, Any], atomic: AtomicObject, prefix: str = "") -> set[str]:
     """Return the dotted names of what an object holds."""
     names: set[str] = set()
     for part, inner in value.items():
-        if isinstance(inner, Mapping) and not whole.open:
-            names |= _parts(inner, whole, f"{prefix}{part}.")
+        if isinstance(inner, Mapping) and not atomic.open:
+            names |= _parts(inner, atomic, f"{prefix}{part}.")
         elif inner not in (None, "", False):  # documented: left out when it is false
             names.add(prefix + part)
     return names
@@ -155,5 +155,5 @@ def _moves(row: LedgerRow, before: Image, target: Target) -> Iterator[tuple[str,
             yield name, field.mask(now.get(name, "")), field.mask(then.get(name, ""))
 
 
-def _seen(field: Field | None) -> Visibility:
-    return Visibility.WHOLE if field is None else field.seen
+def _visibility(field: Field | None) -> Visibility:
+    return Visibility.WHOLE if field is None else field.visibility

@@ -51,8 +51,8 @@ def _added(patch: Patch, record: Record, target: Target) -> Iterator[str]:
     planned = target.evidence.flatten(json.loads(patch.body))
     for name, text in target.evidence.flatten(record).items() if differing else ():
         top, dot, _ = name.partition(".")
-        whole = target.whole(top)
-        is_part = dot and top in differing and whole is not None and not whole.open
+        atomic = target.atomic_object(top)
+        is_part = dot and top in differing and atomic is not None and not atomic.open
         if is_part and name not in planned and text not in ("", "false"):  # documented: left out when it is false
             yield name
 

@@ -51,7 +51,7 @@ class Target(Protocol):
     def field_names(self) -> tuple[str, ...]:
         """Return all fields that have a fixed name, for hints."""
 
-    def whole(self, name: str) -> "AtomicObject | None":
+    def atomic_object(self, name: str) -> "AtomicObject | None":
         """Return the object that a top-level name stands for, or None for a plain field."""
 
     def needs(self, names: Collection[str]) -> str:

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from bulk_patch.model import Action, Patch, Verdict
+from bulk_patch.targets import Record
 from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
 
-Record = Mapping[str, Any]
 CLOCK_ALLOWANCE_S = 300.0
 
 
@@ -23,12 +23,12 @@ class Evidence:
 
     Args:
         field: The field of a dotted name, or None.
-        wholes: Objects by their top-level names.
+        objects: Atomic objects by their top-level names.
     """
 
-    def __init__(self, field: Callable[[str], Field | None], wholes: Mapping[str, AtomicObject]) -> None:
+    def __init__(self, field: Callable[[str], Field | None], objects: Mapping[str, AtomicObject]) -> None:
         self._field = field
-        self._wholes = wholes
+        self._objects = objects
 
     def weigh(self, patch: Patch, record: Record | None, act: Action, *, cached: bool, skew_s: float) -> Verdict:
         """Decide a row by what a read showed; see `Target.weigh`."""
@@ -64,7 +64,7 @@ class Evidence:
             if isinstance(value, dict):
                 planned, was = self._as_held(name, value), self._as_held(name, _decode(patch.before).get(name))
                 names += [f"{name}.{part}" for part in _parts_that_differ(planned, was, live)]
-            elif field is not None and field.seen is not Visibility.NEVER and not _same(field, value, live):
+            elif field is not None and field.visibility is not Visibility.NEVER and not _same(field, value, live):
                 names.append(name)
         return tuple(names)
 
@@ -80,7 +80,7 @@ class Evidence:
         names: list[str] = []
         for name in json.loads(patch.body):
             field = self._field(name)
-            if (field is not None and field.seen is Visibility.NEVER) or (ignore_unknown and name not in before):
+            if (field is not None and field.visibility is Visibility.NEVER) or (ignore_unknown and name not in before):
                 continue
             was, live = self._as_held(name, before.get(name)), self._as_held(name, record.get(name))
             if name not in before or not _same(field, was, live):
@@ -96,12 +96,12 @@ class Evidence:
         """
         flat: dict[str, str] = {}
         for name, value in record.items():
-            whole = self._wholes.get(name)
-            if whole is not None and isinstance(value, dict):
+            atomic = self._objects.get(name)
+            if atomic is not None and isinstance(value, dict):
                 stripped = {part: inner for part, inner in self._strip(name, value).items() if inner is not None}
                 if objects is None or name in objects:
                     flat[name] = json.dumps(stripped, ensure_ascii=False)
-                flat.update(_leaves(name, stripped, deep=not whole.open))
+                flat.update(_leaves(name, stripped, deep=not atomic.open))
             elif value is not None and not isinstance(value, (dict, list)):
                 flat[name] = as_text(value)
         return flat
@@ -113,9 +113,9 @@ class Evidence:
         """
         before = _decode(patch.before)
         planned = [(name, self._field(name), value) for name, value in json.loads(patch.body).items()]
-        hides = any(field is not None and field.seen is Visibility.NEVER for _, field, _ in planned)
+        hides = any(field is not None and field.visibility is Visibility.NEVER for _, field, _ in planned)
         for name, field, value in planned:
-            seen = Visibility.WHOLE if field is None else field.seen
+            seen = Visibility.WHOLE if field is None else field.visibility
             if seen is Visibility.WHOLE and not hides:
                 return True
             if seen is not Visibility.NEVER and name in before and not _same(field, value, before[name]):
@@ -124,15 +124,15 @@ class Evidence:
 
     def _strip(self, name: str, value: Any) -> Any:
         """Drop the parts of an object that answers have and requests must not."""
-        whole = self._wholes.get(name)
-        if whole is None or not isinstance(value, dict):
+        atomic = self._objects.get(name)
+        if atomic is None or not isinstance(value, dict):
             return value
-        return {part: inner for part, inner in value.items() if part not in whole.read_only}
+        return {part: inner for part, inner in value.items() if part not in atomic.read_only}
 
     def _as_held(self, name: str, value: Any) -> Any:
         """Bring an object into the form that the server holds and shows, to be compared in it."""
         value = self._strip(name, value)
-        if name not in self._wholes or not isinstance(value, dict):
+        if name not in self._objects or not isinstance(value, dict):
             return value
         in_canada = value.get("country_code") == "CA"
         return {part: self._part_as_held(f"{name}.{part}", inner, in_canada=in_canada) for part, inner in value.items()}
@@ -172,7 +172,7 @@ def _decode(image: bytes | None) -> dict[str, Any]:
 
 
 def _same(field: Field | None, one: Any, other: Any) -> bool:
-    if field is not None and field.seen is Visibility.MASKED:
+    if field is not None and field.visibility is Visibility.MASKED:
         return as_text(one or "")[-4:] == as_text(other or "")[-4:]
     return _equal(one, other)
 

@@ -78,7 +78,7 @@ class Field:
     check: ValueRule
     mask: Mask
     kind: Kind = Kind.TEXT
-    seen: Visibility = Visibility.WHOLE
+    visibility: Visibility = Visibility.WHOLE
     required: bool = False  # within its object
     clearable: bool = True
     rewrite: Rewrite | None = None

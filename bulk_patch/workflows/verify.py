@@ -57,7 +57,7 @@ class _Totals:
     def look(self, row: LedgerRow, target: Target) -> None:
         """Count the fields of a row that nobody can compare whole."""
         shown = ((name, target.field(name)) for name in row.fields)
-        self.in_part.update(name for name, its in shown if its is not None and its.seen is not Visibility.WHOLE)
+        self.in_part.update(name for name, its in shown if its is not None and its.visibility is not Visibility.WHOLE)
 
     def add(self, drift: Drift) -> None:
         self.drifted += drift.counts

@@ -120,7 +120,7 @@ def test_every_field_that_is_offered_can_be_asked_for(target: Target) -> None:
         assert field.name == name
         assert field.rule
         top, _, part = name.partition(".")
-        assert (target.whole(top) is not None) is bool(part)
+        assert (target.atomic_object(top) is not None) is bool(part)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,9 @@ def test_the_answer_to_a_row_confirms_it_and_the_same_answer_serves_a_read(targe
 
 
 def test_what_is_never_shown_is_never_compared(target: Target) -> None:
-    hidden = [field for field in map(target.field, target.field_names()) if field and field.seen is Visibility.NEVER]
+    hidden = [
+        field for field in map(target.field, target.field_names()) if field and field.visibility is Visibility.NEVER
+    ]
     for field in hidden:
         patch = Patch(1, ANN, json.dumps({field.name: "x"}).encode(), b"{}", KEY)
         assert target.evidence.missing(patch, {}) == ()

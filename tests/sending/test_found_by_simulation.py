@@ -14,7 +14,7 @@ from bulk_patch.errors import Exit
 from bulk_patch.model import Action, Request
 from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.targets.evidence import Evidence
-from bulk_patch.targets.synctera.fields import WHOLES
+from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS
 from tests.chaos.evidence import Record
 from tests.chaos.kills import COFFEE_S
 from tests.chaos.scene import Settings, draw
@@ -163,7 +163,7 @@ def test_a_refusal_that_the_api_repeats_stops_no_later_run_for_its_credential(
 def test_a_note_is_not_proven_by_a_field_that_may_have_been_so_all_along() -> None:
     patch = make_patch({"first_name": "Ann", "note": "called"}, None)
     record = {"id": patch.customer_id, "first_name": "Ann"}
-    evidence = Evidence(TARGET.field, WHOLES)
+    evidence = Evidence(TARGET.field, ATOMIC_OBJECTS)
     assert evidence.weigh(patch, record, Action.LOOK, cached=False, skew_s=0).act is Action.UNKNOWN
 
 

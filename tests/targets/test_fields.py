@@ -343,7 +343,9 @@ def test_any_key_of_metadata_is_a_field_dots_included() -> None:
 
 def test_what_the_api_does_not_show_is_marked_so() -> None:
     marked = {
-        name: field_of(name).seen for name in CUSTOMERS.field_names() if field_of(name).seen is not Visibility.WHOLE
+        name: field_of(name).visibility
+        for name in CUSTOMERS.field_names()
+        if field_of(name).visibility is not Visibility.WHOLE
     }
     assert marked == {"ssn": Visibility.MASKED, "note": Visibility.NEVER}
 

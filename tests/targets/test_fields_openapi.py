@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.targets.fields import Kind
-from bulk_patch.targets.synctera.fields import WHOLES
+from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS
 from bulk_patch.targets.synctera.target import Synctera
 from tests.targets.test_fields import CUSTOMERS, PERSONS, is_fine
 
@@ -65,7 +65,7 @@ def test_every_writable_field_of_the_document_is_in_the_table_and_no_other(
     target: Synctera, name: str, left_out: set[str]
 ) -> None:
     documented = {its for its, _ in leaves(schema(name))} - left_out
-    assert WHOLES["metadata"].open
+    assert ATOMIC_OBJECTS["metadata"].open
     assert documented - {"metadata"} == set(target.field_names())
 
 
@@ -104,12 +104,12 @@ def test_kinds_are_those_of_the_document() -> None:
 def test_objects_require_and_hide_what_the_document_says() -> None:
     for name in ("legal_address", "shipping_address"):
         rule = resolved(schema("patch_customer")["properties"][name])
-        assert set(WHOLES[name].required) == set(rule["required"])
+        assert set(ATOMIC_OBJECTS[name].required) == set(rule["required"])
         read_only = {part for part, its in rule["properties"].items() if resolved(its).get("readOnly")}
-        assert WHOLES[name].read_only == read_only
+        assert ATOMIC_OBJECTS[name].read_only == read_only
     vendor = resolved(schema("patch_customer")["properties"]["vendor_info"])
-    assert set(WHOLES["vendor_info"].required) == set(vendor["required"])
-    assert set(WHOLES) == {
+    assert set(ATOMIC_OBJECTS["vendor_info"].required) == set(vendor["required"])
+    assert set(ATOMIC_OBJECTS) == {
         name
         for name, its in schema("patch_customer")["properties"].items()
         if resolved(its).get("type") == "object" or "properties" in resolved(its)

@@ -75,12 +75,12 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
         "123-45-6789 with its zeros, of a range that is given out",
         f.matches(SSN),
         f.last_four,
-        seen=Visibility.MASKED,
+        visibility=Visibility.MASKED,
         clearable=False,
     )
     yield Field("status", "one of " + ", ".join(STATUSES), f.one_of(STATUSES), f.plain, clearable=False)
     yield Field("ban_status", "ALLOWED or SUSPENDED", f.one_of(("ALLOWED", "SUSPENDED")), f.plain, clearable=False)
-    yield Field("note", "a line of text", f.anything, f.hidden, seen=Visibility.NEVER, clearable=False)
+    yield Field("note", "a line of text", f.anything, f.hidden, visibility=Visibility.NEVER, clearable=False)
     yield from _address("legal_address")
     yield from _address("shipping_address")
     yield Field("vendor_info.vendor_type", "LOANPRO", f.one_of(("LOANPRO",)), f.plain, required=True)
@@ -104,7 +104,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
         )
 
 
-WHOLES = {
+ATOMIC_OBJECTS = {
     "legal_address": AtomicObject("legal_address", ("address_line_1", "country_code"), READ_ONLY_PARTS),
     "shipping_address": AtomicObject("shipping_address", ("address_line_1", "country_code"), READ_ONLY_PARTS),
     "vendor_info": AtomicObject("vendor_info", ("vendor_type", "vendor_data")),

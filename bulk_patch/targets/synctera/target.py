@@ -29,7 +29,7 @@ from bulk_patch.targets import fields as f
 from bulk_patch.targets.answers import json_object, retry_after_s, status_words
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.fields import AtomicObject, Field
-from bulk_patch.targets.synctera.fields import WHOLES, synctera_fields
+from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS, synctera_fields
 
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 ERROR_URI = re.compile(r"https?://(?:[\w-]+\.)*synctera\.com/errors/([\w-]+)")
@@ -117,7 +117,7 @@ class Synctera:
             raise JobError(f"target.resource: {resource!r} is not known", "use customers or persons")
         self._resource = resource
         self._fields = {field.name: field for field in synctera_fields(resource, today)}
-        self.evidence = Evidence(self.field, WHOLES)
+        self.evidence = Evidence(self.field, ATOMIC_OBJECTS)
 
     # --- what can be sent
 
@@ -131,9 +131,9 @@ class Synctera:
         """Return all fields that have a fixed name."""
         return tuple(self._fields)
 
-    def whole(self, name: str) -> AtomicObject | None:
+    def atomic_object(self, name: str) -> AtomicObject | None:
         """Return the object of a top-level name."""
-        return WHOLES.get(name)
+        return ATOMIC_OBJECTS.get(name)
 
     def needs(self, names: Collection[str]) -> str:
         """Refuse a ban without its reason: the API requires a note with it."""
