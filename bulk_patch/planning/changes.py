@@ -1,4 +1,4 @@
-"""From one changed row to the bytes that will be sent, and what was there before. Pure."""
+"""Turn a changed row into the body that will be sent and its before-image. Pure functions."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from bulk_patch.planning.diff import Compared, Problem, Wanted
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import AtomicObject, Field, Kind, Mask, Visibility
 
-Texts = Mapping[str, str | None]  # of one row by fields; None: missing
+Texts = Mapping[str, str | None]  # the cells of one row by field; None: missing
 
 _CELLS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -36,7 +36,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class FieldPath:
-    """Where the value of a field stands in its object."""
+    """The place of a field in its object."""
 
     name: str
     field: Field
@@ -44,7 +44,7 @@ class FieldPath:
     last: str
 
     def put(self, made: dict[str, Any], text: str) -> None:
-        """Set one part of an object, or take it out where it is cleared."""
+        """Set one part of an object, or remove it where it is cleared."""
         for step in self.steps:
             made = made.setdefault(step, {})
         if text:
@@ -54,7 +54,7 @@ class FieldPath:
 
 
 def _path_of(field: Field, atomic: AtomicObject | None) -> FieldPath:
-    """Return where a field stands; single keys of an open object hold dots."""
+    """Return the path of a field; a single key of an open object may contain dots."""
     if atomic is None:
         return FieldPath(field.name, field, (), field.name)
     inner = field.name.removeprefix(f"{atomic.name}.")
@@ -68,15 +68,15 @@ class _TopLevel:
 
     name: str
     atomic: AtomicObject | None
-    field: Field | None  # where it is no object
+    field: Field | None  # None for an object
     given: "_FieldPaths"  # the fields of it that the input has
     held: "_FieldPaths"  # the fields of it that the baseline has
-    columns: tuple[str, ...]  # the baseline's columns that say something of it
+    columns: tuple[str, ...]  # the baseline's columns that belong to it
     is_held: bool  # the baseline knows it of every customer it has, unless it is sparse
 
 
 class _FieldPaths:
-    """Fields of one object, those apart that need nothing but a key: almost all are.
+    """Fields of one object; those that only need a key, almost all of them, are kept apart.
 
     Args:
         places: The fields.
@@ -91,19 +91,19 @@ class _FieldPaths:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What all rows in which the same fields change have in common."""
+    """What rows with the same changed fields have in common."""
 
     fields: tuple[str, ...]
     tops: tuple[_TopLevel, ...]
     masks: tuple[tuple[str, str, Mask, bool], ...]  # field, top-level name, mask, whether answers ever show it
-    lacks: str  # what a change of these fields lacks
+    lacks: str  # what is missing for a change of these fields, or ""
 
 
 class BodyContext:
     """What is the same for all rows of a comparison.
 
     Args:
-        picture: What the baseline knows.
+        snapshot: What the baseline knows.
         target: Knows fields and objects.
         given: Names of the fields that the input has.
         watch: Fields that are not changed but whose values a guard compares: kept in the before-image.
@@ -122,7 +122,7 @@ class BodyContext:
         self._shapes: dict[tuple[str, ...], _Shape] = {}
 
     def shape(self, changed: tuple[str, ...]) -> _Shape:
-        """Return what rows in which these fields change have in common; worked out once."""
+        """Return what rows in which these fields change have in common; worked out once for each set of fields."""
         if changed not in self._shapes:
             tops = dict.fromkeys(name.partition(".")[0] for name in changed)
             fields = {place.name: place.field for top in tops for place in self._given[top]}
@@ -174,16 +174,16 @@ class BodyContext:
 def build_changes(
     compared: Compared, wanted: Wanted, snapshot: Snapshot | None, target: Target, *, watch: Collection[str] = ()
 ) -> Iterator[Change | tuple[int, Problem]]:
-    """Yield each row of a comparison as a change, or with the problem that keeps it from being one.
+    """Yield each row of a comparison as a change, or its number with the problem that makes it invalid.
 
     Args:
         compared: What changes.
         wanted: The chunk it comes from.
-        picture: What the baseline knows.
+        snapshot: What the baseline knows.
         target: Knows fields and objects.
         watch: Fields that are not changed but whose values a guard compares: kept in the before-image.
     """
-    view = BodyContext(snapshot, target, wanted.values.columns, watch=watch)
+    context = BodyContext(snapshot, target, wanted.values.columns, watch=watch)
     changed, index = compared.changed, compared.changed.index
     names = changed.columns.tolist()
     tops = {name.partition(".")[0] for name in changed.columns[changed.any()]}
@@ -198,13 +198,13 @@ def build_changes(
         strict=True,
     )
     for row, customer_id, flags, given, is_known, was in rows:
-        shape = view.shape(tuple(compress(names, flags)))
-        made = _make_change(row, customer_id, shape, given, was if is_known else None, view)
+        shape = context.shape(tuple(compress(names, flags)))
+        made = _make_change(row, customer_id, shape, given, was if is_known else None, context)
         yield made if isinstance(made, Change) else (row, made)
 
 
 def _under(tops: Collection[str], frame: pd.DataFrame) -> list[str]:
-    """Return the columns that are one of these names, or belong to one: nothing is asked of the others."""
+    """Return the columns that are one of these names or belong to one of them; the others are not needed."""
     return [name for name in frame.columns if name in tops or name.partition(".")[0] in tops]
 
 
@@ -218,26 +218,26 @@ def _row_texts(frame: pd.DataFrame) -> Iterator[Texts]:
 
 
 def _make_change(
-    row: int, customer_id: str, shape: _Shape, given: Texts, was: Texts | None, view: BodyContext
+    row: int, customer_id: str, shape: _Shape, given: Texts, was: Texts | None, context: BodyContext
 ) -> Change | Problem:
-    """Return a row as a change, or the problem that keeps it from being one.
+    """Return a row as a change, or the problem that makes it invalid.
 
     Args:
-        row: Its number.
-        customer_id: Whose row it is.
+        row: The number of the row.
+        customer_id: The customer that the row changes.
         shape: What rows in which the same fields change have in common.
         given: All wanted texts of the row; an empty one clears, None is no change.
         was: The customer as the baseline has it, None where the baseline does not have it.
-        view: What is the same for all rows.
+        context: What is the same for all rows.
     """
     texts = was or {}
-    image: dict[str, Any] = {name: text for name in view.watch if (text := texts.get(name)) is not None}
+    image: dict[str, Any] = {name: text for name in context.watch if (text := texts.get(name)) is not None}
     body: dict[str, Any] = {}
     known: dict[str, bool] = {}
     completed = False
     for top in shape.tops:
         name, atomic = top.name, top.atomic
-        known[name] = is_known = view.knows(top, was)
+        known[name] = is_known = context.knows(top, was)
         if atomic is None:
             assert top.field is not None
             body[name] = _typed(top.field, given[name] or "")
@@ -287,7 +287,7 @@ def _object_in(top: _TopLevel, was: Texts) -> dict[str, Any] | None:
 
 
 def _completed(top: _TopLevel, there: dict[str, Any], given: Texts) -> tuple[dict[str, Any], bool]:
-    """Return an object as it will be sent, and whether parts of it are the baseline's."""
+    """Return an object as it will be sent, and whether parts of it come from the baseline."""
     made = _copy(there) if top.given.are_deep else there.copy()
     parts = {last: text for name, last in top.given.texts if (text := given[name]) is not None}
     made.update(parts)
@@ -308,13 +308,13 @@ def _copy(value: dict[str, Any]) -> dict[str, Any]:
 def _completion_hint(top: str, lacking: Sequence[str] = (), *, is_known: bool) -> str:
     parts = " and ".join(f"{top}.{part}" for part in lacking)
     if is_known:
-        return f"the customer has no {top} yet, and the API takes it only as a whole: give {parts} too"
+        return f"the customer has no {top} yet, and the API accepts it only as a whole: also give {parts}"
     ways = f"give {parts}, or use a live baseline" if lacking else "use a live baseline"
-    return f"the API takes {top} only as a whole, and the baseline does not have it: {ways}"
+    return f"the API accepts {top} only as a whole, and the baseline does not have it: {ways}"
 
 
 def _typed(field: Field, text: str) -> Any:
-    """Return the JSON value of a text; what a baseline file has in another spelling than the API stays text."""
+    """Return the JSON value of a cell; a baseline file's text that is spelled unlike the API's stays text."""
     match field.kind:
         case Kind.TEXT:
             return text
@@ -325,7 +325,7 @@ def _typed(field: Field, text: str) -> Any:
 
 
 def are_unsent_notes(names: Iterable[str], target: Target) -> bool:
-    """Tell whether all these fields are ones that cannot be read back: they are sent once, so ask the ledger."""
+    """Tell whether none of these fields can be read back: they are sent only once, so the ledger has to be asked."""
     fields = [target.field(name) for name in names]
     return all(field is not None and field.visibility is Visibility.NEVER for field in fields)
 

@@ -1,4 +1,4 @@
-"""Desired against baseline, in pandas: what is wanted, what is wrong with it, what would change. No I/O.
+"""Compare desired values with the baseline, in pandas: which rows are invalid, and which fields would change. No I/O.
 
 All values are text. In `Wanted.values` a missing cell means no change and an empty one means clear.
 """
@@ -19,7 +19,7 @@ from bulk_patch.targets.fields import HIDDEN, Field, Visibility, anything
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a row is invalid: which field, what rule, how to mend it. Never the value."""
+    """Why a row is invalid: the field, what is wrong with it, and how to fix it. Never the value."""
 
     field: str
     reason: str
@@ -31,7 +31,7 @@ Problems = dict[int, list[Problem]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A chunk of the input, normalised. Everything is indexed by data row."""
+    """A chunk of the input, normalised and indexed by data row."""
 
     ids: pd.Series  # lower-cased
     values: pd.DataFrame  # a column per field
@@ -44,7 +44,7 @@ class Compared:
 
     changed: pd.DataFrame  # bool, rows that change × fields
     before: pd.DataFrame | None  # the same rows as the baseline has them, None without one
-    known: pd.Series  # bool, the same rows: the baseline has this customer
+    known: pd.Series  # bool, the same rows: whether the baseline has this customer
     unchanged: int
     problems: Problems = field(default_factory=dict)
 
@@ -81,10 +81,12 @@ def _wanted(cells: pd.Series, rule: Field, settings: InputSettings, problems: Pr
     if settings.blank == "clear":
         clear |= blank
     elif settings.blank == "reject":
-        _note(problems, blank, rule, "is blank", "give a value, or say in the job what blank cells mean: input.blank")
+        _note(problems, blank, rule, "is blank", "give a value, or set input.blank to say what blank cells mean")
     if clear.any():
         if rule.name not in settings.may_clear:
-            _note(problems, clear, rule, "is not named in input.may_clear", "name it there, or give a value")
+            _note(
+                problems, clear, rule, "is not named in input.may_clear", "add it to input.may_clear, or give a value"
+            )
         elif not rule.clearable or rule.required:
             _note(problems, clear, rule, "cannot be cleared: the API requires a value", "give a value")
         values = values.mask(clear, "")
@@ -101,30 +103,30 @@ def _note_odd_text(values: pd.Series, rule: Field, problems: Problems) -> None:
         return
     given = values.notna() & (values != "")
     spaces = given & (values.str.strip() == "")
-    _note(problems, spaces, rule, "holds nothing but spaces", "leave the cell empty for no change")
+    _note(problems, spaces, rule, "contains only spaces", "leave the cell empty for no change")
     if not plain:
         odd = given & values.str.contains(HIDDEN, regex=True).fillna(False).astype(bool)
-        _note(problems, odd, rule, "holds a control, bidi or zero-width character", "retype the cell on one line")
+        _note(problems, odd, rule, "contains a control, bidi or zero-width character", "retype the value on one line")
 
 
 def _note_bad_ids(ids: pd.Series, target: Target, problems: Problems) -> None:
     bad = ids[~ids.str.fullmatch(target.id_pattern.pattern)]
     for row, text in bad.items():
-        hint = "the id must be the API's own, a UUID"
+        hint = "give the id that the API uses, a UUID"
         if pd.Series([text]).str.fullmatch(r"[\d.,]+e\+?\d+|\d+\.0").item():
             hint = "a spreadsheet turned the id into a number: export the column as text"
-        _add(problems, row, Problem("id", "is missing" if not text else "is no UUID", hint))
+        _add(problems, row, Problem("id", "is missing" if not text else "is not a UUID", hint))
 
 
 # --- compared
 
 
 def compare(wanted: Wanted, snapshot: Snapshot | None, target: Target) -> Compared:
-    """Say which fields of which rows change; check every given value against its field's rule.
+    """Find which fields of which rows change, and check every given value against the rule of its field.
 
     Args:
         wanted: A chunk of the input.
-        picture: What the baseline knows of these customers; None: nothing is known.
+        snapshot: What the baseline knows of these customers; None: nothing is known.
         target: Knows the fields.
     """
     values = wanted.values
@@ -146,10 +148,10 @@ def compare(wanted: Wanted, snapshot: Snapshot | None, target: Target) -> Compar
         changed[name] = given & (unknown | _differ(desired, now, rule, context))
     table = pd.DataFrame(changed, index=values.index).astype(bool)
     if snapshot is not None and snapshot.authoritative:
-        hint = "is it of this workspace, and this environment? Take the row out, or mend the id"
+        hint = "check the id, the workspace and the environment, or remove the row"
         for row in wanted.ids.index[~known]:
             if row not in problems:
-                _add(problems, row, Problem("id", "is no customer that the API knows", hint))
+                _add(problems, row, Problem("id", "does not exist in the API", hint))
     fine = ~values.index.isin(list(problems))
     moves = table.any(axis=1) & fine
     return Compared(
@@ -172,7 +174,7 @@ def _align(snapshot: Snapshot | None, ids: pd.Series) -> tuple[pd.DataFrame | No
 
 
 def _find(snapshot: Snapshot, ids: pd.Series) -> pa.Int32Array:
-    """Return where the picture has each of these customers, null where it has not."""
+    """Return the position of each of these customers in the snapshot, null for those that it does not have."""
     return pc.index_in(arrow_of(ids), value_set=arrow_of(snapshot.frame.index))  # pandas makes a string of every id
 
 
@@ -181,7 +183,7 @@ def _has(snapshot: Snapshot | None, name: str) -> bool:
 
 
 def _context(values: pd.DataFrame, before: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the country codes that hold after the change: other parts of an address are judged by them."""
+    """Return the country codes after the change: the rules of other address parts depend on them."""
     columns = {}
     names = [*values.columns, *(before.columns if before is not None else ())]
     for name in dict.fromkeys(name for name in names if name.endswith(".country_code")):
@@ -191,7 +193,7 @@ def _context(values: pd.DataFrame, before: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def _check(desired: pd.Series, rule: Field, context: pd.DataFrame, problems: Problems) -> None:
-    """Note the rows whose value, where one is given that is no clearing, breaks its field's rule."""
+    """Note the rows whose value breaks the rule of its field; missing and cleared values are not checked."""
     if rule.check is anything:
         return
     to_check = desired.notna() & (desired != "")

@@ -1,4 +1,4 @@
-"""Rows that share an id: which one is sent, and which are duplicates or disagree."""
+"""Rows that share an id: which row is sent, and which are duplicates or disagree."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,20 @@ from bulk_patch.targets import Target
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """What becomes of one of several rows with one id."""
+    """The decision for one of several rows that share an id."""
 
-    state: State  # pending: this one stands for all
+    state: State  # pending: this row stands for all of them
     reason: str = ""
     hint: str = ""
-    stand_in: int = 0  # the row, always an earlier one, that carries the same change; 0: none has to
+    stand_in: int = 0  # the earlier row that carries the same change; 0: none is needed
 
 
 def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
-    """Decide rows whose ids repeat.
+    """Decide what happens to rows whose ids repeat.
 
     Args:
         wanted: All rows of the input whose id occurs more than once, and no others.
-        last_wins: `duplicates = "last"`: rows that disagree give way to the last one.
+        last_wins: `duplicates = "last"`: where rows disagree, the last one is sent.
     """
     changes = wanted.values.fillna("\0")  # no value holds it: it tells "no change" from "clear"
     same_change = changes.apply(lambda row: hash(tuple(row)), axis=1) if len(changes) else pd.Series(dtype="int64")
@@ -42,7 +42,7 @@ def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
             decided |= {row: Repeat(State.DUPLICATE, f"{word} {stands}", stand_in=stand_in) for row in others}
             decided[stands] = Repeat(State.PENDING)
         else:
-            hint = 'keep one of them, or set input.duplicates = "last"'
+            hint = 'keep one of these rows, or set input.duplicates = "last"'
             for row in rows:
                 named = [str(other) for other in rows if other != row]
                 shown = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
@@ -51,8 +51,8 @@ def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
 
 
 def find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> dict[int, Repeat]:
-    """Decide rows that share an id, wherever in the file they stand; what is no id is none that rows could share."""
-    repeated_ids = {one for one in found.repeated_ids if target.id_pattern.fullmatch(one)}
+    """Decide what happens to rows that share an id, wherever they stand in the file; invalid ids are left out."""
+    repeated_ids = {text for text in found.repeated_ids if target.id_pattern.fullmatch(text)}
     if not repeated_ids:
         return {}
     pieces = []
@@ -61,7 +61,9 @@ def find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> di
         if len(shared):
             pieces.append(shared)
     if not pieces:
-        raise InputError(f"{found.path.name} changed while it was read", "plan again when nobody writes to it")
+        raise InputError(
+            f"{found.path.name} changed while it was read", "run the same command again when nothing writes to it"
+        )
     wanted = prepare(
         pd.concat(pieces), id_column=found.id_column, fields=found.fields, settings=job.input, target=target
     )

@@ -1,4 +1,4 @@
-"""What would take one applied row back: pure decisions over its before-image and the customer as it is now."""
+"""The inverse change of one applied row, from its before-image and the customer as it is now. Pure functions."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -15,32 +15,32 @@ from bulk_patch.targets.fields import AtomicObject, Field, Visibility
 Image = dict[str, Any]
 
 
-#: The one obstacle that a person lifts with a setting.
-NOT_NAMED = "was absent before, and input.may_clear does not name it"
-_BY_HAND = "write the old value into failures.csv by hand, and run that file"
+#: The only obstacle that a setting removes.
+NOT_NAMED = "was absent before, and is not named in input.may_clear"
+_BY_HAND = "write the old value into failures.csv, and run that file"
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A row that is not taken back: somebody changed these fields since."""
+    """A row that is not undone: someone has changed these fields since."""
 
     fields: tuple[str, ...]
 
 
-#: None: the customer is as it was before, so there is nothing to take back.
+#: None: the customer is as it was before, so there is nothing to undo.
 Reversal = Change | Kept | list[Problem] | None
 
 
 def reverse_row(
     row: LedgerRow, record: Record | None, target: Target, *, may_clear: Collection[str], watch: Collection[str] = ()
 ) -> Reversal:
-    """Decide what takes one applied row back.
+    """Build the inverse change of one applied row.
 
-    All of a row is reversed or none of it: half an undo would be a state that nobody ever asked for.
+    A row is undone as a whole or not at all: half an undo would be a state that no one has asked for.
 
     Args:
         row: The applied row, with the body that was sent and its before-image.
-        record: The customer as the API shows it now; None: it knows no such customer.
+        record: The customer as the API shows it now; None: the API has no such customer.
         target: Knows fields and objects.
         may_clear: Fields that may be cleared when they were absent before.
         watch: Fields that a guard compares: kept in the new before-image.
@@ -52,7 +52,9 @@ def reverse_row(
     if problems:
         return problems
     if record is None:
-        return [Problem("row", "is a customer that the API does not know any more", "look at the customer")]
+        return [
+            Problem("row", "is for a customer that no longer exists in the API", "check what happened to the customer")
+        ]
     as_planned = Patch(row.row, row.customer_id, body=row.body, before=row.body, key="")
     as_before = replace(as_planned, before=row.before)
     if not target.evidence.differences(as_before, record):
@@ -74,14 +76,14 @@ def reverse_row(
 
 
 def unnamed(decided: Reversal) -> set[str]:
-    """Return the fields that `may_clear` would have to name for the row to be taken back; none when that is not all."""
+    """Return the fields that `may_clear` must name for the row to be undone; empty if there is another obstacle."""
     if not isinstance(decided, list) or any(problem.reason != NOT_NAMED for problem in decided):
         return set()
     return {problem.field for problem in decided}
 
 
 def copies_left(row: LedgerRow, record: Record, target: Target) -> set[str]:
-    """Return objects that the API may have set by itself to a copy of one that the row changed."""
+    """Return objects that the API itself may have set to a copy of an object that the row changed."""
     assert row.body is not None  # it was sent
     sent: Image = json.loads(row.body)
     held = target.evidence.flatten(record)
@@ -98,32 +100,34 @@ def old_texts(row: LedgerRow, target: Target) -> dict[str, str]:
 
 
 def is_comparable(name: str, target: Target) -> bool:
-    """Tell whether answers show a field whole, so that its old value is worth something."""
+    """Tell whether answers show all of a field, so that its old value can be used."""
     return _visibility(target.field(name)) is Visibility.WHOLE
 
 
 def _obstacles(sent: Image, before: Image, target: Target, may_clear: Collection[str]) -> Iterator[Problem]:
-    """Yield why a row cannot be taken back, if so."""
+    """Yield what keeps a row from being undone."""
     for name in sent:
         visibility = _visibility(target.field(name))
         if visibility is Visibility.NEVER:
-            yield Problem(name, "is never shown by the API, its old value is not known", _BY_HAND)
+            yield Problem(name, "is never shown by the API, so the old value is not known", _BY_HAND)
         elif visibility is Visibility.MASKED and before.get(name, True):
-            yield Problem(name, "has a masked before-image", f"only its last characters are known: {_BY_HAND}")
+            yield Problem(name, "has a masked before-image", f"only the last characters are known: {_BY_HAND}")
         elif name not in before:
-            yield Problem(name, "has no before-image", f"the run had no baseline that knew it: {_BY_HAND}")
+            yield Problem(name, "has no before-image", f"the baseline of the run did not know it: {_BY_HAND}")
         elif before[name] is None and target.atomic_object(name) is not None:
-            yield Problem(name, "was absent before, and the API takes it only as a whole", "it cannot be cleared")
+            yield Problem(name, "was absent before, and the API accepts it only as a whole", "it cannot be cleared")
     for name in _added(sent, before, target):
         field = target.field(name)
         if field is not None and (not field.clearable or field.required):
             yield Problem(name, "was absent before, and the API requires a value", "it cannot be cleared")
         elif name not in may_clear:
-            yield Problem(name, NOT_NAMED, f"may it be cleared? name {name} in input.may_clear, and undo again")
+            yield Problem(
+                name, NOT_NAMED, f"if it may be cleared, add {name} to input.may_clear and undo the run again"
+            )
 
 
 def _added(sent: Image, before: Image, target: Target) -> Iterator[str]:
-    """Yield plain fields and parts of objects that were absent before: taking them back means to clear them."""
+    """Yield plain fields and parts of objects that were absent before: undoing them means clearing them."""
     for name, value in sent.items():
         was = before.get(name)
         atomic = target.atomic_object(name)
@@ -135,7 +139,7 @@ def _added(sent: Image, before: Image, target: Target) -> Iterator[str]:
 
 
 def _parts(value: Mapping[str, Any], atomic: AtomicObject, prefix: str = "") -> set[str]:
-    """Return the dotted names of what an object holds."""
+    """Return the dotted names of the parts that an object holds."""
     names: set[str] = set()
     for part, inner in value.items():
         if isinstance(inner, Mapping) and not atomic.open:

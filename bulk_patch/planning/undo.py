@@ -1,7 +1,7 @@
-"""Plan the reverse of a run: its applied rows, read live, back to their before-images.
+"""Plan the undo of a run: every applied row is read live and set back to its before-image.
 
-The reverse is a run like any other: sealed, approved, sent, resumed, reported, and undone if need be, in the same way.
-Its rows keep the numbers that they have in the run that is undone.
+An undo is a run like any other: it is sealed, approved, sent, resumed and reported in the same way, and can be undone.
+The rows keep the numbers that they have in the run that is undone.
 """
 
 import time
@@ -23,12 +23,12 @@ from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, is_comp
 from bulk_patch.planning.summary import SummaryBuilder
 from bulk_patch.targets import Record, Target
 
-#: The cell of an old value that nobody knows. No field takes its last character: unless mended, the row is invalid.
+#: The cell of an old value that is not known. No field accepts its last character, so the row is invalid as it is.
 NOT_KNOWN = "<OLD VALUE NOT KNOWN>\u200b"
 
 
 def columns_of(ledger: Ledger, undone: Run, job: Job) -> tuple[str, ...]:
-    """Return the columns of the rows that take a run back: those of its input, as the job reads them."""
+    """Return the columns of an undo: those of the undone run's input, and changed fields that it lacks."""
     fields = dict.fromkeys(name for row in _applied(ledger, undone) for name in row.fields)
     held = {job.input.rename.get(column, column) for column in undone.columns}
     return (*undone.columns, *(name for name in fields if name not in held))
@@ -37,15 +37,15 @@ def columns_of(ledger: Ledger, undone: Run, job: Job) -> tuple[str, ...]:
 async def write_undo(
     job: Job, run: Run, *, undone: Run, target: Target, session: ApiSession, ledger: Ledger, page_rows: int = LIVE_PAGE
 ) -> Run:
-    """Read every customer that a run changed, decide what takes the change back, and seal.
+    """Read every customer that a run changed, build the inverse changes, and seal them.
 
     Args:
         job: The job of both runs.
-        run: The reverse as it was begun in the ledger, with the columns of `columns_of`.
-        undone: The run to take back.
+        run: The undo as it was opened in the ledger, with the columns of `columns_of`.
+        undone: The run to undo.
         target: Knows fields and bodies.
         session: Reads the customers.
-        ledger: Holds the undone run, gets the rows.
+        ledger: Holds the undone run; the rows are added to it.
         page_rows: Rows that are read at a time.
 
     Returns:
@@ -54,37 +54,35 @@ async def write_undo(
     Raises:
         BulkPatchError: The customers cannot be read.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     builder, copies, absent = SummaryBuilder(), Counter[str](), set[str]()
     rows = reads = 0
     async for page in _pages(ledger, undone, target, session, page_rows):
-        lines = []
+        planned_rows = []
         for row, record in page:
             decided = reverse_row(row, record, target, may_clear=job.input.may_clear, watch=job.guards.watch)
             if isinstance(decided, Change) and record is not None:
                 copies.update(copies_left(row, record, target))
             absent |= unnamed(decided)
-            if (line := _decide(builder, row, decided, _cells(row, record, run, job, target))) is not None:
-                lines.append(line)
-        ledger.add(run.id, lines)
+            if (planned := _decide(builder, row, decided, _cells(row, record, run, job, target))) is not None:
+                planned_rows.append(planned)
+        ledger.add(run.id, planned_rows)
         rows += len(page)
         reads += -(-len(page) // target.ids_per_read)
     if undone.kind == "run":  # an undo has no input
         builder.warnings.append(
-            f"the input of run {undone.id} still asks for what is taken back: change it before the job runs again"
+            f"the input of run {undone.id} still asks for what this undo reverses: change it before the job runs again"
         )
     counts = ledger.counts(undone.id)
     builder.warnings += [
-        f"run {undone.id} has {counts[state]} rows that are {state}: they are not taken back, look at them"
+        f"run {undone.id} has {counts[state]} rows that are {state}: they are not undone, check them"
         for state in (State.UNKNOWN, State.MISMATCH)
         if counts[state]
     ]
     if undone.baseline not in ("live", "none"):
-        builder.warnings.append(
-            "the values to go back to are those of the run's baseline, which was not the API itself"
-        )
+        builder.warnings.append("the old values come from the run's baseline, which was not read from the API")
     builder.warnings += [
-        f"{name} is the same in {count} rows: where the API made it, as a copy of what is taken back, it stays"
+        f"{name} is the same in {count} rows: where the API made it as a copy of what is undone, it stays"
         for name, count in copies.items()
     ]
     summary = builder.build(run.summary, reads=reads, recheck=builder.changes)
@@ -94,7 +92,7 @@ async def write_undo(
         run.id,
         input_rows=rows,
         unchanged=builder.unchanged,
-        plan_s=time.monotonic() - begun,
+        plan_s=time.monotonic() - started,
         now=time.time(),
         summary=summary,
     )
@@ -117,13 +115,15 @@ def _applied(ledger: Ledger, run: Run) -> Iterator[LedgerRow]:
 
 
 def _decide(builder: SummaryBuilder, row: LedgerRow, decided: Reversal, cells: bytes) -> PlanRow | None:
-    """Count one decision, and return its row; what is as it was before is only counted."""
+    """Count one decision, and return its row; a customer that is as before is only counted."""
     if decided is None:
         builder.unchanged += 1
         return None
     if isinstance(decided, Change):
         builder.add(decided)
-        return pending_row(decided, cells, recheck=True)  # objects go back whole: over no edit made since this read
+        return pending_row(
+            decided, cells, recheck=True
+        )  # an object is sent whole: it must not overwrite an edit made after this read
     if not isinstance(decided, Kept):
         builder.refuse(decided)
         return invalid_row(row.row, row.customer_id, cells, decided)
@@ -138,10 +138,10 @@ def _decide(builder: SummaryBuilder, row: LedgerRow, decided: Reversal, cells: b
 
 
 def _cells(row: LedgerRow, record: Record | None, run: Run, job: Job, target: Target) -> bytes:
-    """Return a row as an input that would take the change back: what failures.csv offers to a person.
+    """Return a row as the input that would undo the change, for failures.csv.
 
-    A column that the row does not change stays blank. Where the job gives blank cells a meaning, it gets the value of
-    now instead, so that feeding the file back changes nothing else. What is not known makes the row invalid again.
+    A column that the row does not change stays blank. Where the job gives blank cells a meaning, it gets the current
+    value instead, so that running the file changes nothing else. An unknown old value makes the row invalid again.
     """
     texts: dict[str, str] = {}
     if job.input.blank != "keep" and record is not None:

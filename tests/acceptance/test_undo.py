@@ -101,10 +101,10 @@ def test_each_row_of_2000_ends_in_its_class_and_the_server_is_as_a_model_says(of
         assert (kept["reason"], kept["attempts"]) == ("legal_address changed since", "0")
         reasons = {line["_reason"] for line in office.failures(NAME) if line["_status"] == "invalid"}
         assert reasons == {
-            "legal_address.address_line_2 was absent before, and input.may_clear does not name it",
-            "phone_number was absent before, and input.may_clear does not name it",
+            "legal_address.address_line_2 was absent before, and is not named in input.may_clear",
+            "phone_number was absent before, and is not named in input.may_clear",
             "ssn has a masked before-image",
-            "note is never shown by the API, its old value is not known",
+            "note is never shown by the API, so the old value is not known",
         }
         counts = office.summary(NAME)["counts"]
         assert sum(counts.values()) == MANY == office.summary(NAME)["input_rows"]
@@ -252,7 +252,10 @@ def test_what_was_absent_is_cleared_by_the_next_command_and_what_was_kept_stays(
     ended = office.run("undo", undone, *aimed_at(api))
     assert ended.code == 3, ended.err
     assert office.states(NAME) == {1: "invalid", 2: "kept", 3: "applied"}
-    assert office.failures(NAME)[0]["_hint"] == "may it be cleared? name middle_name in input.may_clear, and undo again"
+    assert (
+        office.failures(NAME)[0]["_hint"]
+        == "if it may be cleared, add middle_name to input.may_clear and undo the run again"
+    )
     first, _, command = ended.next.partition(", then: ")
     assert first == "decide whether what was absent before may be cleared (input.may_clear)"
     assert office.summary(NAME)["next"] == ended.next
@@ -360,5 +363,5 @@ def test_only_a_run_with_an_input_still_asks_for_what_is_taken_back(office: Work
     for _ in range(2):
         ended = office.run("undo", office.runs(NAME)[-1]["id"], *aimed_at(api))
         assert ended.code == 0, ended.err
-        told.append("still asks for what is taken back" in ended.out)
+        told.append("still asks for what this undo reverses" in ended.out)
     assert told == [True, False]

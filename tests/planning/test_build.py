@@ -121,7 +121,7 @@ def test_ids_that_are_none_are_not_rows_of_one_customer(tmp_path: Path) -> None:
         settings=("input.duplicates=last",),
     )
     assert planned.states == {1: State.PENDING, **dict.fromkeys((2, 3, 4, 5), State.INVALID)}
-    assert {planned.rows[row].reason for row in (2, 3)} == {"id is no UUID"}
+    assert {planned.rows[row].reason for row in (2, 3)} == {"id is not a UUID"}
     assert {planned.rows[row].reason for row in (4, 5)} == {"id is missing"}
 
 

@@ -31,7 +31,7 @@ def test_a_live_plan_reads_and_sends_nothing(tmp_path: Path) -> None:
         planned = plan_against(sandbox, make_job(tmp_path, LIVE))
         assert {line["method"] for line in sandbox.requests} == {"GET"}
     assert planned.states == {1: State.PENDING, 3: State.INVALID, 4: State.INVALID}
-    assert planned.rows[3].reason == planned.rows[4].reason == "id is no customer that the API knows"
+    assert planned.rows[3].reason == planned.rows[4].reason == "id does not exist in the API"
     assert planned.befores == {1: {"email": f"{ANN[:4]}@b.co"}}
     assert planned.run.unchanged == 1
 

@@ -67,14 +67,14 @@ def test_ids_are_compared_in_lower_case() -> None:
     [
         (None, "id is missing", "a UUID"),
         ("", "id is missing", "a UUID"),
-        ("17", "id is no UUID", "a UUID"),
-        (f" {ANN}", "id is no UUID", "a UUID"),
-        (ANN.replace("-", ""), "id is no UUID", "a UUID"),
-        (f"{{{ANN}}}", "id is no UUID", "a UUID"),
-        ("../accounts", "id is no UUID", "a UUID"),
-        ("1.23E+35", "id is no UUID", "spreadsheet"),
-        ("7,5e+35", "id is no UUID", "spreadsheet"),
-        ("12345.0", "id is no UUID", "spreadsheet"),
+        ("17", "id is not a UUID", "a UUID"),
+        (f" {ANN}", "id is not a UUID", "a UUID"),
+        (ANN.replace("-", ""), "id is not a UUID", "a UUID"),
+        (f"{{{ANN}}}", "id is not a UUID", "a UUID"),
+        ("../accounts", "id is not a UUID", "a UUID"),
+        ("1.23E+35", "id is not a UUID", "spreadsheet"),
+        ("7,5e+35", "id is not a UUID", "spreadsheet"),
+        ("12345.0", "id is not a UUID", "spreadsheet"),
     ],
 )
 def test_an_id_that_is_no_uuid_makes_the_row_invalid(text: str | None, reason: str, hint: str) -> None:
@@ -135,7 +135,7 @@ def test_what_the_api_requires_is_never_cleared(name: str, cell: str) -> None:
 
 @pytest.mark.parametrize("text", [" ", "   ", "\u00a0", "\u3000", "\u2003 "])
 def test_nothing_but_spaces_is_invalid(text: str) -> None:
-    assert complaints(want({"last_name": text})) == {1: ["last_name holds nothing but spaces"]}
+    assert complaints(want({"last_name": text})) == {1: ["last_name contains only spaces"]}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_nothing_but_spaces_is_invalid(text: str) -> None:
 @pytest.mark.parametrize("name", ["last_name", "metadata.tier", STREET])
 def test_a_character_that_hides_or_reorders_text_is_invalid(name: str, character: str) -> None:
     wanted = want({name: f"A{character}B"}, {name: "AB"})
-    assert complaints(wanted) == {1: [f"{name} holds a control, bidi or zero-width character"]}
+    assert complaints(wanted) == {1: [f"{name} contains a control, bidi or zero-width character"]}
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_customer_that_is_not_there_is_invalid_only_where_the_api_itself_says_
     wanted = want({"id": BEN, "email": "a@b.co"})
     compared = compare(wanted, snapshot({"email": "x@b.co"}, authoritative=authoritative), TARGET)
     if authoritative:
-        assert complaints(compared) == {1: ["id is no customer that the API knows"]}
+        assert complaints(compared) == {1: ["id does not exist in the API"]}
         assert changes(compared) == {}
     else:
         assert complaints(compared) == {}
@@ -302,13 +302,13 @@ def test_a_customer_that_is_not_there_is_invalid_only_where_the_api_itself_says_
 
 def test_a_bad_id_is_not_also_called_unknown() -> None:
     compared = compare(want({"id": "17", "email": "a@b.co"}), snapshot({}), TARGET)
-    assert complaints(compared) == {1: ["id is no UUID"]}
+    assert complaints(compared) == {1: ["id is not a UUID"]}
 
 
 def test_a_picture_without_anybody_is_a_picture() -> None:
     nobody = Snapshot(pd.DataFrame({"id": pd.Series(dtype="str")}).set_index("id"), complete=True, authoritative=True)
     compared = compare(want({"email": "a@b.co"}), nobody, TARGET)
-    assert complaints(compared) == {1: ["id is no customer that the API knows"]}
+    assert complaints(compared) == {1: ["id does not exist in the API"]}
 
 
 @pytest.mark.parametrize("name", ["ssn", "note"])
@@ -334,7 +334,7 @@ def test_a_value_that_breaks_its_rule_is_invalid_also_when_it_is_there_already()
 def test_comparing_leaves_the_problems_of_the_input_alone() -> None:
     wanted = want({"last_name": " ", "email": "nowhere"})
     compare(wanted, None, TARGET)
-    assert complaints(wanted) == {1: ["last_name holds nothing but spaces"]}
+    assert complaints(wanted) == {1: ["last_name contains only spaces"]}
 
 
 def test_a_part_is_judged_by_the_country_that_will_hold() -> None:

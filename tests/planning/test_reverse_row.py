@@ -99,7 +99,7 @@ def test_a_customer_that_is_as_before_needs_nothing() -> None:
 
 def test_a_field_that_was_absent_is_cleared_only_where_the_job_names_it() -> None:
     facts: tuple[Any, Any, Any] = ({"middle_name": "Lee"}, {"middle_name": None}, {"middle_name": "Lee"})
-    assert reasons(decide(*facts)) == ["middle_name was absent before, and input.may_clear does not name it"]
+    assert reasons(decide(*facts)) == ["middle_name was absent before, and is not named in input.may_clear"]
     decided = decide(*facts, may_clear=("middle_name",))
     assert images(decided) == ({"middle_name": ""}, {"middle_name": "Lee"})
     assert isinstance(decided, Change)
@@ -114,7 +114,7 @@ def test_fields_to_be_named_are_told_where_naming_them_is_all_that_it_takes() ->
     decided = decide(*absent)
     assert isinstance(decided, list)
     assert [problem.hint for problem in decided] == [
-        "may it be cleared? name middle_name in input.may_clear, and undo again"
+        "if it may be cleared, add middle_name to input.may_clear and undo the run again"
     ]
 
 
@@ -122,7 +122,7 @@ def test_a_part_that_was_absent_is_left_out_only_where_the_job_names_it() -> Non
     longer = {**HOME, "address_line_2": "Unit 7"}
     facts: tuple[Any, Any, Any] = ({"legal_address": longer}, {"legal_address": HOME}, {"legal_address": longer})
     field = "legal_address.address_line_2"
-    assert reasons(decide(*facts, field)) == [f"{field} was absent before, and input.may_clear does not name it"]
+    assert reasons(decide(*facts, field)) == [f"{field} was absent before, and is not named in input.may_clear"]
     assert images(decide(*facts, field, may_clear=(field,)))[0] == {"legal_address": HOME}
 
 
@@ -130,10 +130,10 @@ def test_what_cannot_be_known_or_cleared_is_said() -> None:
     assert reasons(decide({"ssn": "123-45-6789"}, {"ssn": "4321"}, {"ssn": "6789"})) == [
         "ssn has a masked before-image"
     ]
-    assert reasons(decide({"note": "x"}, None, {})) == ["note is never shown by the API, its old value is not known"]
+    assert reasons(decide({"note": "x"}, None, {})) == ["note is never shown by the API, so the old value is not known"]
     assert reasons(decide({"email": "b@x.org"}, None, {"email": "b@x.org"})) == ["email has no before-image"]
     absent = decide({"shipping_address": HOME}, {"shipping_address": None}, {"shipping_address": HOME})
-    assert reasons(absent) == ["shipping_address was absent before, and the API takes it only as a whole"]
+    assert reasons(absent) == ["shipping_address was absent before, and the API accepts it only as a whole"]
 
 
 def test_one_obstacle_keeps_the_whole_row() -> None:
@@ -145,7 +145,7 @@ def test_one_obstacle_keeps_the_whole_row() -> None:
 
 def test_a_customer_that_is_gone_is_no_bug() -> None:
     decided = reverse_row(applied({"email": "b@x.org"}, {"email": "a@x.org"}), None, TARGET, may_clear=())
-    assert reasons(decided) == ["row is a customer that the API does not know any more"]
+    assert reasons(decided) == ["row is for a customer that no longer exists in the API"]
 
 
 def test_watched_fields_are_in_the_new_before_image() -> None:
