@@ -1,4 +1,4 @@
-"""What desired values are compared with: the contract of every baseline."""
+"""Baselines, which desired values are compared with: the contract."""
 
 from pathlib import Path
 from typing import Protocol
@@ -12,37 +12,37 @@ from bulk_patch.targets import Target
 
 
 class Baseline(Protocol):
-    """The contract of every baseline: pictures of customers, a portion of the input at a time."""
+    """The contract of every baseline: snapshots of customers, one for each portion of the input."""
 
-    sha256: str  # of the file behind it, "" where there is none
-    taken_at: float  # when its picture was taken, Unix seconds; 0: never
+    sha256: str  # of the file that is read, "" without a file
+    taken_at: float  # when the snapshot was taken, Unix seconds; 0: never
 
     def reads(self, customers: int) -> int:
-        """Return how many requests it takes to see so many customers."""
+        """Return how many requests it takes to read this many customers."""
 
     async def snapshot(self, ids: pd.Series) -> Snapshot | None:
-        """Return what is known of these customers, ids in lower case or what is none; None: nothing at all."""
+        """Return what is known of these customers (lower-cased ids, invalid ones among them); None: nothing at all."""
 
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
-        """Learn the input before its plan is begun; then `snapshot` is called once for each portion, in order.
+        """Prepare for an input before it is planned; then `snapshot` is called once for each portion, in order.
 
         Args:
             asking: The input.
             rows: Rows of a portion.
-            folder: Of the job; what is only needed for this plan goes into `spill` there.
+            folder: Of the job; data that only this plan needs goes into `spill` there.
             ledger: Of the job.
         """
         return
 
     def warnings(self) -> list[str]:
-        """Return what a person should know of it, once all pictures were taken."""
+        """Return what a person should know of the baseline, once all snapshots have been taken."""
         return []
 
     def sealed(self) -> None:
-        """Let go of what was kept in case that the plan would not be finished."""
+        """Remove what was kept in case the plan was not finished."""
         return
 
     @staticmethod
     def remember(target_name: str, target: Target, *, folder: Path, ledger: Ledger) -> None:
-        """Keep what runs of this target have confirmed, once one of them has sent something."""
+        """Keep what runs of this target have confirmed, after a run has sent something."""
         return

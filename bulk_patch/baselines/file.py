@@ -18,38 +18,40 @@ from bulk_patch.targets import Target
 
 
 class FileBaseline(Baseline):
-    """`file`: an export of the customers, CSV or Parquet, with dotted columns and the id as `id` or as in the input."""
+    """`file`: an export of the customers, CSV or Parquet, with dotted columns; the id is `id` or as in the input."""
 
     def __init__(self, job: Job, target: Target, session: ApiSession) -> None:
         path = job.baseline.path
-        assert path is not None  # the job model sees to it
+        assert path is not None  # the job model makes sure
         self._watch = job.guards.watch
         found = _scan(path, job.input.id, target)
         self.sha256 = found.sha256
         self.taken_at = found.mtime_ns / 1e9
-        self._lookup = BaselineIndex(found)
+        self._index = BaselineIndex(found)
 
     def reads(self, customers: int) -> int:
         """Return 0."""
         return 0
 
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
-        """Read the file; a large one is cut up in the order of the input."""
-        columns = related(self._lookup.columns, {*asking.fields.values(), *self._watch})
+        """Read the file; a large file is partitioned in the order of the input."""
+        columns = related(self._index.columns, {*asking.fields.values(), *self._watch})
         try:
-            await self._lookup.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
+            await self._index.cut(asking, rows=rows, columns=columns, folder=folder / SPILL)
         except InputError as error:
             raise InputError(f"baseline file: {error.message}", error.hint) from None
 
     async def snapshot(self, ids: pd.Series) -> Snapshot:
-        """Look the customers up in the file; a column that is not in it is not known."""
-        return Snapshot(self._lookup.look(), complete=False, authoritative=False)
+        """Look the customers up in the file; a column that the file does not have is not known."""
+        return Snapshot(self._index.look(), complete=False, authoritative=False)
 
 
 def _scan(path: Path, input_id: str, target: Target) -> Source:
-    """Find what a baseline file has of a target's fields; what is no field may be of any type."""
+    """Scan a baseline file for the target's fields; columns that are not fields may be of any type."""
     header = source.read_header(path)
-    failure = InputError(f"{path.name} has no column 'id' or {input_id!r}", "a baseline names the customer of each row")
+    failure = InputError(
+        f"{path.name} has no column 'id' or {input_id!r}", "each row of a baseline needs the customer's id"
+    )
     for id_column in dict.fromkeys(name for name in (input_id, "id") if name in header):
         foreign = {name: "" for name in header if name != id_column and target.field(name) is None}
         settings = InputSettings(path=path, id=id_column, rename=foreign)
@@ -59,10 +61,10 @@ def _scan(path: Path, input_id: str, target: Target) -> Source:
             failure = error
             continue
         if found.repeated_ids:
-            hint = "a baseline holds every customer once: take the repeated ones out"
+            hint = "a baseline has each customer once: remove the repeated rows"
             raise InputError(f"{path.name}: {len(found.repeated_ids)} ids occur more than once", hint)
         # An object is compared by its dotted columns; one in a single cell has no spelling to rely on. And the name
-        # `id` is that of the customer, whatever else a file calls so.
+        # `id` always means the customer, whatever a file calls so.
         columns = (name for name in found.columns if target.atomic_object(name) is None and name != "id")
         return replace(found, columns=tuple(dict.fromkeys((id_column, *columns))))
     raise InputError(f"baseline file: {failure.message}", failure.hint)

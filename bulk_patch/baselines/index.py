@@ -1,4 +1,4 @@
-"""A file of customers, looked up by the rows of the input: whole in memory, or cut up when it is large."""
+"""An index of a file of customers by id: whole in memory, or partitioned when the file is large."""
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import aclosing
@@ -15,21 +15,21 @@ from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import TEXT, joined
 from bulk_patch.inputs.source import Source
 
-SPILL = "spill"  # folder of a job for what only one plan needs
-WHOLE_ROWS = 200_000  # up to so many rows one frame is faster
-_CUT_ROWS = 100_000  # rows that are cut up at a time
+SPILL = "spill"  # folder of a job for data that only one plan needs
+WHOLE_ROWS = 200_000  # up to this many rows one frame is faster
+_CUT_ROWS = 100_000  # rows that are partitioned at a time
 _ID = "id"
 
 
 class BaselineIndex:
-    """The rows of a scanned file by their ids in lower case, as text.
+    """The rows of a scanned file as text, by lower-cased id.
 
     Args:
-        found: The file; of its columns those that are wanted.
+        found: The file, with the columns that are wanted.
     """
 
     def __init__(self, found: Source) -> None:
-        self._found = replace(found, id_hashes=found.id_hashes[:0].copy())  # 8 bytes a row that nobody asks for again
+        self._found = replace(found, id_hashes=found.id_hashes[:0].copy())  # frees 8 bytes a row
         self._frame: pd.DataFrame | None = None
         self._parts: Partitions | None = None
         self._part = -1
@@ -37,23 +37,23 @@ class BaselineIndex:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns that the file has, the id among them."""
+        """Return the columns that the file has, including the id."""
         return self._found.columns
 
     async def cut(
         self, asking: Source, *, rows: int, columns: Collection[str], folder: Path, whole_rows: int = WHOLE_ROWS
     ) -> None:
-        """Read the file, to be looked at once for every portion of an input, in order; a small one stays whole.
+        """Read the file, so that `look` can be called once for each portion of an input; a small file stays whole.
 
         Args:
             asking: The input.
             rows: Rows of a portion.
-            columns: All that will be looked at, the id left out.
-            folder: Where parts go.
-            whole_rows: Up to so many rows the file stays whole; the answers are the same either way.
+            columns: All columns that will be looked at, without the id.
+            folder: Where the parts are written.
+            whole_rows: Up to this many rows the file stays whole; the answers are the same either way.
 
         Raises:
-            InputError: The file is damaged, or not what was scanned any more.
+            InputError: The file is damaged, or has changed since it was scanned.
         """
         id_column = self._found.id_column
         kept = tuple(name for name in self._found.columns if name == id_column or name in columns)
@@ -82,7 +82,7 @@ class BaselineIndex:
                 yield await in_thread(sort, frame)
 
     def look(self) -> pd.DataFrame:
-        """Return a frame, indexed by id, that has every row that the next portion asks for, and others."""
+        """Return a frame, indexed by id, with every row that the next portion asks for, and possibly others."""
         if self._parts is not None:
             part = self._parts.part_of(self._portion)
             self._portion += 1
@@ -114,6 +114,6 @@ class BaselineIndex:
 
 
 def related(columns: Iterable[str], names: Collection[str]) -> frozenset[str]:
-    """Return the columns that are these fields, or belong to one object with one of them."""
+    """Return the columns that are these fields, or belong to the same object as one of them."""
     tops = {name.partition(".")[0] for name in names}
     return frozenset(column for column in columns if column.partition(".")[0] in tops)

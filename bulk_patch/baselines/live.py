@@ -1,4 +1,4 @@
-"""`live`: the customers as the API shows them."""
+"""Baseline `live`: the customers as the API shows them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ LIVE_PAGE = 5_000  # customers that are read, and kept, at a time
 
 
 class LiveBaseline(Baseline):
-    """`live`: the customers as the API shows them, up to a hundred a request, under the run's rate.
+    """`live`: the customers as the API shows them, up to a hundred a request, within the run's rate.
 
-    What was read is kept until the plan is sealed: a plan that was killed does not read it again.
+    What has been read is kept until the plan is sealed: after a kill it is not read again.
     """
 
     sha256 = ""
@@ -34,15 +34,15 @@ class LiveBaseline(Baseline):
         self._session = session
         self._pages: LiveCache | None = None
         self._page = 0
-        self._held = 0  # customers that were read by a plan that was not finished
+        self._held = 0  # customers that an unfinished plan has read
         self.taken_at = time.time()
 
     def reads(self, customers: int) -> int:
-        """Return one per hundred customers that have to be read, rounded up."""
+        """Return one request per hundred customers that must be read, rounded up."""
         return -(-max(0, customers - self._held) // self._target.ids_per_read)
 
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
-        """Find what a plan of the same input has read that was killed, with nothing sent since."""
+        """Find what a killed plan of the same input has read, if nothing has been sent since."""
         sent = [(run.id, run.stats.get("requests", 0)) for run in ledger.runs(self._job.target_name) if run.plan_sha256]
         about = f"{asking.sha256} {self._job.identity} {self._job.target_name} {rows} {LIVE_PAGE} {sent}"
         self._pages = LiveCache(folder, about, max_age_s=self._job.baseline.max_age_h * 3600)
@@ -66,7 +66,7 @@ class LiveBaseline(Baseline):
         return Snapshot(frame, complete=True, authoritative=True)
 
     async def _look(self, ids: Sequence[str]) -> pd.DataFrame:
-        """Return one page, as it was kept or as it is now."""
+        """Return one page, from the cache or read now."""
         number = self._page
         self._page += 1
         kept = self._pages.load(number, ids) if self._pages is not None else None

@@ -1,6 +1,6 @@
-"""What a live baseline has read, kept until the plan is sealed: after a crash it is not read again.
+"""Cache of what a live baseline has read, kept until the plan is sealed: after a crash it is not read again.
 
-Pages lie in a folder named after all that they depend on, one file for each call, with the time of the read.
+Pages are in a folder named by a hash of all that they depend on, one file for each call, with the time of the read.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ _CUSTOMERS = b"customers"
 
 
 class LiveCache:
-    """Frames that were read for one input from one target.
+    """Frames that were read from one target for one input.
 
     Args:
         folder: Of the job.
         about: What the pages depend on; pages about anything else are removed.
-        max_age_s: Older ones are read again.
+        max_age_s: Older pages are read again.
     """
 
     def __init__(self, folder: Path, about: str, *, max_age_s: float) -> None:
@@ -42,7 +42,7 @@ class LiveCache:
         return sum(int(self._facts(path).get(_CUSTOMERS, 0)) for path in self._folder.glob("*.parquet"))
 
     def load(self, number: int, ids: Sequence[str]) -> tuple[pd.DataFrame, float] | None:
-        """Return a page, indexed by id, and the Unix time at which it began to be read; None: it has to be read."""
+        """Return a page, indexed by id, and the Unix time at which reading started; None: it must be read."""
         path = self._path(number)
         facts = self._facts(path)
         if facts.get(_IDS) != _hash(ids):
@@ -57,10 +57,10 @@ class LiveCache:
         """Keep a page.
 
         Args:
-            number: Which call it is.
+            number: The number of the call.
             ids: The customers that were asked for.
-            frame: Those that there are, indexed by id.
-            read_at: When reading began, Unix seconds.
+            frame: The customers that exist, indexed by id.
+            read_at: When reading started, Unix seconds.
         """
         make_private_folder(self._folder)
         table = pa.Table.from_pandas(frame)
@@ -71,13 +71,13 @@ class LiveCache:
             pq.write_table(table, file)
 
     def remove(self) -> None:
-        """Remove all: the plan has what it needs of them."""
+        """Remove all pages: the sealed plan has what it needs of them."""
         with explaining(self._folder):
             if self._folder.exists():
                 shutil.rmtree(self._folder)
 
     def _facts(self, path: Path) -> dict[bytes, bytes]:
-        """Return what is known of a page; nothing when it is not there, damaged or too old."""
+        """Return the metadata of a page; empty when the page is missing, damaged or too old."""
         try:
             facts = dict(pq.read_schema(path).metadata or {})
             age_s = time.time() - float(facts[_READ_AT])

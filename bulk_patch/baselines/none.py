@@ -1,4 +1,4 @@
-"""`none`: nothing is compared."""
+"""Baseline `none`: nothing is compared."""
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from bulk_patch.targets import Target
 
 
 class NoBaseline(Baseline):
-    """`none`: everything that is given is sent."""
+    """`none`: every given value is sent."""
 
     sha256 = ""
     taken_at = 0.0
@@ -22,5 +22,5 @@ class NoBaseline(Baseline):
         return 0
 
     async def snapshot(self, ids: pd.Series) -> None:
-        """Know nothing."""
+        """Return None: nothing is known."""
         return

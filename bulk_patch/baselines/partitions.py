@@ -1,7 +1,7 @@
-"""A table that is too large for the memory, cut up into files in the order in which another file asks for its rows.
+"""Partition a table that does not fit into memory into files, in the order in which an input asks for the rows.
 
-A join needs equal ids in one place. Here the input keeps its order, and the other side is brought to it: each of its
-rows goes into the part that belongs to the portion of the input that names its id. What nobody asks for goes nowhere.
+A join needs equal ids in one place. Here the input keeps its order, and the table is brought to it: each row goes into
+the part for the portion of the input that names the same id. Rows that are not asked for are dropped.
 """
 
 import os
@@ -24,20 +24,20 @@ MOST_PARTS = 200  # each is an open file
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Rows in the order of the parts that they belong to."""
+    """Rows sorted by the part that they belong to."""
 
     table: pa.Table
-    parts: NDArray[np.integer[Any]]  # of each of its rows, ascending
-    wanted: NDArray[np.bool_]  # of each row as it was given: whether anybody will ask for it
+    parts: NDArray[np.integer[Any]]  # the part of each row, ascending
+    wanted: NDArray[np.bool_]  # for each given row: whether it will be asked for
 
 
 class Partitions:
-    """Parts of a table in files of a private folder, until they are taken.
+    """Parts of a table, in files of a private folder until they are taken.
 
     Args:
-        folder: Where to; made when it is missing.
-        hashes: The hashes of the ids that will be asked for, in that order; a bad id is as good as any.
-        rows: How many of them are a portion.
+        folder: Where the files go; made when it is missing.
+        hashes: The hashes of the ids that will be asked for, in that order; invalid ids do no harm.
+        rows: Rows of a portion.
     """
 
     def __init__(self, folder: Path, hashes: NDArray[np.int64], *, rows: int) -> None:
@@ -51,21 +51,21 @@ class Partitions:
         self._writers: dict[int, tuple[pa.ipc.RecordBatchStreamWriter, pa.NativeFile]] = {}
 
     def add(self, table: pa.Table, ids: pa.LargeStringArray) -> NDArray[np.bool_]:
-        """Put rows where they will be asked for: `sort` and `write`, which may work side by side.
+        """Put rows into their parts: `sort` and `write`, which may run in parallel.
 
         Args:
-            table: Rows, in all calls of the same columns; the more at a time, the faster.
-            ids: Their ids in lower case.
+            table: Rows, with the same columns in all calls; the more at a time, the faster.
+            ids: The lower-cased ids of the rows.
 
         Returns:
-            For each row whether anybody will ask for it; rarely true by chance, since only hashes are compared.
+            For each row whether it will be asked for; rarely true by chance, since only hashes are compared.
         """
         found = self.sort(table, ids)
         self.write(found)
         return found.wanted
 
     def sort(self, table: pa.Table, ids: pa.LargeStringArray) -> "Sorted":
-        """Find out where rows will be asked for; arguments as of `add`."""
+        """Find the parts of rows; the arguments are those of `add`."""
         keys = hash_ids(ids)
         order = np.argsort(keys)  # looked up in order, neighbours share what the processor has at hand
         first = np.searchsorted(self._hashes, keys[order], side="left")
@@ -83,13 +83,13 @@ class Partitions:
         return Sorted(table.take(rows), parts, wanted)
 
     def _count(self, keys: NDArray[np.int64], first: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return how often keys are asked for, given where they would first stand."""
+        """Return how often each key is asked for, given its first position among the hashes."""
         if self._repeated or not len(self._hashes):
             return np.asarray(np.searchsorted(self._hashes, keys, side="right") - first)
         return np.asarray(self._hashes.take(first, mode="clip") == keys, np.intp)
 
     def write(self, found: "Sorted") -> None:
-        """Put rows that were sorted into the files of their parts."""
+        """Write sorted rows into the files of their parts."""
         parts = found.parts
         bounds = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]
         for start, end in pairwise(bounds):
@@ -97,7 +97,7 @@ class Partitions:
                 self._write(int(parts[start]), found.table.slice(start, end - start))
 
     def finish(self) -> None:
-        """Write what is waiting and close the files: nothing more is added, parts are taken from now on."""
+        """Write what is buffered and close the files: from now on parts are taken and nothing is added."""
         with explaining(self._folder), ExitStack() as stack:
             for writer, file in self._writers.values():
                 stack.callback(file.close)
@@ -109,7 +109,7 @@ class Partitions:
         return portion // self._per_part
 
     def take(self, part: int) -> pa.Table | None:
-        """Return a part and remove its file; None when nothing was found for it."""
+        """Return a part and remove its file; None when it has no rows."""
         path = self._path(part)
         with explaining(path):
             if not path.exists():

@@ -1,4 +1,4 @@
-"""What a baseline knows of some customers."""
+"""What a baseline knows of customers at one moment."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import pandas as pd
 class Snapshot:
     """What a baseline knows of a chunk's customers."""
 
-    frame: pd.DataFrame  # index: id; dotted columns of text, and objects once more as JSON text; missing: absent
-    complete: bool  # a column that is not there means absent, not unknown
-    authoritative: bool  # a customer that is not there does not exist
-    sparse: bool = False  # a missing cell means unknown; absent is an empty one
+    frame: pd.DataFrame  # index: id; dotted columns of text, and objects also as JSON text; missing: absent
+    complete: bool  # a missing column means absent, not unknown
+    authoritative: bool  # a missing customer does not exist
+    sparse: bool = False  # a missing cell means unknown, an empty cell means absent

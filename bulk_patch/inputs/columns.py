@@ -1,4 +1,4 @@
-"""Columns of text: pandas outside; inside Arrow's kernels, where pandas would copy or make a string of every cell."""
+"""Columns of text: pandas outside, Arrow kernels inside, where pandas would copy or make a string of every cell."""
 
 import json
 import secrets
@@ -18,25 +18,25 @@ _SHIFT = np.uint64(32)
 
 
 def arrow_of(values: pd.Series | pd.Index) -> pa.LargeStringArray:
-    """Return a column as Arrow has it; what is in one piece is not copied."""
+    """Return a column as an Arrow array; a column in one piece is not copied."""
     # Asked of the column itself, pandas looks for Arrow's method among its labels first: a hash table of all of them.
     whole: pa.LargeStringArray = joined(pa.array(values.array, type=pa.large_string(), from_pandas=True))
     return whole
 
 
 def joined(texts: Any) -> Any:  # the stubs know neither pieces of one type nor kernels that keep it
-    """Return Arrow's texts in one piece."""
+    """Return Arrow text as one array."""
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 def series_of(texts: pa.LargeStringArray, index: pd.Index) -> pd.Series:
-    """Return Arrow's texts as a column; nothing is copied."""
+    """Return an Arrow array of text as a column; nothing is copied."""
     made: Any = TEXT  # its stub does not have what pandas asks of every type that Arrow's arrays become
     return pd.Series(made.__from_arrow__(texts), index=index)
 
 
 def texts_of(values: pd.Series) -> list[str]:
-    """Return texts, none of them missing, as a list; `tolist` makes an Arrow scalar of each, ten times slower."""
+    """Return a column of text as a list, missing cells as ""; ten times faster than `tolist`, which makes scalars."""
     return [text or "" for text in arrow_of(values).to_pylist()]
 
 
@@ -46,13 +46,13 @@ def encode_each(texts: list[str | None]) -> list[str]:
 
 
 def is_plain(texts: pa.LargeStringArray) -> bool:
-    """Tell whether a column is printable ASCII throughout: most are, and need no closer look."""
+    """Tell whether a column is all printable ASCII: most are, and need no closer look."""
     written = _written(texts)
     return not len(written) or bool(written.min() >= 0x20 and written.max() < 0x7F)
 
 
 def nfc(values: pd.Series) -> pd.Series:
-    """Return text in NFC, so that é as one code point and as two are the same; ASCII is left alone."""
+    """Normalise text to NFC, so that é as one code point equals é as two; ASCII is left alone."""
     texts = arrow_of(values)
     if is_plain(texts):
         return values
@@ -76,7 +76,7 @@ def hash_ids(ids: pa.LargeStringArray) -> NDArray[np.int64]:
 
 
 def _hash_uuids(written: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Hash texts of 36 bytes that stand one behind the other; nothing but numpy, ten times as fast as Python's own."""
+    """Hash consecutive texts of 36 bytes with numpy alone, ten times as fast as Python's `hash`."""
     words = written.reshape(-1, _UUID_BYTES // 4, 4).view(np.uint32)[..., 0]
     hashes = np.zeros(len(words), np.uint64)
     for position, factor in enumerate(_FACTORS):  # each step can be undone, so different words stay different
@@ -87,7 +87,7 @@ def _hash_uuids(written: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _ends(texts: pa.LargeStringArray) -> NDArray[np.int64]:
-    """Return where the first text begins in the buffer, and where each one ends."""
+    """Return the offset at which the first text starts in the buffer, and the offset at which each text ends."""
     offsets: Any = texts.buffers()[1]
     if not len(texts):
         return np.zeros(1, np.int64)
@@ -95,7 +95,7 @@ def _ends(texts: pa.LargeStringArray) -> NDArray[np.int64]:
 
 
 def _written(texts: pa.LargeStringArray) -> NDArray[np.uint8]:
-    """Return the bytes of all texts, one behind the other."""
+    """Return the bytes of all texts, concatenated."""
     data: Any = texts.buffers()[2]
     ends = _ends(texts)
     return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if ends[-1] > ends[0] else np.empty(0, np.uint8)

@@ -1,11 +1,11 @@
-"""CSV as RFC 4180 has it, every cell exactly as written, in bounded memory.
+"""CSV by RFC 4180: every cell exactly as written, in bounded memory.
 
-The fast way reads a block of whole records, checks what pyarrow cannot see (alone it reads `"z"q` as `zq` and lets
+The fast path reads a block of whole records, checks what pyarrow cannot see (alone it reads `"z"q` as `zq` and lets
 an unclosed quote swallow the file), and has pyarrow cut it into cells. It only knows *that* something is wrong. The
-slow way, `find_faults`, then walks the file line by line and says what is wrong and where.
+slow path, `find_faults`, then walks the file line by line and says what is wrong and where.
 
-A quote may stand only around a cell, and doubled inside one: where pyarrow, the csv module and spreadsheets read any
-other, they disagree. So a line feed with an even number of quotes before it ends a record, and nothing else does.
+A quote may stand only around a cell, or doubled inside a quoted cell: on any other quote pyarrow, the csv module and
+spreadsheets disagree. So a line feed with an even number of quotes before it ends a record, and nothing else does.
 """
 
 import csv
@@ -49,13 +49,13 @@ _AFTER_CLOSING = _table_of(b",", b"\r", b"\n", b'"')
 
 
 class CsvFile:
-    """One CSV file: its header at once, its cells when asked for.
+    """One CSV file: the header is read at once, the cells on demand.
 
     Args:
         path: A regular file.
 
     Raises:
-        InputError: When it has no header that can be read.
+        InputError: When the file has no readable header.
     """
 
     checks_all = True
@@ -63,7 +63,7 @@ class CsvFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.parts: Sequence[Path] = (path,)
-        self.hashes: list[str] = []  # of the bytes that `tables` read, once it has come to its end
+        self.hashes: list[str] = []  # of the bytes that `tables` read, once it has ended
         self.header: tuple[str, ...]
         with path.open("rb") as file:
             start = file.read(LONGEST_RECORD_BYTES)
@@ -76,7 +76,7 @@ class CsvFile:
         if not _is_sound(text):
             raise self._refusal()
         if not text.strip(b"\r\n"):
-            raise InputError(f"{path.name} has no header", "its first line has to name the columns")
+            raise InputError(f"{path.name} has no header", "the first line must name the columns")
         try:
             (self.header,) = map(tuple, csv.reader([text.decode().strip("\r\n")], strict=True))
         except csv.Error:  # a cell beyond the csv module's limit
@@ -85,7 +85,7 @@ class CsvFile:
         self._positions = {name: str(position) for position, name in enumerate(self.header)}
 
     def kind(self, column: str) -> str:
-        """Return what a column holds: in CSV everything is text."""
+        """Return the kind of a column: in CSV everything is text."""
         return "text"
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -151,11 +151,13 @@ class CsvFile:
                 )
 
     def _refusal(self) -> InputError:
-        """Say which lines are at fault, the first `FAULTS_SHOWN` of them."""
+        """Name the lines at fault, up to `FAULTS_SHOWN` of them."""
         with self.path.open("rb") as file:
             faults = list(islice(find_faults(file), FAULTS_COUNTED))
         if not faults:
-            return InputError(f"{self.path.name} is no CSV, or changed while it was read", "export it again")
+            return InputError(
+                f"{self.path.name} is not a valid CSV file, or changed while it was read", "export it again"
+            )
         shown = [f"line {line}: {what}" for line, what in faults[:FAULTS_SHOWN]]
         if len(faults) == FAULTS_COUNTED:
             shown.append(f"and at least {FAULTS_COUNTED - FAULTS_SHOWN} more")
@@ -168,34 +170,34 @@ class CsvFile:
 
 
 def find_faults(file: BinaryIO) -> Iterator[tuple[int, str]]:
-    """Walk a CSV file line by line and say what is wrong with it; slow, for files known to be faulty.
+    """Walk a CSV file line by line and report what is wrong with it; slow, for files known to be faulty.
 
     A line with a broken quote ends its record, so that one fault does not make all that follows look wrong.
 
     Args:
-        file: Open at its first byte.
+        file: Open at the first byte.
 
     Yields:
-        A physical line, the first is 1, and what is wrong with it, without any of its text.
+        The number of a physical line (the first is 1) and what is wrong with it, without any cell's text.
     """
     width = cells = 0  # of the header, once it is known; of this record so far
     offset = length = 0  # bytes of the file before this line; of this record so far
-    inside, opened = False, 0  # a quoted cell that began on an earlier line; that line
-    begun = 0  # line on which this record began
+    inside, opened = False, 0  # in a quoted cell that started on an earlier line; that line
+    started = 0  # line on which this record started
     for number, line in enumerate(iter(lambda: file.readline(LONGEST_RECORD_BYTES + 1), b""), 1):
         text = line.removeprefix(_BOM) if number == 1 else line
         if not inside:
-            begun, cells, length = number, 1, 0
+            started, cells, length = number, 1, 0
         length += len(line)
         if length > LONGEST_RECORD_BYTES:
             what = f"longer than {LONGEST_RECORD_BYTES >> 20} MiB"
-            yield (opened, f"a quoted cell begins that is {what}, or never closed") if inside else (number, what)
+            yield (opened, f"a quoted cell starts that is {what}, or never closed") if inside else (number, what)
             return
         fault = _find_bad_character(text, offset + len(line) - len(text))
         offset += len(line)
         quoted, more, still_inside = _walk(text, inside)
         if quoted and inside:
-            quoted += f" (this line begins inside a quoted cell of line {opened})"
+            quoted += f" (this line starts inside a quoted cell of line {opened})"
         if still_inside and (not inside or b'"' in text):
             opened = number
         if fault := fault or quoted:
@@ -206,9 +208,9 @@ def find_faults(file: BinaryIO) -> Iterator[tuple[int, str]]:
             continue
         width = width or cells
         if cells != width and not fault:
-            yield begun, f"{cells} cells, and the header has {width}"
+            yield started, f"{cells} cells, and the header has {width}"
     if inside:
-        yield opened, "a quoted cell begins and is never closed"
+        yield opened, "a quoted cell starts and is never closed"
 
 
 def _find_bad_character(line: bytes, offset: int) -> str:
@@ -246,19 +248,19 @@ def _walk(line: bytes, inside: bool) -> tuple[str, int, bool]:
 
 
 def _end_of_header(data: bytes) -> int:
-    """Return where the first record ends that is no blank line."""
+    """Return the offset at which the first record that is not a blank line ends."""
     end = len(data) - len(data.removeprefix(_BOM).lstrip(b"\r\n"))
     quotes = 0
     while end < len(data):
-        begin, end = end, data.find(b"\n", end) + 1 or len(data)
-        quotes += data.count(b'"', begin, end)
+        start, end = end, data.find(b"\n", end) + 1 or len(data)
+        quotes += data.count(b'"', start, end)
         if quotes % 2 == 0:
             break
     return end
 
 
 def _end_of_records(data: bytes) -> int:
-    """Return where the last whole record ends: after a line feed with an even number of quotes before it."""
+    """Return the end of the last complete record: after a line feed with an even number of quotes before it."""
     end = data.rfind(b"\n") + 1
     inside = data.count(b'"', 0, end) % 2 if b'"' in data else 0  # to count takes several times as long
     while inside:

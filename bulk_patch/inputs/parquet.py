@@ -1,6 +1,6 @@
-"""Parquet as text: what has one obvious spelling is spelled out, what has not is refused.
+"""Parquet as text: types with one obvious spelling are written out, others are refused.
 
-Dates become ISO, whole numbers their digits, booleans `true` and `false`. A float has lost its zeros and digits
+Dates become ISO, whole numbers their digits, booleans `true` and `false`. A float has lost zeros and digits
 before it gets here, a decimal or a time has several spellings, so their columns are refused where they are used.
 """
 
@@ -19,24 +19,24 @@ from bulk_patch.errors import InputError
 
 BATCH_ROWS = 50_000
 
-#: Kinds of columns that can be text; any other kind is called by its type's name.
+#: Kinds of columns that can be text; any other kind is named after the Arrow type.
 TEXT_KINDS = frozenset({"text", "date", "whole number", "boolean", "nothing"})
 
-# A row group that claims to unpack to more than this, and to so many times the file's size, is taken for a weapon.
+# A row group that claims to unpack to more than this, and to so many times the file's size, is taken for an attack.
 _LARGE_GROUP_BYTES = 1 << 30
 _LARGE_GROWTH = 1000
 
-_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31 as days of 1970: all that ISO can say
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31 as days of 1970: all that ISO dates can express
 
 
 class ParquetParts:
-    """One Parquet file, or parts of one: the columns at once, the cells when asked for.
+    """One Parquet file, or the parts of one: the columns are read at once, the cells on demand.
 
     Args:
         parts: Regular files in reading order, at least one.
 
     Raises:
-        InputError: When a part cannot be read, or its columns are not those of the first.
+        InputError: When a part cannot be read, or its columns are not those of the first part.
     """
 
     checks_all = False
@@ -51,7 +51,7 @@ class ParquetParts:
                 self._compare(part, _open(file, part).schema_arrow)
 
     def kind(self, column: str) -> str:
-        """Return what a column holds: one of `TEXT_KINDS`, or the name of its type."""
+        """Return the kind of a column: one of `TEXT_KINDS`, or the name of the type."""
         return self._kinds[column]
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -64,7 +64,7 @@ class ParquetParts:
             Tables of `large_string` columns in which a null stays null, each at most `BATCH_ROWS` rows.
 
         Raises:
-            InputError: When a part is damaged or holds what no text can say.
+            InputError: When a part is damaged or holds a value that cannot be written as text.
         """
         self.hashes = []
         for part in self.parts:
@@ -78,11 +78,11 @@ class ParquetParts:
                     # By name once more: asking the reader for `a.b` also brings the `b` of a struct `a`.
                     cells = [_to_text(batch.column(column), part, column) for column in columns]
                     yield pa.table(cells, names=list(columns))
-                if rows != opened.metadata.num_rows:  # pyarrow says nothing when a page is not found
+                if rows != opened.metadata.num_rows:  # pyarrow does not report a missing page
                     raise InputError(f"{part.name} is damaged: it holds fewer rows than it says", "write it again")
 
     def _compare(self, part: Path, schema: pa.Schema) -> None:
-        """Refuse a part whose columns are not those of the first; only nulls go with any type."""
+        """Refuse a part whose columns are not those of the first; a column of nulls matches any type."""
         names = tuple(schema.names)
         kinds = {field.name: _kind(field.type) for field in schema}
         self.header = self.header or names
@@ -119,19 +119,19 @@ def _open(file: BinaryIO, part: Path) -> pq.ParquetFile:
     return opened
 
 
-def _kind(its_type: pa.DataType) -> str:
-    if isinstance(its_type, pa.DictionaryType):
-        return _kind(its_type.value_type)
+def _kind(column_type: pa.DataType) -> str:
+    if isinstance(column_type, pa.DictionaryType):
+        return _kind(column_type.value_type)
     of_type = pa.types
-    if of_type.is_string(its_type) or of_type.is_large_string(its_type) or of_type.is_string_view(its_type):
+    if of_type.is_string(column_type) or of_type.is_large_string(column_type) or of_type.is_string_view(column_type):
         return "text"
-    if of_type.is_date(its_type):
+    if of_type.is_date(column_type):
         return "date"
-    if of_type.is_integer(its_type):
+    if of_type.is_integer(column_type):
         return "whole number"
-    if of_type.is_boolean(its_type):
+    if of_type.is_boolean(column_type):
         return "boolean"
-    return "nothing" if of_type.is_null(its_type) else str(its_type)
+    return "nothing" if of_type.is_null(column_type) else str(column_type)
 
 
 def _to_text(cells: "pa.Array[Any]", part: Path, column: str) -> "pa.Array[Any]":  # a generic in the stubs only
@@ -158,5 +158,5 @@ def _translating(part: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a column's name
         raise InputError(
             f"{part.name} cannot be read as Parquet: {type(error).__name__}",
-            "is it complete, and may you read it? else write it again",
+            "check that it is complete and that you may read it, or write it again",
         ) from None

@@ -1,8 +1,8 @@
 """The input file as pandas frames: text-exact, in bounded memory, refused rather than guessed.
 
-`scan` reads the file once and decides whether it can be used at all; `frames` reads it again and hands out its
-cells. Both hash the very bytes that they parse, and a file that changes meanwhile is refused. What a cell means is
-nobody's business here: `00123`, `NULL`, `1E5` and a space are text.
+`scan` reads the file once and decides whether it can be used at all; `frames` reads it again and yields the cells.
+Both hash the very bytes that they parse, and a file that changes meanwhile is refused. Cells are not interpreted here:
+`00123`, `NULL`, `1E5` and a space are text.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from bulk_patch.job.settings import InputSettings
 _NO_ID = hash("")
 _SHOWN = 20  # faults or columns in one message
 _LONGEST = 300  # characters of each
-_DATA = re.compile(r"@|\d.*\d.*\d")  # in a header: rather somebody's data than a column's name
+_DATA = re.compile(r"@|\d.*\d.*\d")  # in a header: more likely personal data than a column name
 _MANGLED = re.compile(r"[+-]?\d+([.,]\d*(e[+-]?\d+)?|e[+-]?\d+)")  # an id that a spreadsheet took for a number
 _REMOTE = re.compile(r"\b(https?|ftp|s3|gs|abfss?):/")
 _HINTS = dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".7z"), "unpack it first") | {
@@ -46,28 +46,28 @@ class Source:
     """An input file that was scanned and can be used."""
 
     path: Path
-    columns: tuple[str, ...]  # the header in its order, without what begins with `_`; those mapped to "" stay
-    fields: Mapping[str, str]  # column -> field; without the id column and those mapped to ""
+    columns: tuple[str, ...]  # the header in file order, without names that start with `_`; columns mapped to "" stay
+    fields: Mapping[str, str]  # column -> field; without the id column and columns mapped to ""
     id_column: str
-    rows: int  # data rows; blank lines are none
+    rows: int  # data rows; blank lines do not count
     sha256: str  # of the bytes; of a folder: over the names and hashes of its parts
     size: int  # bytes
     mtime_ns: int  # of the newest part
-    repeated_ids: frozenset[str]  # in lower case; an empty cell is no id
+    repeated_ids: frozenset[str]  # in lower case; an empty cell is not an id
     id_hashes: NDArray[np.int64] = dataclasses.field(repr=False, compare=False)  # `hash_ids` of all rows in order
 
 
 class Reader(Protocol):
-    """A file format: `header` at once, `tables` as often as wanted.
+    """A file format: `header` is read at once, `tables` as often as needed.
 
     `tables` reads from the first row to the last, checks what it reads, yields tables of `large_string`, and leaves
-    the SHA-256 of each part in `hashes`. Both raise `InputError`, never with a cell's text in it.
+    the SHA-256 of each part in `hashes`. Both raise `InputError`, never with a cell's text in the message.
     """
 
     parts: Sequence[Path]
     header: tuple[str, ...]
     hashes: list[str]
-    checks_all: bool  # also the columns that `tables` is not asked for
+    checks_all: bool  # whether `tables` also checks the columns that it is not asked for
 
     def kind(self, column: str) -> str: ...
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]: ...
@@ -81,18 +81,18 @@ def scan(
     known: Iterable[str] = (),
     every_cell: bool = True,
 ) -> Source:
-    """Read the whole input once and refuse it, or tell what is in it.
+    """Read the whole input once: describe it, or refuse it.
 
     Args:
         settings: The job's [input].
-        knows: Says whether a field exists.
-        id_pattern: What an id looks like in lower case.
+        knows: Tells whether a field exists.
+        id_pattern: Matches a lower-cased id.
         known: Fields to suggest instead of an unknown one.
-        every_cell: Check all cells that will be used, so that `frames` meets nothing new; else it may be enough to
-            read the ids, for whoever reads the rest before anything depends on it.
+        every_cell: Check all cells that will be used, so that `frames` finds no new fault; else reading the ids may be
+            enough, for a caller that reads the rest before anything depends on it.
 
     Raises:
-        InputError: With everything that is wrong with the header, or the first lines at fault.
+        InputError: With every fault of the header, or the first lines at fault.
     """
     path = settings.path
     stamp = fingerprint(path)
@@ -109,7 +109,7 @@ def scan(
     columns = tuple(name for name in reader.header if _stays(name, settings, reader))
 
     def read_ids(columns: Sequence[str]) -> Iterator[pa.LargeStringArray]:
-        """Read these columns from the start, and return the ids: in lower case, "" for none."""
+        """Read these columns from the start, and yield the ids in lower case, missing ones as ""."""
         for table in _read(reader, path, columns, stamp):
             yield joined(pc.utf8_lower(joined(table.column(settings.id)))).fill_null("")
 
@@ -127,11 +127,11 @@ def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
 
     Args:
         source: What `scan` returned.
-        rows: Rows a frame; the last may have fewer.
+        rows: Rows per frame; the last frame may have fewer.
 
     Yields:
-        Frames of dtype `str` with the columns of `source` and an index `row`, the data row, the first is 1. An empty
-        cell of a CSV is `""`, a null of a Parquet is missing. No rows, no frame.
+        Frames of dtype `str` with the columns of `source` and an index `row`: the data row, the first is 1. An empty
+        cell of a CSV file is `""`, a null of a Parquet file is missing. Without rows there is no frame.
 
     Raises:
         InputError: When the file is not the one that was scanned; at the latest after the last frame.
@@ -153,24 +153,24 @@ def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
 
 
 def read_header(path: Path) -> tuple[str, ...]:
-    """Return the columns of a file, as they are called.
+    """Return the column names of a file.
 
     Raises:
-        InputError: When it has no header that can be read.
+        InputError: When the file has no readable header.
     """
     with _guarding(path):
         return _open(path).header
 
 
 def fingerprint(path: Path) -> tuple[int, int]:
-    """Return size in bytes and newest modification time in ns, to hash again only if one differs.
+    """Return size (bytes) and newest modification time (ns): only if one differs is the file hashed again.
 
     Raises:
         InputError: When there is no such input.
     """
     with _guarding(path):
-        stats = [part.stat() for part in _list_parts(path)]
-    return sum(one.st_size for one in stats), max(one.st_mtime_ns for one in stats)
+        statuses = [part.stat() for part in _list_parts(path)]
+    return sum(status.st_size for status in statuses), max(status.st_mtime_ns for status in statuses)
 
 
 def sha256_of(path: Path) -> str:
@@ -199,23 +199,23 @@ def _open(path: Path) -> Reader:
 def _list_parts(path: Path) -> list[Path]:
     """Return the regular files that make up an input, in reading order."""
     if not path.exists():
-        where = "a path in the job file is relative to it, one in --set to where you are"
+        where = "a path in the job file is relative to the job file, a path in --set to the current directory"
         raise InputError(f"there is no file {path}", "download it first" if _REMOTE.search(str(path)) else where)
     if not path.is_dir():
         suffix = path.suffix.lower()
         if not path.is_file():
             raise InputError(f"{path} is a pipe or device", "write it to a file: it is read more than once")
         if suffix not in (".csv", ".parquet"):
-            hint = _HINTS.get(suffix, "give it the suffix of what it is: .csv or .parquet")
+            hint = _HINTS.get(suffix, "rename it with the suffix of its format: .csv or .parquet")
             raise InputError(f"{path.name} is neither .csv nor .parquet", hint)
         return [path]
     visible = sorted(part for part in path.iterdir() if not part.name.startswith("."))
     parts = [part for part in visible if part.suffix.lower() == ".parquet"]
     for part in visible:
         if part.is_dir() and not part.name.startswith("_"):
-            raise InputError(f"{path.name} holds a folder, {part.name}", "all parts have to be in one folder")
+            raise InputError(f"{path.name} holds a folder, {part.name}", "all parts must be in one folder")
     if odd := [part.name for part in parts if not part.is_file()]:
-        raise InputError(f"{path.name}: {odd[0]} is no regular file", "remove it, or write it again")
+        raise InputError(f"{path.name}: {odd[0]} is not a regular file", "remove it, or write it again")
     if not parts:
         raise InputError(f"there is no .parquet file in {path}", "a folder holds the parts of one Parquet file")
     return parts
@@ -227,7 +227,7 @@ def _hash_of(path: Path, reader: Reader) -> str:
 
 def _combine(path: Path, parts: Sequence[Path], hashes: Sequence[str]) -> str:
     if path not in parts:  # a folder
-        lines = (f"{part.name} {its}\n" for part, its in zip(parts, hashes, strict=True))
+        lines = (f"{part.name} {sha256}\n" for part, sha256 in zip(parts, hashes, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     return hashes[0]
 
@@ -239,11 +239,11 @@ def _read(reader: Reader, path: Path, columns: Sequence[str], stamp: tuple[int, 
 
 @contextmanager
 def _guarding(path: Path, stamp: tuple[int, int] | None = None) -> Iterator[None]:
-    """Translate what the disk says, and refuse a file that has not, or no longer, this fingerprint."""
+    """Translate failures of the disk, and refuse a file whose fingerprint is another one."""
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {type(error).__name__}", "may you read it?") from None
+        raise InputError(f"{path.name} cannot be read: {type(error).__name__}", "check that you may read it") from None
     except InputError:
         if stamp and fingerprint(path) != stamp:  # the reason for what looked wrong
             raise _changed(path) from None
@@ -253,11 +253,11 @@ def _guarding(path: Path, stamp: tuple[int, int] | None = None) -> Iterator[None
 
 
 def _changed(path: Path) -> InputError:
-    return InputError(f"{path.name} changed while it was read", "run again when nobody writes to it any more")
+    return InputError(f"{path.name} changed while it was read", "run the same command again when nothing writes to it")
 
 
 def _in_portions(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Cut tables of any length into tables of `rows` rows, and a last one of the rest."""
+    """Cut tables of any length into tables of `rows` rows; the last has the rest."""
     waiting: list[pa.Table] = []
     waiting_rows = 0
     for table in tables:
@@ -278,14 +278,14 @@ def _in_portions(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def _field_of(column: str, settings: InputSettings) -> str:
-    """Return the field that a column fills; "" for the id and for what is ignored."""
+    """Return the field that a column fills; "" for the id and for ignored columns."""
     if column == settings.id:
         return ""
     return settings.rename.get(column, "" if column.startswith("_") else column)
 
 
 def _stays(column: str, settings: InputSettings, reader: Reader) -> bool:
-    """Say whether the cells of a column are kept; those mapped to "" are, if they can be."""
+    """Tell whether the cells of a column are kept; those of a column mapped to "" are, if they can be text."""
     if column == settings.id or _field_of(column, settings):
         return True
     return not column.startswith("_") and reader.kind(column) in TEXT_KINDS
@@ -294,8 +294,10 @@ def _stays(column: str, settings: InputSettings, reader: Reader) -> bool:
 def _missing_id(settings: InputSettings, header: Sequence[str], id_pattern: re.Pattern[str]) -> InputError:
     name = settings.path.name
     if any(id_pattern.fullmatch(cell.lower()) or _DATA.search(cell) for cell in header):
-        # So its cells are not shown: they are somebody's.
-        return InputError(f"{name}: the first line looks like data, not a header", "let it name the columns")
+        # The cells are not shown: they may be personal data.
+        return InputError(
+            f"{name}: the first line looks like data, not a header", "the first line must name the columns"
+        )
     near = [column for column in header if settings.rename.get(column) == settings.id]
     near = near or difflib.get_close_matches(settings.id, header, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "name one of its columns"
@@ -311,34 +313,34 @@ def _find_header_faults(
     knows: Callable[[str], bool],
     known: Sequence[str],
 ) -> list[str]:
-    """Say all that is wrong with the columns and where they are mapped to."""
+    """List all that is wrong with the columns and their mapping."""
     header, rename = reader.header, settings.rename
     faults = [f"column {at} has no name" for at, name in enumerate(header, 1) if not name.strip()]
     faults += [f"{count} columns are called {name!r}" for name, count in Counter(header).items() if count > 1]
-    faults += [f"[input.rename] maps {name!r}, which is no column" for name in rename if name not in header]
+    faults += [f"[input.rename] maps {name!r}, which is not a column" for name in rename if name not in header]
     if settings.id in rename:
         faults.append(f"[input.rename] maps {settings.id!r}, which is the id column")
     unknown = [name for name, field in fields.items() if name.strip() and not knows(field)]
     faults += [_describe_unknown(name, fields[name], known) for name in unknown[:_SHOWN]]
-    faults += [f"column {name!r} is no field" for name in unknown[_SHOWN:]]
+    faults += [f"column {name!r} is not a field" for name in unknown[_SHOWN:]]
     for field, count in Counter(fields.values()).items():
         if count > 1:
-            names = [repr(name) for name, its in fields.items() if its == field]
-            faults.append(f"columns {' and '.join(names)} are one field, {field!r}")
+            names = [repr(name) for name, filled in fields.items() if filled == field]
+            faults.append(f"columns {' and '.join(names)} fill the same field, {field!r}")
     for name in (settings.id, *fields):
         if (kind := reader.kind(name)) not in TEXT_KINDS:
-            faults.append(f"column {name!r} is {kind}, which has no single spelling as text; write it as text")
+            faults.append(f"column {name!r} is {kind}, which can be spelled as text in several ways; write it as text")
     return faults
 
 
 def _describe_unknown(column: str, field: str, known: Sequence[str]) -> str:
-    """Name a column that is no field, and the fields that may have been meant."""
+    """Name a column that is not a field, and the fields that may have been meant."""
     wanted = field.strip().lower().replace(" ", "_")
     near = [name for name in known if name.endswith(f".{wanted}")]
     near = near or difflib.get_close_matches(wanted, known, n=2)
     question = f"; did you mean {' or '.join(near)}?" if near else ""
     mapped = f", mapped to {field!r}," if field != column else ""
-    return f"column {column!r}{mapped} is no field{question}"
+    return f"column {column!r}{mapped} is not a field{question}"
 
 
 def _listed(items: Sequence[str], separator: str = "; ") -> str:
@@ -353,7 +355,7 @@ def _listed(items: Sequence[str], separator: str = "; ") -> str:
 def _check_ids(
     portions: Iterable[pa.LargeStringArray], settings: InputSettings, id_pattern: re.Pattern[str]
 ) -> tuple[int, NDArray[np.int64]]:
-    """Count the rows and hash their ids, 8 bytes a row; refuse a column in which nothing is an id."""
+    """Count the rows and hash the ids, 8 bytes a row; refuse a column without a single usable id."""
     rows = mangled = 0
     usable = False
     hashes = [np.empty(0, np.int64)]
@@ -362,8 +364,8 @@ def _check_ids(
         hashes.append(hash_ids(ids))
         if not usable:
             texts = ids.to_pylist()
-            usable = any(id_pattern.fullmatch(one or "") for one in texts)
-            mangled += sum(1 for one in texts if _MANGLED.fullmatch(one or ""))
+            usable = any(id_pattern.fullmatch(text or "") for text in texts)
+            mangled += sum(1 for text in texts if _MANGLED.fullmatch(text or ""))
     if rows < 2 or usable:
         return rows, np.concatenate(hashes)
     name = settings.path.name
@@ -375,7 +377,7 @@ def _check_ids(
         )
     raise InputError(
         f"{name}: none of the {rows} rows has a usable id in column {settings.id!r}",
-        f"an id has to match {id_pattern.pattern}; is input.id the right column?",
+        f"an id must match {id_pattern.pattern}; check that input.id names the right column",
     )
 
 
@@ -387,7 +389,7 @@ def _find_repeated(hashes: NDArray[np.int64], read_ids: Callable[[], Iterable[pa
     once: set[str] = set()
     again: set[str] = set()
     for ids in read_ids() if len(suspects) else ():
-        for one in ids.filter(pa.array(np.isin(hash_ids(ids), suspects))).to_pylist():
-            if one:
-                (again if one in once else once).add(one)
+        for text in ids.filter(pa.array(np.isin(hash_ids(ids), suspects))).to_pylist():
+            if text:
+                (again if text in once else once).add(text)
     return frozenset(again)

@@ -75,7 +75,9 @@ def test_a_flag_that_sets_nothing_known_is_refused(office: Workspace, api: Sandb
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param("customer_id,e-mail\n{id},a@b.example\n", ("'e-mail' is no field", "email"), id="unknown column"),
+        pytest.param(
+            "customer_id,e-mail\n{id},a@b.example\n", ("'e-mail' is not a field", "email"), id="unknown column"
+        ),
         pytest.param("id,email\n{id},a@b.example\n", ("no column 'customer_id'",), id="no id column"),
         pytest.param("customer_id;email\n{id};a@b.example\n", (";",), id="semicolons"),
         pytest.param("customer_id,email\n{id},a@b.example,x\n", ("line 2",), id="a row that is wider"),

@@ -108,10 +108,8 @@ def plan(job: Job, folder: Path, *, whole_rows: int) -> tuple[Run, list[dict[str
     )
 
     async def write(ledger: SqliteLedger) -> Run:
-        columns = {name for name in baseline._lookup.columns if name != "first_name"}
-        await baseline._lookup.cut(
-            found, rows=FRAME_ROWS, columns=columns, folder=folder / SPILL, whole_rows=whole_rows
-        )
+        columns = {name for name in baseline._index.columns if name != "first_name"}
+        await baseline._index.cut(found, rows=FRAME_ROWS, columns=columns, folder=folder / SPILL, whole_rows=whole_rows)
         return await write_plan(
             job, run, found=found, target=TARGET, baseline=baseline, ledger=ledger, frame_rows=FRAME_ROWS
         )
@@ -165,7 +163,7 @@ def test_parts_are_private_and_gone_afterwards(tmp_path: Path) -> None:
     spill.mkdir()
     (spill / "left by a kill").touch()
     with emptied(spill):
-        lookup: BaselineIndex = baseline._lookup
+        lookup: BaselineIndex = baseline._index
         asyncio.run(lookup.cut(found, rows=FRAME_ROWS, columns=lookup.columns, folder=spill, whole_rows=0))
         paths = list(spill.iterdir())
         assert len(paths) > 10

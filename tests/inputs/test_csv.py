@@ -98,10 +98,10 @@ def fault_lines(message: str) -> list[int]:
         (b"%b,a,b\n%b,a,b,c\n", 3, "4 cells, and the header has 3"),
         (b'%b,"a\na",b\n\n%b,a\n', 5, "2 cells"),  # physical lines, not records
         (b'%b,"a,\nb",c,d\n%b,a,b\n', 2, "4 cells"),  # where the record begins
-        (b'%b,a,b\n%b,"a,b\n', 3, "a quoted cell begins and is never closed"),
+        (b'%b,a,b\n%b,"a,b\n', 3, "a quoted cell starts and is never closed"),
         (b'%b,a,b\n%b,"z"q,b\n', 3, "text after a closing quote"),
         (b'%b,a,b\n%b,"z" ,b\n', 3, "text after a closing quote"),
-        (b'%b,"a,b\n\n%b,"a",b\n', 4, "this line begins inside a quoted cell of line 2"),
+        (b'%b,"a,b\n\n%b,"a",b\n', 4, "this line starts inside a quoted cell of line 2"),
         (b'%b,a,b\n%b,5" disk,b\n', 3, "a quote inside a cell without quotes"),
         (b'%b,a,b\n%b, "a",b\n', 3, "a quote inside a cell without quotes"),
         (b'%b,a,b\n%b,Bill "B" Lee,b\n', 3, "a quote inside a cell without quotes"),
@@ -174,7 +174,7 @@ def test_a_file_is_read_block_by_block(file: Path, monkeypatch: pytest.MonkeyPat
         (b"PAR1....", "Parquet"),
         (b"", "no header"),
         (b"\xef\xbb\xbf\n\r\n\n", "no header"),
-        (b'customer_id,"first_name\n', "line 1: a quoted cell begins and is never closed"),
+        (b'customer_id,"first_name\n', "line 1: a quoted cell starts and is never closed"),
         (b"a" * 200_000 + b"\n", "too long to be a header"),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_file_that_is_refused_without_a_known_reason_is_refused_all_the_same(
 ) -> None:
     monkeypatch.setattr(csv, "find_faults", lambda _: iter(()))
     file.write_text(HEADER + f"{ANN},a\n")
-    assert "no CSV" in refuse(file).message
+    assert "not a valid CSV" in refuse(file).message
 
 
 def test_no_message_holds_a_cell(file: Path) -> None:

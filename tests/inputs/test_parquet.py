@@ -111,7 +111,7 @@ def test_a_folder_that_is_not_just_parts_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state=CA").mkdir()
     assert "state=CA" in refuse(tmp_path).message
     (tmp_path / "state=CA").rename(tmp_path / "_temporary.parquet")
-    assert "_temporary.parquet is no regular file" in refuse(tmp_path).message
+    assert "_temporary.parquet is not a regular file" in refuse(tmp_path).message
 
 
 def test_duplicate_and_missing_columns_of_parquet_are_refused(part: Path) -> None:

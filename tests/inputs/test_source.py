@@ -51,14 +51,14 @@ def test_renamed_columns_keep_their_names_and_those_mapped_to_nothing_their_cell
         ("customer_id,_x,_x", {}, "2 columns are called '_x'"),
         ("customer_id,,first_name", {}, "column 2 has no name"),
         ("customer_id,first_name,", {}, "column 3 has no name"),
-        ("customer_id,frist_name", {}, "column 'frist_name' is no field; did you mean first_name"),
+        ("customer_id,frist_name", {}, "column 'frist_name' is not a field; did you mean first_name"),
         ("customer_id,First Name", {}, "did you mean first_name"),
         ("customer_id,city", {}, "did you mean legal_address.city or shipping_address.city?"),
-        ("customer_id,colour", {}, "column 'colour' is no field"),
-        ("customer_id,A", {"A": "frist_name"}, "column 'A', mapped to 'frist_name', is no field"),
-        ("customer_id,A", {"A": "first_name", "B": ""}, "[input.rename] maps 'B', which is no column"),
+        ("customer_id,colour", {}, "column 'colour' is not a field"),
+        ("customer_id,A", {"A": "frist_name"}, "column 'A', mapped to 'frist_name', is not a field"),
+        ("customer_id,A", {"A": "first_name", "B": ""}, "[input.rename] maps 'B', which is not a column"),
         ("customer_id,A", {"A": "first_name", "customer_id": ""}, "maps 'customer_id', which is the id column"),
-        ("customer_id,A,last_name", {"A": "last_name"}, "'A' and 'last_name' are one field, 'last_name'"),
+        ("customer_id,A,last_name", {"A": "last_name"}, "'A' and 'last_name' fill the same field, 'last_name'"),
     ],
 )
 def test_a_header_that_cannot_be_mapped_is_refused(file: Path, header: str, rename: dict[str, str], fault: str) -> None:
@@ -69,7 +69,7 @@ def test_a_header_that_cannot_be_mapped_is_refused(file: Path, header: str, rena
 def test_all_faults_of_a_header_are_told_at_once_but_no_more_than_twenty(file: Path) -> None:
     file.write_text("customer_id," + ",".join(f"x{at}" for at in range(30)) + "\n")
     message = refuse(file).message
-    assert message.count("is no field") == 20
+    assert message.count("is not a field") == 20
     assert "'x19'" in message
     assert message.endswith("and 10 more")
 
