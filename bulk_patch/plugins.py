@@ -1,4 +1,4 @@
-"""A name in the job file picks a plug-in through one table; each plug-in owns its own settings."""
+"""Plug-ins by name: (group, kind) of the job file -> class, from one table and from entry points."""
 
 from importlib import import_module
 from importlib.metadata import entry_points

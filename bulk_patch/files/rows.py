@@ -14,12 +14,12 @@ _INTO_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_line_writer(file: BinaryIO) -> Callable[[Iterable[Cell]], object]:
-    """Return what writes one line of CSV in UTF-8, ended by LF, quoted where needed, null as an empty cell."""
+    """Return a function that writes one line of CSV: UTF-8, LF, quoted where needed, null as an empty cell."""
     return csv.writer(_Lines(file)).writerow
 
 
 def escape(cell: Cell) -> Cell:
-    """Keep a spreadsheet from taking text for a formula."""
+    """Prefix text that a spreadsheet would run as a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_INTO_FORMULAS) else cell
 
 
@@ -56,7 +56,7 @@ def _write_parquet(file: BinaryIO, columns: Sequence[str], rows: Iterable[Sequen
     return count
 
 
-#: Suffix -> writes column names and rows for people and returns how many rows; rows are taken one by one.
+#: Suffix -> function that writes column names and rows for people, one row at a time, and returns the number of rows.
 ROW_WRITERS: Mapping[str, Callable[[BinaryIO, Sequence[str], Iterable[Sequence[Cell]]], int]] = {
     ".csv": _write_csv,
     ".jsonl": _write_jsonl,
@@ -67,7 +67,7 @@ ROW_WRITERS: Mapping[str, Callable[[BinaryIO, Sequence[str], Iterable[Sequence[C
 class _Lines:
     """Takes lines from a csv writer, which ends them with CR LF, and ends them with LF alone.
 
-    Told to end lines with LF, csv before Python 3.13 leaves a CR in a cell without quotes: no strict reader takes it.
+    If told to end lines with LF, csv before Python 3.13 does not quote a cell with a CR: strict readers refuse it.
     """
 
     def __init__(self, file: BinaryIO) -> None:

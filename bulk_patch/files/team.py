@@ -1,4 +1,4 @@
-"""A job's folder that a team shares: `[ledger] group`."""
+"""Share the folder of a job with a team: `[ledger] group`."""
 
 import grp
 import os
@@ -18,7 +18,7 @@ from bulk_patch.files.atomic import (
 )
 
 _RUN = r"\d{8}-\d{6}-[0-9a-f]{4}"
-#: What is opened, by its path in the job's folder. Anything else, an export of whole values for one, stays its owner's.
+#: What is opened, by path in the job's folder. Anything else, such as an export of whole values, stays private.
 _FOLDERS = re.compile(rf"{_RUN}|sandbox|live-[0-9a-f]{{12}}|spill(-last-run-[0-9a-f]{{8}})?(/.+)?")
 _FILES = re.compile(
     r"ledger\.(db|db-wal|db-shm|lock)"
@@ -29,16 +29,16 @@ _FILES = re.compile(
 
 
 def share_folder(folder: Path, group: str | None) -> bool:
-    """Open the folder of a job to a group with what the team needs, or close it again; return whether it is open.
+    """Open the folder of a job, and what the team needs in it, to a group, or close it; return whether it is open.
 
-    What other people made in it keeps its owner; everything that is made from now on belongs to the group.
+    Files of other people keep their owner; everything that is made from now on belongs to the group.
 
     Args:
-        folder: `output/<job>`; made when it is not there.
-        group: The group's name; None: the folder is for its owner alone, as before it was ever shared.
+        folder: `output/<job>`; made when it is missing.
+        group: The name of the group; None: the folder is for its owner alone.
 
     Raises:
-        UsageError: There is no such group, or we are not in it.
+        UsageError: When there is no such group, or we are not in it.
         StorageError: When the disk fails.
     """
     if group is None:
@@ -55,7 +55,7 @@ def share_folder(folder: Path, group: str | None) -> bool:
     if os.geteuid() != 0 and group_id not in {os.getegid(), *os.getgroups()}:
         raise UsageError(f"ledger.group: you are not in the group {group!r}", "`id` lists your groups")
     with explaining(folder):
-        if not folder.parent.is_dir():  # output/ itself: the team has to get through it
+        if not folder.parent.is_dir():  # output/ itself: the team must be able to get through it
             make_private_folder(folder.parent)
             _open(folder.parent, group_id, TEAM_FOLDER)
         if not folder.is_dir():
@@ -68,7 +68,7 @@ def share_folder(folder: Path, group: str | None) -> bool:
                     remove_draft(path / REVEALED_PAGE)
                 elif path.is_file() and _FILES.fullmatch(name):
                     _open(path, group_id, TEAM_FILE)
-            _open(folder, group_id, TEAM_FOLDER)  # last: a kill before it is made good by the next command
+            _open(folder, group_id, TEAM_FOLDER)  # last: after a kill before this, the next command opens the folder
     return True
 
 

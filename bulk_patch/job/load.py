@@ -22,7 +22,7 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
             current directory.
 
     Raises:
-        JobError: With every fault found, the nearest known key for an unknown one, and where it stands.
+        JobError: With every fault, where it is, and the nearest known key for an unknown key.
     """
     file = Path(path).absolute()
     try:
@@ -31,11 +31,11 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
         raise JobError(f"no job file at {path}", "name an existing file, or write one: bulk-patch init") from None
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(
-            f"{path} cannot be read: {type(error).__name__}", "is it a text file that you may read?"
+            f"{path} cannot be read: {type(error).__name__}", "check that it is a text file that you may read"
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise JobError(
-            f"{path} is not valid TOML: {error}", "text needs quotes; a path with \\ needs 'single' ones"
+            f"{path} is not valid TOML: {error}", "text needs quotes; a path with \\ needs 'single' quotes"
         ) from None
     make_absolute(settings, file.parent)
     # The file alone first: an override must not hide a fault of the file.
@@ -49,7 +49,10 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
 
 
 def output_root(job_file: Path | None, *, given: Path | None = None) -> Path:
-    """Return the `output/` folder of a job file: beside its `jobs` folder, else in its own; without one `./output`."""
+    """Return the `output/` folder of a job file.
+
+    It is beside the `jobs` folder if the file is in one, else beside the file; without a job file it is `./output`.
+    """
     if given is not None:
         return given.absolute()
     if job_file is None:
@@ -71,25 +74,25 @@ def _validate(settings: Mapping[str, Any], file: Path) -> Job:
         faults = [
             _describe(cast(Mapping[str, Any], fault)) for fault in error.errors(include_input=False, include_url=False)
         ]
-    raise JobError(f"{file.name}: " + "; ".join(faults), "bulk-patch init writes a commented job file to compare with")
+    raise JobError(f"{file.name}: " + "; ".join(faults), "compare it with a commented job file: bulk-patch init")
 
 
-def _keep_approval(said: Guards, overridden: Guards) -> None:
-    """Refuse a command line that would do away with the second person whom the job file asks for."""
-    for name in ("approval", "approval_valid_h", "allowed_signers") if said.approval else ():
-        if getattr(said, name) != getattr(overridden, name):
+def _keep_approval(in_file: Guards, overridden: Guards) -> None:
+    """Refuse overrides that would weaken the approval that the job file asks for."""
+    for name in ("approval", "approval_valid_h", "allowed_signers") if in_file.approval else ():
+        if getattr(in_file, name) != getattr(overridden, name):
             raise JobError(f"--set guards.{name}: the job file asks for an approval", "change it in the job file")
 
 
 def _describe(fault: Mapping[str, Any]) -> str:
-    """Say one fault of the job file: where, what, and the nearest known key; never the value, it may be a secret."""
-    where = [str(part) for part in fault["loc"] if part not in ("literal['unlimited']", "float", "int", "str")]
-    name = ".".join(where) or "the job"
+    """Describe a fault of the job file: where, what, and the nearest known key; never the value, it may be a secret."""
+    location = [str(part) for part in fault["loc"] if part not in ("literal['unlimited']", "float", "int", "str")]
+    name = ".".join(location) or "the job"
     if fault["type"] == "extra_forbidden":
         table: Any = Job
-        for part in where[:-1]:
+        for part in location[:-1]:
             table = table.model_fields[part].annotation
-        near = difflib.get_close_matches(where[-1], table.model_fields, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(location[-1], table.model_fields, n=1, cutoff=0.5)
         known = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(table.model_fields))}"
         return f"{name} is not a setting{known}"
     if fault["type"] == "missing":

@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE`: one setting of a job file by its dotted name, and paths that mean the same from anywhere."""
+"""`--set KEY=VALUE`: override a setting of a job file by its dotted name, and make relative paths absolute."""
 
 import json
 import os
@@ -30,21 +30,19 @@ def make_absolute(settings: dict[str, Any], folder: Path) -> None:
 
 
 def last_of_each(overrides: Iterable[str]) -> tuple[str, ...]:
-    """Return the overrides without those that a later one of the same name replaces, in their order."""
+    """Return the overrides in order, without those that a later override of the same name replaces."""
     listed = list(overrides)
     names = [override.partition("=")[0].strip() for override in listed]
-    # At the place of the last, not of the first: what came between may be a part of what it replaces.
+    # At the position of the last, not of the first: an override in between may set a part of what it replaces.
     return tuple(override for at, override in enumerate(listed) if names[at] not in names[at + 1 :])
 
 
 def apply_override(settings: dict[str, Any], override: str) -> str:
-    """Apply one override; return it so that it means the same from any current directory."""
+    """Apply one override; return it with absolute paths, so that the current directory does not matter."""
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
-        raise JobError(
-            f"--set {name.strip() or override}: has to be KEY=VALUE", "for example: --set limits.rate_per_s=5"
-        )
+        raise JobError(f"--set {name.strip() or override}: must be KEY=VALUE", "for example: --set limits.rate_per_s=5")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, KeyError):
@@ -54,7 +52,7 @@ def apply_override(settings: dict[str, Any], override: str) -> str:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
             raise JobError(
-                f"--set {name}: {key} is a setting, not a table", "dotted names follow the job file's tables"
+                f"--set {name}: {key} is a setting, not a table", "a dotted name follows the tables of the job file"
             )
     table[keys[-1]] = value
     if isinstance(value, str) and len(keys) == 2:
@@ -68,7 +66,7 @@ def apply_override(settings: dict[str, Any], override: str) -> str:
 
 
 def to_toml(value: Any) -> str:
-    """Return a value of a TOML file as TOML text on one line."""
+    """Return a value as TOML on one line."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{to_toml(key)} = {to_toml(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, list):

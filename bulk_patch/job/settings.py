@@ -21,7 +21,7 @@ SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
 
 
 class Section(BaseModel):
-    """A table of the job file: unknown keys are errors, `"50"` is not a number."""
+    """A table of the job file: unknown keys are errors, and `"50"` is not a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -34,7 +34,7 @@ def _count_or_share(value: int | str) -> int | str:
 
 
 def share_of(limit: int | str, total: int) -> float:
-    """Turn a limit such as `200` or `"5%"` into rows of `total`."""
+    """Convert a limit such as `200` or `"5%"` to a number of rows, a share being of `total`."""
     if isinstance(limit, int):
         return limit
     return float(limit.rstrip("%")) * total / 100 if limit.endswith("%") else float(limit)
@@ -54,7 +54,7 @@ class InputSettings(Section):
     @model_validator(mode="after")
     def _blank_needs_leave(self) -> "InputSettings":
         if self.blank == "clear" and not self.may_clear:
-            raise ValueError('blank = "clear" clears fields, so may_clear has to name them')
+            raise ValueError('blank = "clear" clears fields, so may_clear must name them')
         return self
 
 
@@ -111,7 +111,7 @@ class TargetSettings(Section):
 
 
 class Limits(Section):
-    """How fast."""
+    """Rate, concurrency and timeout of requests."""
 
     rate_per_s: float | int | Literal["unlimited"] = 20
     concurrency: int = Field(default=16, ge=1, le=1000)
@@ -126,7 +126,7 @@ class Limits(Section):
 
 
 class Retry(Section):
-    """How stubbornly."""
+    """Retry budget of a row and of the run."""
 
     attempts: int = Field(default=8, ge=1)
     longest_delay_s: float = Field(default=60, gt=0, strict=False)
@@ -134,7 +134,7 @@ class Retry(Section):
 
 
 class Guards(Section):
-    """What stops a run before it does harm."""
+    """Limits that stop a run before it does harm."""
 
     fields: tuple[str, ...] | None = Field(default=None, strict=False)
     max_changes: int | None = Field(default=None, ge=0)
@@ -153,12 +153,12 @@ class Guards(Section):
     @classmethod
     def _watch_lists_values(cls, watch: dict[str, list[str]]) -> dict[str, list[str]]:
         if empty := [name for name, fine in watch.items() if not fine]:
-            raise ValueError(f"lists no value for {empty[0]}: name those that customers should keep")
+            raise ValueError(f"lists no value for {empty[0]}: name the values that customers should keep")
         return watch
 
 
 class LedgerSettings(Section):
-    """Where every run is kept."""
+    """Where the ledger is kept, and who shares it."""
 
     kind: str = "sqlite"
     url: str | None = Field(default=None, repr=False)
@@ -178,7 +178,7 @@ class LedgerSettings(Section):
 
 
 class EngineSettings(Section):
-    """Who sends."""
+    """Which engine sends."""
 
     kind: str = "local"
 
@@ -189,13 +189,13 @@ class EngineSettings(Section):
 
 
 class SandboxSection(Section):
-    """What a rehearsal starts from."""
+    """The customers that a rehearsal starts with."""
 
     customers: Path | None = Field(default=None, strict=False)
 
 
 class Job(Section):
-    """One job file, checked. Paths are absolute."""
+    """A job file that has been checked. Paths are absolute."""
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")
     description: str = ""
@@ -213,20 +213,20 @@ class Job(Section):
     sandbox_token: str | None = Field(default=None, exclude=True, repr=False)  # the target is a rehearsal server
 
     @model_validator(mode="after")
-    def _drift_needs_a_picture(self) -> "Job":
+    def _drift_needs_a_baseline(self) -> "Job":
         if self.guards.drift == "check" and self.baseline.kind == "none":
             raise ValueError('guards.drift = "check" compares with a baseline, and baseline.kind is "none"')
         return self
 
     @property
     def target_name(self) -> str:
-        """Name what open runs and "already sent" are kept per: kind, base URL and resource."""
+        """Name the target that runs belong to: kind, base URL and resource."""
         where = "sandbox" if self.sandbox_token else self.target.base_url
         return f"{self.target.kind} {where} {self.target.resource}"
 
     @property
     def identity(self) -> str:
-        """Hash what a sealed plan depends on besides the input's content: [input], [baseline], guards.fields."""
+        """Hash the settings that a sealed plan depends on: [input], [baseline] and guards.fields."""
         facts: dict[str, Any] = {
             "input": self.input.model_dump(mode="json"),
             "baseline": self.baseline.model_dump(mode="json"),
@@ -238,7 +238,7 @@ class Job(Section):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def at_sandbox(self, base_url: str, token: str) -> "Job":
-        """Return the same job aimed at a rehearsal server; the job's own token is neither read nor needed then."""
+        """Return the same job for a rehearsal server; the token of the job is then neither read nor needed."""
         target = self.target.model_copy(update={"base_url": base_url})
         return self.model_copy(update={"target": target, "sandbox_token": token})
 

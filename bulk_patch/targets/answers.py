@@ -1,4 +1,4 @@
-"""Reading HTTP answers, tolerantly: for every target."""
+"""Read HTTP answers tolerantly, for every target."""
 
 import json
 from datetime import UTC, datetime
@@ -8,11 +8,11 @@ from typing import Any
 from bulk_patch.model import NetworkFailure, Reply
 
 _DEEPEST = 64  # levels of an answer; the API's own have five
-_LONGEST_S = 1e9  # 31 years: longer wishes are cut, so that a date can be told
+_LONGEST_S = 1e9  # 31 years: longer waits are cut, so that they can be added to a date
 
 
 def json_object(reply: Reply) -> dict[str, Any] | None:
-    """Return the JSON object of a whole answer; None for everything else a server can send."""
+    """Return the JSON object of a complete answer; None for everything else that a server can send."""
     if not reply.whole:
         return None
     try:
@@ -23,25 +23,25 @@ def json_object(reply: Reply) -> dict[str, Any] | None:
 
 
 def _is_shallow(body: bytes, answer: Any) -> bool:
-    """Tell whether whoever walks an answer stays within Python's recursion limit."""
-    if body.count(b"{") + body.count(b"[") <= _DEEPEST:  # almost every one
+    """Tell whether an answer can be walked within Python's recursion limit."""
+    if body.count(b"{") + body.count(b"[") <= _DEEPEST:  # almost every answer
         return True
     level = [answer]
     for _ in range(_DEEPEST):
-        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
-        level = [one for one in level if isinstance(one, (dict, list))]
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        level = [inner for inner in level if isinstance(inner, (dict, list))]
         if not level:
             return True
     return False
 
 
 def status_words(reply: Reply | NetworkFailure) -> str:
-    """Say how an exchange ended, to be put behind the name of its kind: ` (HTTP 502)`."""
+    """Describe how an exchange ended, to follow the name of the kind: ` (HTTP 502)`."""
     return f" (HTTP {reply.status})" if isinstance(reply, Reply) else f" ({reply.lost.value})"
 
 
 def http_date(text: str | None) -> datetime | None:
-    """Parse any of the three date forms of RFC 9110 §5.6.7; None when it is none."""
+    """Parse any of the three date forms of RFC 9110 §5.6.7; None for anything else."""
     if not text:
         return None
     try:
@@ -52,10 +52,10 @@ def http_date(text: str | None) -> datetime | None:
 
 
 def retry_after_s(reply: Reply | NetworkFailure) -> float | None:
-    """Return the longest wait that an answer asks for, seconds.
+    """Return the longest wait that an answer asks for, in seconds.
 
-    Three forms are read: Retry-After in seconds, Retry-After as a date (measured against the answer's own `Date`, so
-    that our clock does not matter), and `retry_after` in a JSON body. What cannot be parsed is ignored.
+    Three forms are read: Retry-After in seconds, Retry-After as a date (measured against the `Date` of the same answer,
+    so that our clock does not matter), and `retry_after` in a JSON body. What cannot be parsed is ignored.
     """
     if not isinstance(reply, Reply):
         return None

@@ -1,8 +1,8 @@
 """What a customer's record proves about a planned change: pure comparisons, for every target.
 
-Records are JSON as it was decoded: of objects they hold `dict`, which is told twenty times faster than any `Mapping`.
-The planned body is a set of top-level fields, objects whole. A before-image holds the same fields as they were:
-`null` stands for absent, a missing name for not known.
+Records are decoded JSON: objects are `dict`, for which `isinstance` is twenty times faster than for `Mapping`.
+A planned body holds top-level fields, and objects as a whole. A before-image holds the same fields as they were:
+`null` means absent, a missing name means not known.
 """
 
 import json
@@ -31,20 +31,31 @@ class Evidence:
         self._objects = objects
 
     def weigh(self, patch: Patch, record: Record | None, act: Action, *, cached: bool, skew_s: float) -> Verdict:
-        """Decide a row by what a read showed; see `Target.weigh`."""
+        """Decide what becomes of a row whose answer proved nothing, by what a read of the customer shows.
+
+        Args:
+            patch: The row: body, before-image and time of the first attempt.
+            record: The customer as read; None: the API has no such customer.
+            act: Why it was read: CONFIRM (accepted, to be read back), SETTLE, RETRY, NEW_KEY or LOOK.
+            cached: Whether the API keeps this answer for the idempotency key.
+            skew_s: The server's clock minus ours, seconds.
+
+        Returns:
+            APPLIED, MISMATCH, REJECTED, RETRY or NEW_KEY where the read proves it, else UNKNOWN.
+        """
         if record is None:
-            return Verdict(Action.UNKNOWN, "the API does not know this customer any more")
+            return Verdict(Action.UNKNOWN, "the customer no longer exists in the API")
         missing = self.missing(patch, record)
         if not missing and (act is Action.CONFIRM or self._proves(patch)):
             return Verdict(Action.APPLIED, "read back")
         if act is Action.CONFIRM:
             return Verdict(Action.MISMATCH, "accepted, and a read shows another value", api_fields=missing)
         untouched = patch.before is not None and not self.differences(patch, record)
-        # Our clock may have been another at the intent: what it is off by now makes us more careful, never less.
+        # Our clock may have been set since the intent: its offset makes this more careful, never less.
         old = untouched and _older(record, patch.intent_at + min(skew_s, 0.0))
         if act is Action.SETTLE and old and cached:
             return Verdict(Action.REJECTED, "refused, and a read shows the old values")
-        # The same key is safe; the look is for drift, of which only what is known of the old values can tell.
+        # The same key is safe; the read only looks for drift, which shows where the old values are known.
         known = patch.before is not None
         if act is Action.RETRY and known and not self.differences(patch, record, ignore_unknown=True):
             return Verdict(Action.RETRY, "a read shows the old values")
@@ -53,7 +64,7 @@ class Evidence:
         return Verdict(Action.UNKNOWN, "a read proves neither applied nor refused", api_fields=missing)
 
     def missing(self, patch: Patch, record: Record) -> tuple[str, ...]:
-        """Name planned fields that the record does not show as planned, masked ones as far as visible."""
+        """Name planned fields that the record does not show as planned; masked fields as far as they are visible."""
         names: list[str] = []
         for name, value in json.loads(patch.body).items():
             shown = record.get(name)
@@ -69,12 +80,12 @@ class Evidence:
         return tuple(names)
 
     def differences(self, patch: Patch, record: Record, *, ignore_unknown: bool = False) -> tuple[str, ...]:
-        """Name planned fields whose live value is not the before-image's, masked ones as far as visible.
+        """Name planned fields whose live value is not that of the before-image; masked fields as far as visible.
 
         Args:
             patch: The row.
             record: The customer as it is.
-            ignore_unknown: Pass over what the before-image does not know; otherwise that differs.
+            ignore_unknown: Skip fields that the before-image does not know; otherwise they count as different.
         """
         before = _decode(patch.before)
         names: list[str] = []
@@ -88,11 +99,11 @@ class Evidence:
         return tuple(names)
 
     def flatten(self, record: Record, *, objects: Collection[str] | None = None) -> dict[str, str]:
-        """Return a record as dotted text, without read-only parts.
+        """Flatten a record to text by dotted name, without read-only parts.
 
         Args:
             record: A record, or a part of one.
-            objects: Objects to return as JSON text too; None: all.
+            objects: Objects to return as JSON text as well; None: all.
         """
         flat: dict[str, str] = {}
         for name, value in record.items():
@@ -107,9 +118,9 @@ class Evidence:
         return flat
 
     def _proves(self, patch: Patch) -> bool:
-        """Tell whether seeing the planned values means anything.
+        """Tell whether a record that shows the planned values proves that the change was applied.
 
-        What is masked may look the same before and after; what is never shown is known only by what changed with it.
+        A masked value may look the same before and after; a hidden value is proven only by what changed with it.
         """
         before = _decode(patch.before)
         planned = [(name, self._field(name), value) for name, value in json.loads(patch.body).items()]
@@ -123,14 +134,14 @@ class Evidence:
         return False
 
     def _strip(self, name: str, value: Any) -> Any:
-        """Drop the parts of an object that answers have and requests must not."""
+        """Drop the parts of an object that answers have and requests must not have."""
         atomic = self._objects.get(name)
         if atomic is None or not isinstance(value, dict):
             return value
         return {part: inner for part, inner in value.items() if part not in atomic.read_only}
 
     def _as_held(self, name: str, value: Any) -> Any:
-        """Bring an object into the form that the server holds and shows, to be compared in it."""
+        """Convert an object to the form in which the server holds and shows it, for comparisons."""
         value = self._strip(name, value)
         if name not in self._objects or not isinstance(value, dict):
             return value
@@ -140,14 +151,14 @@ class Evidence:
     def _part_as_held(self, name: str, value: Any, *, in_canada: bool) -> Any:
         field = self._field(name)
         if value is False and field is not None and field.kind is Kind.BOOLEAN:
-            return None  # documented: left out when it is false
+            return None  # documented: left out when false
         if in_canada and isinstance(value, str) and field is not None and field.rewrite is not None:
             return canadian(value)
         return value
 
 
 def _parts_that_differ(planned: Mapping[str, Any], before: Any, live: Any) -> Iterator[str]:
-    """Name parts that are not as planned. A part that was there before and is not planned has to be gone."""
+    """Name parts that are not as planned; a part that was there before and is not planned must be gone."""
     shown = live if isinstance(live, dict) else {}
     dropped = {part: None for part in (before if isinstance(before, dict) else {}) if part not in planned}
     for part, value in {**dropped, **planned}.items():
@@ -200,7 +211,7 @@ def _leaves(prefix: str, value: Mapping[str, Any], *, deep: bool) -> Iterator[tu
 
 
 def _older(record: Record, intent_at: float) -> bool:
-    """Tell whether the record was last touched before the first intent, the server's clock allowed for."""
+    """Tell whether the record was last changed before the first intent, with an allowance for the server's clock."""
     try:
         touched = datetime.fromisoformat(str(record.get("last_updated_time")))
     except ValueError:

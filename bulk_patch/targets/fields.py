@@ -1,4 +1,4 @@
-"""What a field is: its rule checked on whole columns, how it compares, how a person may see it."""
+"""What a field is: the rule (checked on whole columns), how values compare, and what a person may see of them."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -7,9 +7,9 @@ from enum import Enum
 
 import pandas as pd
 
-#: values (text, none missing or empty), row context (desired over baseline, same index) -> True where fine.
+#: values (text, none missing or empty), row context (desired over baseline, same index) -> True where valid.
 ValueRule = Callable[[pd.Series, pd.DataFrame], pd.Series]
-#: the same arguments -> the values as the server will hold them.
+#: The same arguments -> the values as the server will hold them.
 Rewrite = Callable[[pd.Series, pd.DataFrame], pd.Series]
 Mask = Callable[[str], str]
 
@@ -23,14 +23,14 @@ class Kind(Enum):
 
 
 class Visibility(Enum):
-    """What an answer shows of a field."""
+    """How much of a field answers show."""
 
     WHOLE = "whole"
-    MASKED = "masked"  # the last four: cannot be compared, sent when given
+    MASKED = "masked"  # the last four characters: cannot be compared, so it is sent when given
     NEVER = "never"  # write-only: sent once
 
 
-# --- masks: what a screen, a log or a report may show; that there is nothing may always be seen
+# --- masks: what a screen, a log or a report may show; an empty value always shows as empty
 
 
 def first_letter(text: str) -> str:
@@ -60,12 +60,12 @@ def year(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Show everything: codes of few values that point at nobody."""
+    """Show everything: for codes with few values, which identify no one."""
     return text
 
 
 def hidden(text: str) -> str:
-    """Show nothing but that there is something."""
+    """Show only that there is a value."""
     return "•••" if text else ""
 
 
@@ -74,7 +74,7 @@ class Field:
     """One field of a target, by its dotted name."""
 
     name: str
-    rule: str  # in words: what a value has to look like
+    rule: str  # in words, to follow "must be"
     check: ValueRule
     mask: Mask
     kind: Kind = Kind.TEXT
@@ -86,29 +86,29 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class AtomicObject:
-    """An object that the API takes as a unit: a change of one part sends all of it."""
+    """An object that the API accepts only as a whole: a change of one part sends all of it."""
 
     name: str
-    required: tuple[str, ...] = ()  # parts, by their names within the object
-    read_only: frozenset[str] = field(default_factory=frozenset)  # parts that answers have and requests must not
-    open: bool = False  # free-form: any part, single keys are patched
+    required: tuple[str, ...] = ()  # parts, by name within the object
+    read_only: frozenset[str] = field(default_factory=frozenset)  # parts that answers have and requests must not have
+    open: bool = False  # free-form: any part is allowed, and single keys are patched
 
 
 # --- checks
 
 
 def anything(values: pd.Series, context: pd.DataFrame) -> pd.Series:
-    """Accept every text; control characters are refused for all fields before this."""
+    """Accept every text; control characters have already been refused for all fields."""
     return pd.Series(True, index=values.index)
 
 
 def matches(pattern: str) -> ValueRule:
-    """Make a check: the whole text matches a regular expression; in it `[0-9]`, not every script's digits."""
+    """Make a check: the whole text matches a regular expression, with `[0-9]` for ASCII digits."""
     return lambda values, context: values.str.fullmatch(pattern)
 
 
 def one_of(choices: Sequence[str]) -> ValueRule:
-    """Make a check: the text is one of a few."""
+    """Make a check: the text is one of these choices."""
     allowed = list(choices)
     return lambda values, context: values.isin(allowed)
 
@@ -117,7 +117,7 @@ def date_between(first: dt.date, before: dt.date) -> ValueRule:
     """Make a check: a real ISO date on or after `first` and before `before`."""
 
     def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
-        distinct = pd.Series(values.unique(), dtype="str")  # there are few, and to read one takes long
+        distinct = pd.Series(values.unique(), dtype="str")  # there are few, and parsing is slow
         shaped = distinct[distinct.str.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}")]
         real = pd.to_datetime(shaped, format="%Y-%m-%d", errors="coerce")
         return values.isin(shaped[(real >= pd.Timestamp(first)) & (real < pd.Timestamp(before))])
@@ -145,7 +145,7 @@ def by_country(object_name: str, patterns: dict[str, str], other: str) -> ValueR
 
 
 def canadian_postal_code(object_name: str) -> Rewrite:
-    """Make the rewriting that the API documents: any case and spacing become `A1A 1A1`."""
+    """Make the rewrite that the API documents: any case and spacing become `A1A 1A1`."""
 
     def rewrite(values: pd.Series, context: pd.DataFrame) -> pd.Series:
         here = country_of(object_name, values, context) == "CA"

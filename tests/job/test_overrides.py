@@ -50,7 +50,7 @@ def test_an_override_that_is_replaced_leaves_the_others_their_meaning(tmp_path: 
 
 @pytest.mark.parametrize("override", ["limits.rate_per_s", "", "=5", "limits.=5", ".x=5", "a..b=5"])
 def test_an_override_that_is_no_key_and_value_is_refused(tmp_path: Path, override: str) -> None:
-    assert "has to be KEY=VALUE" in refused(tmp_path, override)
+    assert "must be KEY=VALUE" in refused(tmp_path, override)
 
 
 def test_an_override_cannot_make_a_table_of_a_setting(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_an_invalid_row_names_fields_rules_and_how_to_mend_it_but_no_value(tmp_p
     row = planned.rows[1]
     assert row.reason == "email breaks its rule; dob breaks its rule"
     assert row.hint == (
-        "must be an address such as name@example.com; must be a real date YYYY-MM-DD, from 1900 on and before today"
+        "must be an address such as name@example.com; must be a real date YYYY-MM-DD, not before 1900 and before today"
     )
     assert row.fields == ("email", "dob")
     assert (row.body, row.before) == (None, None)

@@ -274,7 +274,7 @@ def test_without_a_before_image_a_refusal_after_an_ambiguous_attempt_is_unknown(
     on_bench(scenario, faults(Fault(status=500), refusal(422, "X")))
 
 
-@pytest.mark.parametrize(("status", "reason"), [(404, "does not know"), (403, "could not be read")])
+@pytest.mark.parametrize(("status", "reason"), [(404, "no longer exists"), (403, "could not be read")])
 def test_a_read_that_is_refused_is_not_taken_for_a_customer_that_is_gone(status: int, reason: str) -> None:
     async def scenario(bench: Bench) -> None:
         outcome = await bench.send_one()

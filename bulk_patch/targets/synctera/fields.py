@@ -1,7 +1,7 @@
-"""Synctera's fields: one line each, with rule, mask and what answers show of it.
+"""Synctera's fields: one line for each, with rule, mask and visibility.
 
-Source: the published OpenAPI document 0.179.0, `patch_customer`, `patch_person` and `address`; where its schema is
-silent (e-mail, SSN, dates), its prose. To add a field, add a line to `synctera_fields`.
+Source: the published OpenAPI document 0.179.0, `patch_customer`, `patch_person` and `address`; where the schema is
+silent (e-mail, SSN, dates), the prose. To add a field, add a line to `synctera_fields`.
 """
 
 import datetime as dt
@@ -11,10 +11,10 @@ from bulk_patch.targets import fields as f
 from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
 
 STATUSES = "ACTIVE DECEASED DENIED DORMANT ESCHEAT FROZEN INACTIVE PROSPECT SANCTION".split()
-#: Blanks by their characters, as `\s` means them: for `\s` itself pandas makes a Python string of every value.
+#: The characters that `\s` matches: for `\s` itself pandas makes a Python string of every value.
 _NO_BLANK = "[^@ \t-\r\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000{}]"
 EMAIL = f"{_NO_BLANK.format('')}+@{_NO_BLANK.format('')}+[.]{_NO_BLANK.format('.')}+"
-# Areas 000, 666 and 9xx, group 00 and serial 0000 are never given out.
+# Areas 000, 666 and 9xx, group 00 and serial 0000 are never issued.
 SSN = (
     "(00[1-9]|0[1-9][0-9]|[1-578][0-9]{2}|6[0-57-9][0-9]|66[0-57-9])"
     "-(0[1-9]|[1-9][0-9])-(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
@@ -31,18 +31,24 @@ def _address(name: str) -> Iterator[Field]:
     yield Field(part("city"), "a name", f.anything, f.first_letter)
     yield Field(
         part("state"),
-        "the subdivision's code: TX for the US, TAM for Mexico",
+        "the code of the subdivision: TX in the US, TAM in Mexico",
         f.by_country(name, states, "[A-Z0-9]{1,3}"),
         f.plain,
     )
     yield Field(
         part("postal_code"),
-        "US: 5 or 5+4 digits with their zeros, Canada: A1A 1A1",
+        "5 or 5+4 digits with leading zeros in the US, A1A 1A1 in Canada",
         f.by_country(name, postal, "[A-Za-z0-9 -]{2,12}"),
         f.first_letter,
         rewrite=f.canadian_postal_code(name),
     )
-    yield Field(part("country_code"), "two capital letters of ISO 3166", f.one_of(f.COUNTRIES), f.plain, required=True)
+    yield Field(
+        part("country_code"),
+        "a country code of ISO 3166: two capital letters",
+        f.one_of(f.COUNTRIES),
+        f.plain,
+        required=True,
+    )
     yield Field(part("nickname"), "a line of text", f.anything, f.first_letter)
     yield Field(part("is_registered_agent"), "true or false", f.one_of(("true", "false")), f.plain, Kind.BOOLEAN)
 
@@ -52,7 +58,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
 
     Args:
         resource: `customers` or `persons`, which knows a few more.
-        today: Dates of birth have to lie before it.
+        today: Dates of birth must be before it.
     """
     yield Field("first_name", "a name", f.anything, f.first_letter)
     yield Field("middle_name", "a name", f.anything, f.first_letter)
@@ -60,19 +66,19 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
     yield Field("email", "an address such as name@example.com", f.matches(EMAIL), f.mailbox)
     yield Field(
         "phone_number",
-        "E.164: + and the country's code first, such as +14155550123",
+        "an E.164 number: + and the country code first, such as +14155550123",
         f.matches(r"\+[1-9][0-9]{1,14}"),
         f.last_two,
     )
     yield Field(
         "dob",
-        "a real date YYYY-MM-DD, from 1900 on and before today",
+        "a real date YYYY-MM-DD, not before 1900 and before today",
         f.date_between(dt.date(1900, 1, 1), today),
         f.year,
     )
     yield Field(
         "ssn",
-        "123-45-6789 with its zeros, of a range that is given out",
+        "an SSN such as 123-45-6789 with leading zeros, in a range that is issued",
         f.matches(SSN),
         f.last_four,
         visibility=Visibility.MASKED,
@@ -86,7 +92,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
     yield Field("vendor_info.vendor_type", "LOANPRO", f.one_of(("LOANPRO",)), f.plain, required=True)
     yield Field(
         "vendor_info.vendor_data.loanpro.customer_id",
-        "a whole number from 1",
+        "a whole number, 1 or more",
         f.matches("[1-9][0-9]{0,17}"),
         f.last_two,
         Kind.INTEGER,

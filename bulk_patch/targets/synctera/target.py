@@ -1,7 +1,7 @@
-"""Synctera's customers and persons: paths, codes, and the fault table. The fields are in `synctera_fields.py`.
+"""Synctera's customers and persons: paths, codes and the fault table. The fields are in `fields.py`.
 
 Sources: the published OpenAPI document 0.179.0, the list of global error codes, and the pages on idempotency and
-errors. To change what an answer gets, change `FAULT_TABLE`.
+errors. To change how an answer is handled, change `FAULT_TABLE`.
 """
 
 import datetime as dt
@@ -40,16 +40,16 @@ IDS_PER_READ = 100
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one kind of answer to a PATCH gets. The key is kept in every line but NEW_KEY's."""
+    """How one kind of answer to a PATCH is handled. The key is kept in every line except NEW_KEY."""
 
     act: Action
     doubt: bool  # this attempt may have executed
-    again: int = 0  # the same key this many times more, before `act`
+    again: int = 0  # this many more tries with the same key before `act`
     wait: Wait = Wait.NONE
-    free: bool = False  # costs none of the row's attempts
+    free: bool = False  # does not count as an attempt of the row
     outage: bool = False  # counts towards the outage brake
-    streak: bool = False  # so many of this kind in a row stop the run, see STREAKS
-    exit_code: Exit | None = None  # of a stop at once
+    streak: bool = False  # several of this kind in a row stop the run, see STREAKS
+    exit_code: Exit | None = None  # of an immediate stop
 
 
 B, P = Wait.BACKOFF, Wait.PAUSE
@@ -89,10 +89,10 @@ STREAKS: Mapping[str, Streak] = {
 }
 
 HINTS: Mapping[str, str] = {
-    "wrong customer": "the API answered for another customer: keep the ledger, call the API's support",
-    "redirected": "check target.base_url: a redirect is never followed, the row would be sent elsewhere",
-    "protocol switched": "check target.base_url: something else than the API answers",
-    "key reused": "a key was used before with other content: keep the ledger, do not plan anew, ask for help",
+    "wrong customer": "the API answered for another customer: keep the ledger and call the API's support",
+    "redirected": "check target.base_url: a redirect is never followed, since the row would be sent elsewhere",
+    "protocol switched": "check target.base_url: something other than the API answers",
+    "key reused": "a key was used before with other content: keep the ledger, do not plan again, and ask for help",
     "bad certificate": "the server's certificate is not trusted: set target.ca_file for a private authority",
 }
 
@@ -103,8 +103,8 @@ class Synctera:
     """The target of kind `synctera`.
 
     Args:
-        resource: `customers` or `persons`: one and the same person under both, with the same id.
-        today: Dates of birth have to lie before it.
+        resource: `customers` or `persons`; the same person has the same id under both.
+        today: Dates of birth must be before it.
     """
 
     id_pattern = ID_PATTERN
@@ -128,7 +128,7 @@ class Synctera:
         return self._fields.get(name)
 
     def field_names(self) -> tuple[str, ...]:
-        """Return all fields that have a fixed name."""
+        """Return the names of all fields with a fixed name."""
         return tuple(self._fields)
 
     def atomic_object(self, name: str) -> AtomicObject | None:
@@ -136,7 +136,7 @@ class Synctera:
         return ATOMIC_OBJECTS.get(name)
 
     def needs(self, names: Collection[str]) -> str:
-        """Refuse a ban without its reason: the API requires a note with it."""
+        """Refuse a ban without a note: the API requires one."""
         if "ban_status" in names and "note" not in names:
             return "ban_status changes only with a note: add a note column"
         return ""
@@ -158,7 +158,7 @@ class Synctera:
 
     def _path(self, customer_id: str) -> str:
         if not ID_PATTERN.fullmatch(customer_id):
-            raise ValueError("an id that is no UUID never gets into a path")
+            raise ValueError("an id that is not a UUID never gets into a path")
         return f"/{self._resource}/{customer_id}"
 
     # --- what answers mean
@@ -191,7 +191,7 @@ class Synctera:
         if history.seen.get(kind, 0) < rule.again:
             act = Action.RETRY
         elif act is Action.REJECTED and history.ambiguous:
-            # This proves nothing: the 5xx before it is not cached, so the first attempt may have executed.
+            # This proves nothing: the 5xx before this answer is not cached, so the first attempt may have executed.
             act = Action.SETTLE
         elif act is Action.RENEW and history.renewed:
             # The probe was accepted and only this row refused: a cached 401.
@@ -281,7 +281,7 @@ class Synctera:
 
 
 def is_the_apis_own(reply: Reply) -> bool:
-    """Tell whether a body is the API's own JSON: a `code`, or a `type` that is one of its error URIs."""
+    """Tell whether a body is the API's own JSON: it has a `code`, or a `type` that is an error URI of the API."""
     answer = json_object(reply)
     if answer is None:
         return False
@@ -305,7 +305,7 @@ def _kind_of_4xx(reply: Reply) -> str:
 
 
 def _code_and_fields(reply: Reply | NetworkFailure) -> tuple[str, tuple[str, ...]]:
-    """Return the API's code and the fields it complains of; never its texts, they may hold values."""
+    """Return the API's code and the fields that it names; never its texts, which may contain values."""
     answer = (json_object(reply) if isinstance(reply, Reply) else None) or {}
     code = answer.get("code")
     if not isinstance(code, str):
@@ -317,5 +317,5 @@ def _code_and_fields(reply: Reply | NetworkFailure) -> tuple[str, tuple[str, ...
 
 
 def _word(text: str) -> str:
-    """Keep what a code or a field's name is made of: an answer is not trusted to hold nothing else."""
+    """Keep the characters of codes and field names only: an answer may contain anything."""
     return re.sub(r"[^\w.\[\]-]", "", text)[:80]
