@@ -2,9 +2,9 @@
 
 Where a folder was opened to a team (`team.py`), what is made in it is for the team too.
 
-A file is written as a draft beside its place, under a name that is always the same: what a kill left behind is simply
-replaced by the next writer. Two processes that write the same file at once never share a draft: each makes its own,
-under whose name the other's is lost, and a writer whose draft lost its name copies it out again before it is moved.
+A file is written as a draft in the same folder, under a fixed name: what a kill left behind is replaced by the next
+writer. Two processes that write the same file at once never share a draft: the second takes the name away from the
+first, and a writer that finds the name gone copies the draft to a new one before it is renamed.
 """
 
 import fcntl
@@ -48,11 +48,11 @@ def replacing(path: Path, *, for_team: bool = True) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            with _folder_locked(path.parent) as folder:
+            with _folder_locked(path.parent):
                 if not _has_name(file, draft):
                     file = _copy(file, draft)
                 os.replace(draft, path)
-                os.fsync(folder)
+            sync_folder(path.parent)
         except BaseException:
             with suppress(OSError), _folder_locked(path.parent):
                 if _has_name(file, draft):
@@ -63,12 +63,12 @@ def replacing(path: Path, *, for_team: bool = True) -> Iterator[BinaryIO]:
 
 
 def draft_of(path: Path) -> Path:
-    """Return where a file is written before it takes its place."""
+    """Return the path of the draft of a file."""
     return path.with_name(f".{path.name}.bulk-patch-draft")
 
 
 def remove_draft(path: Path) -> None:
-    """Remove what a kill left of a file on its way to its place; a writer that is still at work does not need it."""
+    """Remove a draft that a kill left behind; a process that is still writing it is not harmed."""
     with suppress(OSError), _folder_locked(path.parent):  # another user's stays
         draft_of(path).unlink()
 
@@ -105,13 +105,13 @@ def _copy(file: BinaryIO, draft: Path) -> BinaryIO:
 
 
 @contextmanager
-def _folder_locked(folder: Path) -> Iterator[int]:
-    """Keep other processes of ours from renaming drafts in a folder, for the instant between a look and a move."""
+def _folder_locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from creating or renaming drafts in a folder, between a check of the name and the rename."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):  # some network file systems have no locks: there the instant is not guarded
+        with suppress(OSError):  # some network file systems have no locks: there this instant is not protected
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
+        yield
     finally:
         os.close(handle)
 
