@@ -48,7 +48,7 @@ def test_without_a_baseline_nothing_is_known_and_nothing_is_read(tmp_path: Path)
 
 
 def make_baseline(job: Job, session: Any = None) -> Baseline:
-    """Return the baseline of a job; one that asks nobody needs no session."""
+    """Return the baseline of a job; one that asks no API needs no session."""
     baseline: Baseline = plugins.find("baseline", job.baseline.kind)(job, make_target(), session)
     return baseline
 
@@ -78,7 +78,10 @@ def look_up(folder: Path, path: Path) -> dict[str, dict[str, str | None]]:
     assert (snapshot.complete, snapshot.authoritative) == (False, False)
     columns = snapshot.frame.columns.tolist()
     cells = [[text if isinstance(text, str) else None for text in row] for row in snapshot.frame.to_numpy()]
-    return {its: dict(zip(columns, row, strict=True)) for its, row in zip(snapshot.frame.index, cells, strict=True)}
+    return {
+        customer: dict(zip(columns, row, strict=True))
+        for customer, row in zip(snapshot.frame.index, cells, strict=True)
+    }
 
 
 def refused(folder: Path, path: Path) -> str:
@@ -96,9 +99,15 @@ def test_the_id_column_is_called_id_or_as_in_the_input(tmp_path: Path, id_column
 
 def test_of_two_columns_that_could_be_the_id_the_one_with_ids_in_it_is(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "all.csv", "id,customer_id,email", f"1,{ANN},a@b.co", f"2,{BEN},b@b.co")
-    assert {its: row["email"] for its, row in look_up(tmp_path, path).items()} == {ANN: "a@b.co", BEN: "b@b.co"}
+    assert {customer: row["email"] for customer, row in look_up(tmp_path, path).items()} == {
+        ANN: "a@b.co",
+        BEN: "b@b.co",
+    }
     path = write_csv(tmp_path / "all.csv", "id,customer_id,email", f"{ANN},1,a@b.co", f"{BEN},2,b@b.co")
-    assert {its: row["email"] for its, row in look_up(tmp_path, path).items()} == {ANN: "a@b.co", BEN: "b@b.co"}
+    assert {customer: row["email"] for customer, row in look_up(tmp_path, path).items()} == {
+        ANN: "a@b.co",
+        BEN: "b@b.co",
+    }
 
 
 def test_a_file_without_an_id_column_is_refused_with_both_names(tmp_path: Path) -> None:
@@ -145,7 +154,7 @@ def test_columns_that_are_no_fields_may_be_called_and_hold_what_they_like(tmp_pa
         },
     )
     found = look_up(tmp_path, path)
-    assert [found[its]["email"] for its in (ANN, BEN)] == ["a@b.co", None]
+    assert [found[customer]["email"] for customer in (ANN, BEN)] == ["a@b.co", None]
     assert {"balance", "creation_time", "accounts", "_internal"}.isdisjoint(found[ANN])
 
 

@@ -129,7 +129,7 @@ def test_a_damaged_column_is_refused_where_it_is_compared(tmp_path: Path, column
     no_text = pa.Array.from_buffers(pa.string(), len(now), [None, offsets, pa.py_buffer(b"\xff" * len(now))])
     place = now.column_names.index(column)
     pq.write_table(now.set_column(place, column, no_text), tmp_path / "now.parquet")
-    if column == "first_name":  # nobody asks for it
+    if column == "first_name":  # not asked for
         plan(job, tmp_path / "out", whole_rows=whole_rows)
         return
     with pytest.raises(InputError, match="column 'email' holds text that is not UTF-8"):

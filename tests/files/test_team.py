@@ -21,7 +21,9 @@ RUN = make_run().id
 def find_group() -> str:
     """Return a group that we can give files to: any for root, else another one of ours."""
     ours = set(os.getgroups()) - {os.getegid()}
-    fits = (its.gr_name for its in grp.getgrall() if its.gr_gid in ours or (os.geteuid() == 0 and its.gr_gid != 0))
+    fits = (
+        group.gr_name for group in grp.getgrall() if group.gr_gid in ours or (os.geteuid() == 0 and group.gr_gid != 0)
+    )
     found = next(fits, None)
     if found is None:
         pytest.skip("this user is in one group only")

@@ -96,7 +96,7 @@ def test_each_required_setting_is_asked_for_by_its_name(tmp_path: Path, line: st
 @pytest.mark.parametrize("table", ["input", "target"])
 def test_a_missing_table_is_asked_for_too(tmp_path: Path, table: str) -> None:
     head, *tables = REQUIRED.split("[")
-    text = "[".join((head, *(its for its in tables if not its.startswith(table))))
+    text = "[".join((head, *(each for each in tables if not each.startswith(table))))
     assert f"{table} is required" in refused(tmp_path, text=text)
 
 

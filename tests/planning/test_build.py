@@ -267,7 +267,9 @@ def test_absent_values_and_clears_are_told_in_the_summary_and_warned_of(tmp_path
 def test_an_object_completed_from_a_file_is_read_again_and_one_given_whole_is_not(tmp_path: Path) -> None:
     names = [f"legal_address.{part}" for part in HOME]
     path = write_csv(
-        tmp_path / "all.csv", f"id,{','.join(names)}", *(f"{its},{','.join(HOME.values())}" for its in (ANN, BEN))
+        tmp_path / "all.csv",
+        f"id,{','.join(names)}",
+        *(f"{customer},{','.join(HOME.values())}" for customer in (ANN, BEN)),
     )
     whole = ",".join({**HOME, "city": "Waco"}.values())
     planned = plan_rows(

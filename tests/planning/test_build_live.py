@@ -18,7 +18,7 @@ LIVE = "baseline.kind=live"
 
 
 def people(*customers: str) -> list[dict[str, Any]]:
-    return [{"id": its, "email": f"{its[:4]}@b.co", "legal_address": dict(HOME)} for its in customers]
+    return [{"id": customer, "email": f"{customer[:4]}@b.co", "legal_address": dict(HOME)} for customer in customers]
 
 
 def test_a_live_plan_reads_and_sends_nothing(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_note_is_sent_once_whatever_else_was_sent_with_it(tmp_path: Path) -> N
         assert first.counts["applied"] == 2
         again = run_job(job)
         assert (again.counts["unchanged"], again.exit_code) == (2, Exit.OK)
-        assert [sandbox.customer(its)["notes"] for its in (ANN, BEN)] == [["moved"], ["called"]]
+        assert [sandbox.customer(customer)["notes"] for customer in (ANN, BEN)] == [["moved"], ["called"]]
         write_csv(tmp_path / "input.csv", "customer_id,note,email", f"{ANN},moved again,new@b.co", lines[1])
         assert run_job(job).counts["applied"] == 1
         assert sandbox.customer(ANN)["notes"] == ["moved", "moved again"]

@@ -34,12 +34,12 @@ LOAN = "vendor_info.vendor_data.loanpro.customer_id"
 
 
 def live(record: Mapping[str, Any], target: Synctera = TARGET) -> Snapshot:
-    """Return the picture of one customer as the API answers it."""
+    """Return the snapshot of one customer as the API answers it."""
     return snapshot(target.evidence.flatten({"id": ANN, **record}))
 
 
 def on_file(cells: Mapping[str, str | None]) -> Snapshot:
-    """Return the picture of one customer as an export has it."""
+    """Return the snapshot of one customer as an export has it."""
     return snapshot(cells, complete=False, authoritative=False)
 
 
@@ -400,7 +400,7 @@ def test_each_row_gets_its_own_before_image_whether_its_customer_is_unknown_or_a
     there = Snapshot(table(held).set_index("id"), complete=False, authoritative=False)
     built = build_all([{"email": f"new{number}@b.co"} for number in range(12)], there, watch=("first_name",))
     of_known = [b'{"email":null}', b'{"email":null,"first_name":""}', b'{"email":null,"first_name":"Ann"}']
-    assert [its.before for its in built] == [*of_known * 3, None, None, None]
+    assert [made.before for made in built] == [*of_known * 3, None, None, None]
 
 
 def test_rows_keep_their_order_their_numbers_and_their_texts() -> None:
@@ -409,10 +409,10 @@ def test_rows_keep_their_order_their_numbers_and_their_texts() -> None:
     built = build_all(
         [{"last_name": text, "email": f"new{n}@b.co" if n % 2 else ""} for n, text in enumerate(texts)], None
     )
-    assert [its.row for its in built] == list(range(1, len(texts) + 1))
-    assert [its.customer_id for its in built] == [make_customer(number) for number in range(len(texts))]
-    assert [body(its)["last_name"] for its in built] == texts
-    assert [its.fields for its in built] == [("last_name", "email")[: 1 + n % 2] for n in range(len(texts))]
+    assert [made.row for made in built] == list(range(1, len(texts) + 1))
+    assert [made.customer_id for made in built] == [make_customer(number) for number in range(len(texts))]
+    assert [body(made)["last_name"] for made in built] == texts
+    assert [made.fields for made in built] == [("last_name", "email")[: 1 + n % 2] for n in range(len(texts))]
 
 
 def test_rules_that_tie_fields_together_are_asked_once_for_all_rows_in_which_the_same_fields_change(

@@ -34,8 +34,8 @@ def table(rows: Sequence[Mapping[str, str | None]], *, first: int = 1) -> pd.Dat
 def want(*rows: Mapping[str, str | None], first: int = 1, target: Any = TARGET, **settings: Any) -> Wanted:
     frame = table([{"id": ANN} | dict(row) for row in rows], first=first)
     fields = {name: name for name in frame.columns.tolist() if name != "id"}
-    its = InputSettings(path=Path("in.csv"), id="id", **settings)
-    return prepare(frame, id_column="id", fields=fields, settings=its, target=target)
+    input_settings = InputSettings(path=Path("in.csv"), id="id", **settings)
+    return prepare(frame, id_column="id", fields=fields, settings=input_settings, target=target)
 
 
 def snapshot(*customers: Mapping[str, str | None], complete: bool = True, authoritative: bool = True) -> Snapshot:
@@ -44,12 +44,14 @@ def snapshot(*customers: Mapping[str, str | None], complete: bool = True, author
 
 
 def complaints(found: Wanted | Compared) -> dict[int, list[str]]:
-    return {row: [f"{its.field} {its.reason}" for its in problems] for row, problems in found.problems.items()}
+    return {
+        row: [f"{problem.field} {problem.reason}" for problem in problems] for row, problems in found.problems.items()
+    }
 
 
 def changes(compared: Compared) -> dict[int, list[str]]:
     names, flags = list(compared.changed.columns), compared.changed.to_numpy().tolist()
-    changed = ([name for name, flag in zip(names, its, strict=True) if flag] for its in flags)
+    changed = ([name for name, flag in zip(names, row_flags, strict=True) if flag] for row_flags in flags)
     return dict(zip(compared.changed.index.tolist(), changed, strict=True))
 
 
@@ -164,7 +166,7 @@ def test_a_problem_never_tells_the_value() -> None:
     wanted = want({"ssn": "123456789", "email": "secret at example", "dob": "yesterday"})
     compared = compare(wanted, None, TARGET)
     assert len(compared.problems[1]) == 3
-    told = " ".join(f"{its.field} {its.reason} {its.hint}" for its in compared.problems[1])
+    told = " ".join(f"{problem.field} {problem.reason} {problem.hint}" for problem in compared.problems[1])
     assert not any(value in told for value in ("123456789", "secret at example", "yesterday"))
 
 
@@ -202,17 +204,17 @@ def test_rows_that_agree_are_sent_once_and_name_the_one_that_carries_them() -> N
 
 def test_rows_that_disagree_are_all_invalid_and_name_each_other() -> None:
     rows = settle_repeats(want({"email": "a@b.co"}, {"email": "c@d.co"}, {"email": "a@b.co"}), last_wins=False)
-    assert {row: (its.state, its.reason) for row, its in rows.items()} == {
+    assert {row: (repeat.state, repeat.reason) for row, repeat in rows.items()} == {
         1: (State.INVALID, "disagrees with row 2, 3 of the same id"),
         2: (State.INVALID, "disagrees with row 1, 3 of the same id"),
         3: (State.INVALID, "disagrees with row 1, 2 of the same id"),
     }
-    assert all("duplicates" in its.hint for its in rows.values())
+    assert all("duplicates" in repeat.hint for repeat in rows.values())
 
 
 def test_the_last_of_rows_that_disagree_is_sent_when_the_job_says_so() -> None:
     rows = settle_repeats(want({"email": "a@b.co"}, {"email": "c@d.co"}, {"email": "a@b.co"}), last_wins=True)
-    assert {row: (its.state, its.reason) for row, its in rows.items()} == {
+    assert {row: (repeat.state, repeat.reason) for row, repeat in rows.items()} == {
         1: (State.DUPLICATE, "overruled by row 3"),
         2: (State.DUPLICATE, "overruled by row 3"),
         3: (State.PENDING, ""),
@@ -221,7 +223,7 @@ def test_the_last_of_rows_that_disagree_is_sent_when_the_job_says_so() -> None:
 
 def test_no_change_and_a_clear_are_not_the_same_change() -> None:
     rows = settle_repeats(want({"email": ""}, {"email": CLEAR}, may_clear=("email",)), last_wins=False)
-    assert {its.state for its in rows.values()} == {State.INVALID}
+    assert {repeat.state for repeat in rows.values()} == {State.INVALID}
 
 
 def test_rows_agree_after_normalisation() -> None:
@@ -241,7 +243,7 @@ def test_each_id_is_decided_for_itself() -> None:
         {"id": ANN, "email": "a@b.co"},
         {"id": BEN, "email": "x@b.co"},
     )
-    states = {row: its.state for row, its in settle_repeats(wanted, last_wins=False).items()}
+    states = {row: repeat.state for row, repeat in settle_repeats(wanted, last_wins=False).items()}
     assert states == {1: State.PENDING, 3: State.DUPLICATE, 2: State.INVALID, 4: State.INVALID}
 
 
@@ -306,8 +308,10 @@ def test_a_bad_id_is_not_also_called_unknown() -> None:
 
 
 def test_a_picture_without_anybody_is_a_picture() -> None:
-    nobody = Snapshot(pd.DataFrame({"id": pd.Series(dtype="str")}).set_index("id"), complete=True, authoritative=True)
-    compared = compare(want({"email": "a@b.co"}), nobody, TARGET)
+    no_customers = Snapshot(
+        pd.DataFrame({"id": pd.Series(dtype="str")}).set_index("id"), complete=True, authoritative=True
+    )
+    compared = compare(want({"email": "a@b.co"}), no_customers, TARGET)
     assert complaints(compared) == {1: ["id does not exist in the API"]}
 
 
@@ -342,7 +346,7 @@ def test_a_part_is_judged_by_the_country_that_will_hold() -> None:
     wanted = want(
         {"id": ANN, ZIP: "78701", COUNTRY: "US"},  # moves to the US
         {"id": BEN, ZIP: "78701", COUNTRY: ""},  # stays in Canada
-        {"id": CAM, ZIP: "78701", COUNTRY: ""},  # nobody knows
+        {"id": CAM, ZIP: "78701", COUNTRY: ""},  # not known
     )
     assert complaints(compare(wanted, there, TARGET)) == {2: [f"{ZIP} breaks its rule"]}
 

@@ -90,13 +90,17 @@ def cases(draw: st.DrawFn, *, live: bool = False, repeats: bool = True) -> Case:
 
     has_baseline = live or draw(st.sampled_from([True, True, True, False]))
     known = [name for name in sorted(POOLS) if draw(st.sampled_from([True, True, True, True, False]))]
-    people = [its for its in KNOWN_IDS if its in ids and draw(st.sampled_from([True, True, True, False]))]
+    people = [
+        customer for customer in KNOWN_IDS if customer in ids and draw(st.sampled_from([True, True, True, False]))
+    ]
     return Case(
         live=live,
         fields=fields,
-        rows=[(its, {name: cell(name) for name in fields}) for its in ids],
+        rows=[(customer, {name: cell(name) for name in fields}) for customer in ids],
         known=known if has_baseline else None,
-        customers={its: {name: of_the_baseline(name) for name in known} for its in people} if has_baseline else {},
+        customers={customer: {name: of_the_baseline(name) for name in known} for customer in people}
+        if has_baseline
+        else {},
         blank=blank,
         duplicates=draw(st.sampled_from(["reject", "last"])),
         may_clear=may_clear,
@@ -137,7 +141,7 @@ class Oracle:
     def decide(self) -> Iterator[tuple[State, Any, Any]]:
         """Yield state, body and before-image of each row."""
         for number, (text, _) in enumerate(self.case.rows, 1):
-            same = [n for n, (its, _) in enumerate(self.case.rows, 1) if its.lower() == text.lower()]
+            same = [n for n, (given, _) in enumerate(self.case.rows, 1) if given.lower() == text.lower()]
             if text.lower() not in KNOWN_IDS:
                 yield State.INVALID, None, None
             elif self.case.duplicates == "last":
@@ -165,7 +169,7 @@ class Oracle:
         before: dict[str, Any] = {}
         for top in {name.partition(".")[0] for name in changed}:
             parts = {name for name in [*POOLS, *wanted] if name.startswith(f"{top}.")}
-            is_known = there is not None and (self.case.live or any(its in there for its in parts or {top}))
+            is_known = there is not None and (self.case.live or any(part in there for part in parts or {top}))
             if not parts:
                 body[top] = wanted[top]
                 if is_known:
@@ -209,7 +213,7 @@ def tight(postal_code: str) -> str:
 
 def decide_in_pandas(case: Case) -> list[tuple[State, Any, Any]]:
     """Decide a case whose ids do not repeat, in one frame."""
-    cells = [{"customer_id": its, **row} for its, row in case.rows]
+    cells = [{"customer_id": customer, **row} for customer, row in case.rows]
     columns = ["customer_id", *case.fields]
     frame = pd.DataFrame(cells, columns=columns, index=pd.RangeIndex(1, len(cells) + 1), dtype="str")
     wanted = prepare(
@@ -241,8 +245,8 @@ def make_picture(case: Case) -> Snapshot | None:
     if case.known is None:
         return None
     rows: list[Row] = [
-        {**(TARGET.evidence.flatten(make_record(row)) if case.live else row), "id": its}
-        for its, row in case.customers.items()
+        {**(TARGET.evidence.flatten(make_record(row)) if case.live else row), "id": customer}
+        for customer, row in case.customers.items()
     ]
     columns = None if case.live and rows else ["id"] if case.live else ["id", *case.known]
     frame = pd.DataFrame([dict(row) for row in rows], columns=columns, dtype="str")
@@ -274,12 +278,12 @@ def write_case(case: Case, folder: Path) -> Job:
     path = folder / ("input.parquet" if case.parquet else "input.csv")
     if case.parquet:
         cells: dict[str, Any] = {columns[name]: [row[name] for _, row in case.rows] for name in case.fields}
-        write_parquet(path, {"customer_id": [its for its, _ in case.rows], **cells})
+        write_parquet(path, {"customer_id": [customer for customer, _ in case.rows], **cells})
     else:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["customer_id", *columns.values()])
-            writer.writerows([its, *row.values()] for its, row in case.rows)
+            writer.writerows([customer, *row.values()] for customer, row in case.rows)
     settings = [f"input.path={path}", f"input.blank={case.blank}", f"input.duplicates={case.duplicates}"]
     settings.append(f"input.may_clear={json.dumps(list(case.may_clear))}")
     if case.renamed:
@@ -289,7 +293,7 @@ def write_case(case: Case, folder: Path) -> Job:
         with (folder / "baseline.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["id", *case.known])
-            writer.writerows([its.upper(), *row.values()] for its, row in case.customers.items())
+            writer.writerows([customer.upper(), *row.values()] for customer, row in case.customers.items())
         settings += ["baseline.kind=file", f"baseline.path={folder / 'baseline.csv'}"]
     return make_job(folder, *settings)
 
@@ -310,7 +314,9 @@ def test_the_plan_of_any_file_is_what_the_oracle_says_wherever_its_frames_end(
 ) -> None:
     job = write_case(case, tmp_path_factory.mktemp("case"))
     planned = plan_offline(job, ledger, frame_rows=case.frame_rows, run_id=f"20261122-151203-{next(numbers):04x}")
-    expected = {row: its for row, its in enumerate(Oracle(case).decide(), 1) if its[0] is not State.UNCHANGED}
+    expected = {
+        row: decided for row, decided in enumerate(Oracle(case).decide(), 1) if decided[0] is not State.UNCHANGED
+    }
     assert planned.states == {row: state for row, (state, _, _) in expected.items()}
     assert planned.bodies == {row: body for row, (state, body, _) in expected.items() if state is State.PENDING}
     assert planned.befores == {row: was for row, (state, _, was) in expected.items() if state is State.PENDING}

@@ -1,4 +1,4 @@
-"""What takes one row back, decided from its before-image and the customer as it is now."""
+"""The inverse change of one row, from its before-image and the customer as it is now."""
 
 import datetime as dt
 import json

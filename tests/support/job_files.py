@@ -113,7 +113,7 @@ def read_plan(ledger: Ledger, run: Run) -> Planned:
 def plan_offline(
     job: Job, ledger: Ledger, *, frame_rows: int = FRAME_ROWS, run_id: str = "20261122-151203-4f2a", **facts: Any
 ) -> Planned:
-    """Plan a job whose baseline asks nobody, into an open ledger."""
+    """Plan a job whose baseline asks no API, into an open ledger."""
     target = make_target(job.target.resource)
     found = scan_input(job, target)
     baseline: Baseline = plugins.find("baseline", job.baseline.kind)(job, target, None)
@@ -131,7 +131,7 @@ def plan_offline(
 
 
 def plan_of(job: Job, folder: Path, *, frame_rows: int = FRAME_ROWS) -> Planned:
-    """Plan a job whose baseline asks nobody, into a ledger of its own."""
+    """Plan a job whose baseline asks no API, into a ledger of its own."""
     with SqliteLedger.open(folder / "plan" / "ledger.db", job=job.name) as ledger:
         return plan_offline(job, ledger, frame_rows=frame_rows)
 

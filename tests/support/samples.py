@@ -37,7 +37,7 @@ MESSY_COLUMNS: Final = {
 Kind = Literal["plain", "middle name", "apartment", "accent", "Canadian", "no address", "stranger"]
 Status = Literal["applied", "unchanged", "duplicate", "invalid"]
 AS_IS: Final = "as it is"  # the cell repeats what the customer's record holds
-STRANGER_ID: Final = "0b7c9a52-6d0e-4f0a-9a43-5c1d2e8f7a60"  # well-formed, but nobody's
+STRANGER_ID: Final = "0b7c9a52-6d0e-4f0a-9a43-5c1d2e8f7a60"  # well-formed, but not a customer's
 CAMBRIDGE: Final = {"street": "95 Prospect Street", "city": "Cambridge", "state": "MA"}
 WINDHOEK: Final = {"street": "14 Independence Avenue", "city": "Windhoek", "state": "KH", "ZIP": "10005"}
 
@@ -67,7 +67,7 @@ class MessyRow:
     id_cell: str = "{id}"
 
 
-# The oddities that a spreadsheet, or whoever types into one, leaves behind.
+# The oddities that a spreadsheet, or a person who types into it, leaves behind.
 MESSY_ROWS: Final = (
     MessyRow(1, "an ordinary correction", "applied", "", {"phone_number": "+16175550142"}),
     MessyRow(2, "id in upper case", "applied", "", {"email": "front.desk@example.org"}, id_cell="{ID}"),

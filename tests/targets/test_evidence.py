@@ -54,13 +54,13 @@ SHOWN: dict[str, Callable[[], dict[str, Any] | None]] = {
     "before, untouched": lambda: make_record(OLD_MAIL),
     "before, touched since": lambda: make_record(OLD_MAIL, touched=INTENT + 1),
     "something else": lambda: make_record({"email": "someone@example.org"}),
-    "nobody": lambda: None,
+    "no customer": lambda: None,
 }
 
 
 def expect(act: Action, shown: str, *, cached: bool, known: bool) -> Action:
     """Say what the promises give; `known`: there is a before-image."""
-    if shown == "nobody":
+    if shown == "no customer":
         return Action.UNKNOWN
     if shown == "planned":
         return Action.APPLIED
@@ -83,7 +83,7 @@ def expect(act: Action, shown: str, *, cached: bool, known: bool) -> Action:
 def test_each_question_gets_the_promised_answer(act: Action, shown: str, cached: bool, known: bool) -> None:
     found = weigh(act, SHOWN[shown](), before=OLD_MAIL if known else None, cached=cached)
     assert found.act is expect(act, shown, cached=cached, known=known)
-    if found.act in (Action.MISMATCH, Action.UNKNOWN) and shown != "nobody":
+    if found.act in (Action.MISMATCH, Action.UNKNOWN) and shown != "no customer":
         assert found.api_fields == ("email",)
 
 

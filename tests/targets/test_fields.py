@@ -177,8 +177,8 @@ def test_bad_values_are_refused(name: str, values: list[str]) -> None:
 )
 def test_a_state_is_the_subdivision_code_of_its_country(country: str | None, good: str, bad: str) -> None:
     for address in ("legal_address", "shipping_address"):
-        assert [its for its in good.split() if not is_fine(f"{address}.state", its, country=country)] == []
-        assert [its for its in bad.split() if is_fine(f"{address}.state", its, country=country)] == []
+        assert [code for code in good.split() if not is_fine(f"{address}.state", code, country=country)] == []
+        assert [code for code in bad.split() if is_fine(f"{address}.state", code, country=country)] == []
 
 
 @pytest.mark.parametrize(

@@ -38,13 +38,17 @@ def merged(rule: Any) -> Any:
     for part in rule["allOf"]:
         properties |= resolved(part).get("properties", {})
         required += resolved(part).get("required", [])
-    return {**{key: its for key, its in rule.items() if key != "allOf"}, "properties": properties, "required": required}
+    return {
+        **{key: inner for key, inner in rule.items() if key != "allOf"},
+        "properties": properties,
+        "required": required,
+    }
 
 
 def leaves(rule: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every writable scalar of a schema by its dotted name; of a free-form object the object itself."""
-    for name, its in resolved(rule)["properties"].items():
-        part = resolved(its)
+    for name, inner in resolved(rule)["properties"].items():
+        part = resolved(inner)
         if part.get("readOnly"):
             continue
         if "properties" in part:
@@ -64,7 +68,7 @@ def leaves(rule: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def test_every_writable_field_of_the_document_is_in_the_table_and_no_other(
     target: Synctera, name: str, left_out: set[str]
 ) -> None:
-    documented = {its for its, _ in leaves(schema(name))} - left_out
+    documented = {leaf for leaf, _ in leaves(schema(name))} - left_out
     assert ATOMIC_OBJECTS["metadata"].open
     assert documented - {"metadata"} == set(target.field_names())
 
@@ -87,8 +91,8 @@ def test_values_that_the_table_takes_match_the_patterns_of_the_document() -> Non
     for name, rule in leaves(schema("patch_person")):
         if "pattern" in rule and PERSONS.field(name) is not None:
             seen.add(name)
-            assert [its for its in tried if is_fine(name, its) and not re.search(rule["pattern"], its)] == [], name
-            refused = [its for its in tried if re.search(rule["pattern"], its) and not is_fine(name, its)]
+            assert [text for text in tried if is_fine(name, text) and not re.search(rule["pattern"], text)] == [], name
+            refused = [text for text in tried if re.search(rule["pattern"], text) and not is_fine(name, text)]
             assert refused == [], name
     assert seen == {"phone_number", "legal_address.country_code", "shipping_address.country_code"}
 
@@ -105,12 +109,12 @@ def test_objects_require_and_hide_what_the_document_says() -> None:
     for name in ("legal_address", "shipping_address"):
         rule = resolved(schema("patch_customer")["properties"][name])
         assert set(ATOMIC_OBJECTS[name].required) == set(rule["required"])
-        read_only = {part for part, its in rule["properties"].items() if resolved(its).get("readOnly")}
+        read_only = {part for part, inner in rule["properties"].items() if resolved(inner).get("readOnly")}
         assert ATOMIC_OBJECTS[name].read_only == read_only
     vendor = resolved(schema("patch_customer")["properties"]["vendor_info"])
     assert set(ATOMIC_OBJECTS["vendor_info"].required) == set(vendor["required"])
     assert set(ATOMIC_OBJECTS) == {
         name
-        for name, its in schema("patch_customer")["properties"].items()
-        if resolved(its).get("type") == "object" or "properties" in resolved(its)
+        for name, inner in schema("patch_customer")["properties"].items()
+        if resolved(inner).get("type") == "object" or "properties" in resolved(inner)
     }
