@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bulk_patch.errors import LedgerError, LockedError, OutdatedLedgerError
+from bulk_patch.files.atomic import sync_folder
 from bulk_patch.ledgers.records import Holder
 from bulk_patch.ledgers.sqlite.database import Database, explain
 from bulk_patch.ledgers.sqlite.schema import (
@@ -169,7 +170,7 @@ def _keep_copy(database: Database, *, version: int, mode: int) -> None:
     database.copy_to(draft)
     _set_mode(draft, mode)
     draft.replace(copy)
-    _sync_folder(copy.parent)
+    sync_folder(copy.parent)
 
 
 def open_for_reading(path: Path, *, job: str) -> Database:
@@ -225,7 +226,7 @@ def _create(path: Path, *, job: str) -> None:
     finally:
         database.close()
     draft.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _check(database: Database, job: str) -> int:
@@ -266,11 +267,3 @@ def _set_mode(path: Path, mode: int) -> None:
     status = path.stat()
     if status.st_uid == os.geteuid() and status.st_mode & 0o777 != mode:
         path.chmod(mode)
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
