@@ -18,7 +18,8 @@ from bulk_patch.reports.files import FAILURES
 from bulk_patch.reports.rows import find_causes
 from bulk_patch.reports.runs import LEDGER_FILE
 from bulk_patch.reports.summary import RunSummary
-from bulk_patch.sending.dispatcher import Dispatcher, fewest_claimed
+from bulk_patch.sending.claims import fewest_claimed
+from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.words import amount, duration_words
 from bulk_patch.workflows.signals import interruptible
 

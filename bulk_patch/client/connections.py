@@ -19,7 +19,7 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.permits import Permit, Permits
 from bulk_patch.client.timeouts import Timeout, Timeouts
 from bulk_patch.model import Reply
 
@@ -39,13 +39,13 @@ class Connections:
         base_url: Says where to connect to.
         tls: For https.
         proxy: Of this server, or None.
-        pace: Asked for another permit where connecting took so long that the first one is stale: what counts is when
-            the bytes leave, and sixteen connections that come up together must not send together.
+        limiter: Is asked for another permit where connecting took so long that the first one is stale: what counts is
+            when the bytes leave, and sixteen connections that come up together must not send together.
         connect_timeout_s: For one connection to come up.
     """
 
     def __init__(
-        self, base_url: URL, *, tls: ssl.SSLContext, proxy: str | None, limiter: RateLimiter, connect_timeout_s: float
+        self, base_url: URL, *, tls: ssl.SSLContext, proxy: str | None, limiter: Permits, connect_timeout_s: float
     ) -> None:
         self._base_url = base_url
         self._tls = tls
@@ -76,7 +76,9 @@ class Connections:
         for connection, _since in self._idle:
             connection.close()
 
-    async def exchange(self, method: str, path: str, headers: str, body: bytes | None, *, timeout_s: float) -> Reply:
+    async def exchange(
+        self, method: str, path: str, *, headers: str, body: bytes | None, permit: Permit, timeout_s: float
+    ) -> Reply:
         """Send one request and read its answer, exactly once: nothing is repeated or followed.
 
         Args:
@@ -84,29 +86,30 @@ class Connections:
             path: With query, percent-encoded.
             headers: Whole lines, without Host and Content-Length.
             body: The exact bytes.
+            permit: Of the limiter, for this request.
             timeout_s: For connecting, sending and reading together; waiting for a second permit is not counted.
 
         Raises:
             NeverLeft: There was no connection in time.
             aiohttp.ClientError, HttpProcessingError, OSError: There was no answer, or none that could be read.
             TimeoutError: The answer took too long.
-            Closed: The run stopped before a byte had left.
+            LimiterClosed: The run stopped before a byte had left.
         """
-        granted_at, due_at = self._limiter.granted_at, self._loop.time() + timeout_s
+        due_at = self._loop.time() + timeout_s
         begun = time.monotonic()  # uvloop's clock goes by whole rounds and milliseconds: too coarse for an answer
         connection = self._take_idle() or await self._connect(timeout_s)
         try:
-            if self._limiter.is_stale(granted_at):
+            if self._limiter.is_stale(permit):
                 left_s = due_at - self._loop.time()
-                await self._limiter.retake()  # may be a long pause: none of it is time that the server took
-                granted_at, due_at = self._limiter.granted_at, self._loop.time() + left_s
+                permit = await self._limiter.retake(permit)  # may be a long pause, which the server did not cause
+                due_at = self._loop.time() + left_s
             if (ends := _open_and_silent(connection)) is None:
                 raise NeverLeft("closed, or spoken to, before the request")
             protocol, transport = ends
             protocol.set_response_params(read_until_eof=True)
             data = self._head(method, path, headers, body) + (body or b"")
             with Timeout(self._deadlines, transport, due_at):
-                self._limiter.leaves(granted_at)
+                self._limiter.leaves(permit)
                 transport.write(data)
                 message, content = await protocol.read()
                 while 100 <= message.code < 200 and message.code != _SWITCHED:

@@ -12,6 +12,7 @@ from yarl import URL
 
 from bulk_patch.client.connections import Connections, NeverLeft
 from bulk_patch.client.credential import Credential
+from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.errors import CredentialError
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
@@ -27,7 +28,7 @@ class HttpClient:
     Args:
         base_url: https, or http to loopback; nothing from row data ever changes it.
         credential: The bearer token.
-        pace: The run's limiter; who sends has a permit of it.
+        limiter: Of the run; every request comes with a permit of it.
         timeout_s: For a whole exchange: connecting, sending and reading.
         proxy: Used only when the job names one; the environment's is not.
         ca_file: PEM bundle of a private authority.
@@ -68,11 +69,18 @@ class HttpClient:
     async def __aexit__(self, *error: object) -> None:
         await self._connections.__aexit__(*error)
 
-    async def send(self, request: Request) -> tuple[Reply | NetworkFailure, int]:
-        """Send one request now; its permit was given.
+    async def send(self, request: Request, permit: Permit) -> tuple[Reply | NetworkFailure, int]:
+        """Send one request now, exactly once.
+
+        Args:
+            request: Relative to the base URL.
+            permit: Given for this request.
 
         Returns:
-            The answer or how it was lost, and the version of the credential that was used.
+            The answer or why there was none, and the version of the credential that was used.
+
+        Raises:
+            LimiterClosed: The run stopped before a byte had left.
         """
         path = self._path(request.path)
         version = self._credential.version
@@ -81,10 +89,12 @@ class HttpClient:
             headers += "Content-Type: application/json\r\n"
         if request.key is not None:
             headers += f"Idempotency-Key: {request.key}\r\n"
-        exchange, timeout_s = self._connections.exchange, self._timeout_s
         begun = time.monotonic()
         try:
-            return await exchange(request.method, path, headers, request.body, timeout_s=timeout_s), version
+            reply = await self._connections.exchange(
+                request.method, path, headers=headers, body=request.body, permit=permit, timeout_s=self._timeout_s
+            )
+            return reply, version
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             return NetworkFailure(_lost(error), time.monotonic() - begun), version
 

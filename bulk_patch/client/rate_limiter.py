@@ -14,19 +14,17 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from bulk_patch.client.backoff import backoff_s
 from bulk_patch.client.outage import Outage
+from bulk_patch.client.permits import LimiterClosed, Permit
 from bulk_patch.concurrency import wait_or
 
 LATE_S = 0.010  # between the instant that the rate allows and the first byte
 CONNECT_LATE_S = 0.002  # of it, between the permit and the first byte
 FLOOR_PER_S = 0.1
 SHORT_S = 0.05
-
-
-class LimiterClosed(Exception):  # noqa: N818 - not an error, a way out
-    """The run stops: what waited for a permit was not sent."""
 
 
 class RateLimiter:
@@ -66,7 +64,6 @@ class RateLimiter:
         self._recent: deque[float] = deque(maxlen=64)  # permits, to know the rate where there is no limit
         self._outage = Outage()
         self._throttled_since: float | None = None  # first 429 after the last success
-        self.granted_at = clock()  # the last permit; who was just given one reads it before anybody else gets one
         self.permits = 0
         self.throttled = 0
         self.pause_reason = ""
@@ -97,14 +94,14 @@ class RateLimiter:
         """Return for how long nothing has succeeded since a 429, seconds; 0 when something has."""
         return self._clock() - self._throttled_since if self._throttled_since is not None else 0.0
 
-    async def permit(self, *, probe: bool = False) -> float:
-        """Wait for the turn to send one request; return the monotonic time of the permit.
+    async def acquire(self, *, probe: bool = False) -> Permit:
+        """Wait for the turn to send one request.
 
         Args:
-            probe: Pass by those whom `hold` stops: the request that decides whether they may go on.
+            probe: Pass those whom `hold` stops: this is the request that decides whether they may go on.
 
         Raises:
-            Closed: When the run stops meanwhile: nothing was sent.
+            LimiterClosed: The run stops; nothing was sent.
         """
         if probe:
             await self._until_free(heeds_hold=False)
@@ -113,35 +110,37 @@ class RateLimiter:
             await self._until_free()
             return self._grant()
 
-    async def retake(self) -> None:
-        """Take another turn for a request whose permit went stale before a byte of it left: connecting took long.
+    async def retake(self, permit: Permit) -> Permit:
+        """Wait for another turn for a request whose permit went stale before a byte of it left: connecting took long.
 
-        It stays one request, and passes by `hold` and the outage brake: it may be the very probe that these wait for.
+        It stays one request, settled with the permit that it got first. It passes `hold` and the outage brake, which
+        may be waiting for this very probe.
 
         Raises:
-            Closed: When the run stops meanwhile: nothing was sent.
+            LimiterClosed: The run stops; nothing was sent.
         """
         await self._until_free(heeds_hold=False, heeds_brake=False)
-        self.granted_at = self._clock()
-        self._reserve(self.granted_at)
+        now = self._clock()
+        self._reserve(now)
+        return replace(permit, granted_at=now)
 
-    def is_stale(self, granted_at: float) -> bool:
-        """Tell whether a request is too late for its permit, and has to take another turn."""
-        return self._clock() - granted_at > CONNECT_LATE_S
+    def is_stale(self, permit: Permit) -> bool:
+        """Tell whether a request is too late for its permit and has to take another turn."""
+        return self._clock() - permit.granted_at > CONNECT_LATE_S
 
-    def leaves(self, granted_at: float) -> None:
+    def leaves(self, permit: Permit) -> None:
         """Note that a request leaves now: if the machine held it up, those behind it keep their distance."""
-        held_up_s = self._clock() - granted_at - CONNECT_LATE_S
+        held_up_s = self._clock() - permit.granted_at - CONNECT_LATE_S
         if held_up_s > 0 and self._rate < math.inf:
             self._next_at += held_up_s
 
-    def _grant(self) -> float:
-        now = self.granted_at = self._clock()
+    def _grant(self) -> Permit:
+        now = self._clock()
         self._reserve(now)
         self._recent.append(now)
         self.permits += 1
         self._outage.sent(now)
-        return now
+        return Permit(now)
 
     def _reserve(self, now: float) -> None:
         self._grow(now)
@@ -180,40 +179,41 @@ class RateLimiter:
         self._outage.succeeded(self._clock())
         self._woken.set()
 
-    def failed(self, row: int, sent_at: float) -> None:
+    def failed(self, row: int, permit: Permit) -> None:
         """Note an answer of the outage kind: 5xx, no answer, unreachable.
 
         Args:
             row: Whose request it was.
-            sent_at: When it got its permit.
+            permit: Of the request.
         """
         now, probe_at = self._clock(), self._outage.probe_at
-        self._outage.failed(row, sent_at, now, self._longest_s, self._draw)
+        self._outage.failed(row, permit.granted_at, now, self._longest_s, self._draw)
         if self._outage.probe_at > probe_at:
             self.on_pause(self._outage.probe_at - now, "outage: the API does not answer")
         self._woken.set()
 
-    def passed(self, sent_at: float) -> None:
+    def passed(self, permit: Permit) -> None:
         """Note a request that ended without saying anything about an outage: 429, a foreign page, a cancel."""
-        self._outage.ended(sent_at)
+        self._outage.ended(permit.granted_at)
         self._woken.set()
 
-    def throttle(self, sent_at: float, asked_s: float | None) -> float:
+    def throttle(self, permit: Permit, asked_s: float | None) -> float:
         """Note a 429: all pause for the longest of what was asked and our backoff, and the rate is halved.
 
         Requests that were out before the last halving do not halve it again.
 
         Args:
-            sent_at: When the refused request got its permit.
+            permit: Of the refused request.
             asked_s: The API's own wish.
 
         Returns:
             The pause, seconds.
         """
+        self.passed(permit)
         now = self._clock()
         self.throttled += 1
         self._throttled_since = now if self._throttled_since is None else self._throttled_since
-        if sent_at > self._halved_at:
+        if permit.granted_at > self._halved_at:
             refused = self._rate if self._rate < math.inf else self._measured(now)
             self._ceiling = max(self._floor, refused)
             self._rate = max(self._floor, refused / 2)

@@ -1,12 +1,71 @@
-"""Read customers before anything is sent, and say in words why they cannot be read."""
+"""Read customers: one as evidence, many for baselines and drift checks; at the run's rate, and repeated."""
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
-from bulk_patch.client.rate_limiter import LimiterClosed
-from bulk_patch.client.session import NOT_THE_API, ApiSession, RunHalted, Unreadable
+from bulk_patch.client.attempts import Attempts
+from bulk_patch.client.permits import LimiterClosed
+from bulk_patch.client.session import NOT_THE_API, ApiSession, RunHalted
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
-from bulk_patch.model import Action, Stop
+from bulk_patch.model import Action, History, NetworkFailure, Reply, Request, Stop, Verdict
+from bulk_patch.observe import get_logger
 from bulk_patch.targets import Record
+from bulk_patch.targets.answers import http_date
+
+TOO_MANY_IDS = frozenset({400, 414, 431})
+GONE = frozenset({404, 410})
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a read of one customer gave."""
+
+    record: Record | None  # None: the API does not know the customer
+    skew_s: float  # the server's clock minus ours
+
+
+class Unreadable(Exception):  # noqa: N818 - a finding
+    """A read did not succeed within its attempts."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+async def read_one(session: ApiSession, customer_id: str) -> Read:
+    """Read one customer.
+
+    Raises:
+        Unreadable: Not within the attempts.
+        RunHalted: The run must stop.
+        LimiterClosed: The run is stopping already.
+    """
+    reply, verdict = await _ask(session, session.target.read_one(customer_id))
+    record = session.target.record(reply, customer_id) if verdict.act is Action.APPLIED else None
+    if record is None and verdict.status not in GONE:  # refused, or not an answer to this question
+        raise Unreadable(verdict)
+    sent = http_date(reply.headers.get("date"))
+    return Read(record, sent.timestamp() - time.time() if sent is not None else 0.0)
+
+
+async def read_many(session: ApiSession, ids: Sequence[str]) -> list[Record]:
+    """Read customers by their ids, unknown ones left out; a batch is halved where the API finds it too long.
+
+    Raises:
+        Unreadable, RunHalted, LimiterClosed: As `read_one`.
+    """
+    batches = [_read_batch(session, batch) for batch in _batches(ids, session.ids_per_read)]
+    tasks = [asyncio.ensure_future(batch) for batch in batches]
+    try:
+        return [record for records in await asyncio.gather(*tasks) for record in records]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def read_live(session: ApiSession, ids: Sequence[str]) -> list[Record]:
@@ -18,7 +77,7 @@ async def read_live(session: ApiSession, ids: Sequence[str]) -> list[Record]:
         CredentialError, StoppedError: It refuses, or something is wrong on the way.
     """
     try:
-        return await session.read_many(ids)
+        return await read_many(session, ids)
     except Unreadable as failure:
         verdict = failure.verdict
         if verdict.status == 403 and verdict.act is Action.REJECTED:  # in the API's own words
@@ -33,10 +92,105 @@ async def read_live(session: ApiSession, ids: Sequence[str]) -> list[Record]:
     except RunHalted as halt:
         raise as_error(halt.stop) from None
     except LimiterClosed:
-        raise IncompleteError("this command ends: it reads no more customers", "run the same command again") from None
+        hint = "run the same command again"
+        raise IncompleteError("this command is stopping and reads no more customers", hint) from None
 
 
 def as_error(stop: Stop) -> BulkPatchError:
     """Turn a stop that came before anything was sent into the error of its exit code."""
     kinds = {Exit.CREDENTIAL: CredentialError, Exit.STOPPED: StoppedError, Exit.INCOMPLETE: IncompleteError}
     return kinds[stop.exit_code](stop.reason, stop.hint)
+
+
+@dataclass(slots=True, kw_only=True)
+class ReadAttempts(Attempts):
+    """The attempts of one GET."""
+
+    session: ApiSession
+
+    def judge(self, reply: Reply | NetworkFailure) -> Verdict:
+        """Judge one answer."""
+        return self.session.target.judge_read(reply, History(seen=self.seen, renewed=self.renewed))
+
+    def probe(self) -> Request:
+        """Return the request itself: a read is a probe."""
+        return self.request
+
+    def counts(self, verdict: Verdict, streak: str) -> bool:
+        """Tell whether it counts: a read does not answer a PATCH, so it can only end a streak of foreign pages."""
+        return bool(verdict.streak) or streak in NOT_THE_API
+
+    def is_over(self, reply: Reply | NetworkFailure, verdict: Verdict, budget: int) -> bool:
+        """Tell whether to ask no more."""
+        return self.is_at_wrong_address(verdict) or _is_settled(reply, verdict) or self.tried >= budget
+
+    def is_at_wrong_address(self, verdict: Verdict) -> bool:
+        """Tell whether something else answers and the API never has: that is not worth a second attempt."""
+        return verdict.kind in NOT_THE_API and not self.session.has_answered
+
+    def repeats(self, verdict: Verdict) -> None:
+        """Tell those who watch, the first time, why nothing happens."""
+        if sum(self.seen.values()) == 1:
+            log.warning("reading_again", reason=verdict.reason)
+
+
+def _is_settled(reply: Reply | NetworkFailure, verdict: Verdict) -> bool:
+    return verdict.act in (Action.APPLIED, Action.REJECTED) and isinstance(reply, Reply)
+
+
+async def _ask(session: ApiSession, request: Request, *, gives_way_to: Collection[int] = ()) -> tuple[Reply, Verdict]:
+    """Ask until the answer can be used or is a refusal.
+
+    Args:
+        session: With the API.
+        request: A GET.
+        gives_way_to: Statuses, of the API or of anything before it, that make it unreadable at once.
+    """
+    attempts = ReadAttempts(request=request, session=session, gives_way_to=gives_way_to)
+    reply, verdict, stop = await session.ask(attempts)
+    if stop is not None:
+        raise RunHalted(stop)
+    if verdict.status in gives_way_to or attempts.is_at_wrong_address(verdict) or not _is_settled(reply, verdict):
+        raise Unreadable(verdict)
+    assert isinstance(reply, Reply)  # as a settled one is
+    session.has_answered = True
+    return reply, verdict
+
+
+async def _read_batch(session: ApiSession, ids: Sequence[str]) -> list[Record]:
+    """Read a batch, in halves where it is too long."""
+    try:
+        records = await _read_pages(session, ids)
+        session.on_read(len(ids))
+        return records
+    except Unreadable as failure:
+        if failure.verdict.status not in TOO_MANY_IDS or len(ids) == 1:
+            raise
+    half = (len(ids) + 1) // 2
+    session.ids_per_read = min(session.ids_per_read, half)
+    return [record for batch in _batches(ids, half) for record in await _read_batch(session, batch)]
+
+
+async def _read_pages(session: ApiSession, ids: Sequence[str]) -> list[Record]:
+    """Read all pages of a batch."""
+    records: list[Record] = []
+    token: str | None = None
+    tokens: set[str] = set()
+    while True:
+        gives_way_to = TOO_MANY_IDS if len(ids) > 1 else frozenset()
+        reply, verdict = await _ask(session, session.target.read(ids, token), gives_way_to=gives_way_to)
+        page = session.target.page(reply) if verdict.act is Action.APPLIED else None
+        if page is None:
+            raise Unreadable(verdict)
+        records += page.records
+        token = page.next_token
+        if token is None or not page.records:
+            return records
+        if token in tokens:  # in circles
+            raise Unreadable(verdict)
+        tokens.add(token)
+
+
+def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])

@@ -11,11 +11,12 @@ from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import State
 from bulk_patch.observe import get_logger
-from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.html.events import REASON_GIVEN
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.approvals import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
+from bulk_patch.sending.claims import SendScope
 from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
+from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.plan_step import tripped_guard
@@ -103,34 +104,27 @@ async def _dispatch(
     if recovered:
         log.warning("recovered", run=run.id, rows=recovered, reason="left in flight by a kill")
     counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
-    stats = Totals.from_json(run.stats)
-    stats.limit_per_s = None if isinstance(job.limits.rate_per_s, str) else float(job.limits.rate_per_s)
     waived = "canary" in run.waived or only_requested or only_rows is not None
     canary = 0 if waived else max(0, job.guards.canary - counts.get(State.APPLIED, 0))
     engine = plugins.find("engine", job.engine.kind)(
         Sender(session, watch=tuple(job.guards.watch)).send, concurrency=job.limits.concurrency
     )
-    opened.dispatcher = Dispatcher(
-        job,
-        run,
-        ledger=ledger,
-        in_thread=opened.in_thread,
-        engine=engine,
-        session=session,
-        stats=stats,
+    scope = SendScope(
         canary=canary,
         limit=opened.left,
         only_requested=only_requested,
         only_rows=only_rows,
         clock_went_back=clock_went_back,
-        watch=opened.options.observer.progress,
     )
-    log.info("sending", run=run.id, target=run.target, rows=to_do, rate_per_s=stats.limit_per_s)
+    run_ledger = RunLedger(ledger, run, in_thread=opened.in_thread)
+    opened.dispatcher = Dispatcher(job, run_ledger, engine=engine, session=session, scope=scope)
+    rate_per_s = opened.dispatcher.stats.limit_per_s
+    log.info("sending", run=run.id, target=run.target, rows=to_do, rate_per_s=rate_per_s)
     opened.options.observer.sending(run, to_do)
     ticks = asyncio.create_task(_tick(opened, opened.dispatcher), name="ticks")
     try:
         with ending(yes, partial(opened.dispatcher.stop, missing_yes(run, "the approval expired"))):
-            ended = await opened.dispatcher.drive()
+            ended = await opened.dispatcher.dispatch(opened.options.observer.progress)
     finally:
         ticks.cancel()
         opened.options.observer.sent()

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 
-from bulk_patch.client.rate_limiter import LimiterClosed
-from bulk_patch.client.session import RunHalted, Unreadable
+from bulk_patch.client.permits import LimiterClosed
+from bulk_patch.client.reads import Unreadable, read_many
+from bulk_patch.client.session import RunHalted
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
@@ -137,7 +138,7 @@ async def _read_back(opened: OpenJob, run: Run, check: Check, totals: _Totals, l
     session.on_read = observer.read
     try:
         for rows in _portions(opened.ledger, run, check, at_once):
-            records = await session.read_many([row.customer_id for row in rows])
+            records = await read_many(session, [row.customer_id for row in rows])
             by_id = {str(record["id"]).lower(): record for record in records}
             drifts = [
                 drift

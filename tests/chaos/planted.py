@@ -11,13 +11,15 @@ from typing import Any
 
 from yarl import URL
 
+from bulk_patch.client.attempts import Exchange
 from bulk_patch.client.http import HttpClient
+from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.session import ApiSession
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Action, FailureKind, History, NetworkFailure, Patch, Reply, Request, Verdict, Wait
-from bulk_patch.sending import dispatcher
-from bulk_patch.sending.sender import Sender
+from bulk_patch.sending import claims
+from bulk_patch.sending.sender import RowAttempt
 from bulk_patch.targets import answers
 from bulk_patch.targets.synctera.target import Synctera
 from tests.chaos.mutant import Garden, around, change_rule, change_verdicts
@@ -77,7 +79,7 @@ def _() -> None:
 
 @planted("a key of more than six days is used again", *(f"crash-points/plain/later/{n}" for n in range(40, 400, 12)))
 def _() -> None:
-    dispatcher.SAFE_KEY_AGE_S = math.inf
+    claims.SAFE_KEY_AGE_S = math.inf
 
 
 # --- bodies
@@ -86,13 +88,15 @@ def _() -> None:
 @planted("the body is encoded anew for a second attempt", WHOLE)
 def _() -> None:
     def make(exchange: Any) -> Any:
-        def changed(self: Sender, story: Any, request: Request) -> Any:
-            body = json.dumps(json.loads(story.patch.body)).encode() if story.tried else request.body
-            return exchange(self, story, replace(request, body=body))
+        def changed(self: ApiSession, attempts: Exchange, **options: Any) -> Any:
+            if isinstance(attempts, RowAttempt) and attempts.tried:
+                body = json.dumps(json.loads(attempts.patch.body)).encode()
+                attempts.request = replace(attempts.request, body=body)
+            return exchange(self, attempts, **options)
 
         return changed
 
-    around(Sender, "_exchange", make)
+    around(ApiSession, "_exchange", make)
 
 
 @planted("the body is not the one of the sealed plan", WHOLE)
@@ -166,11 +170,11 @@ def _() -> None:
 @planted("a redirect is followed", "faults/redirected: 307/once/middle/1")
 def _() -> None:
     def make(send: Any) -> Any:
-        async def changed(self: HttpClient, request: Request) -> Any:
-            reply, version = await send(self, request)
+        async def changed(self: HttpClient, request: Request, permit: Permit) -> Any:
+            reply, version = await send(self, request, permit)
             if isinstance(reply, Reply) and "location" in reply.headers:
                 path = URL(reply.headers["location"]).path.removeprefix(self._base_path)
-                return await send(self, replace(request, path=path))
+                return await send(self, replace(request, path=path), permit)
             return reply, version
 
         return changed
@@ -202,15 +206,16 @@ def _() -> None:
 @planted("a retry passes by the limiter", *_WHOLES)
 def _() -> None:
     def make(exchange: Any) -> Any:
-        async def changed(self: Any, story: Any, request: Request) -> Any:
-            if not story.tried:
-                return await exchange(self, story, request)
-            reply, version = await self._session.http.send(request)
-            return reply, time.monotonic(), version
+        async def changed(self: ApiSession, attempts: Exchange, **options: Any) -> Any:
+            if not (isinstance(attempts, RowAttempt) and attempts.tried):
+                return await exchange(self, attempts, **options)
+            permit = Permit(time.monotonic())
+            reply, version = await self.http.send(attempts.request, permit)
+            return reply, permit, version
 
         return changed
 
-    around(Sender, "_exchange", make)
+    around(ApiSession, "_exchange", make)
 
 
 @planted("the limiter is full at the start", WHOLE)
@@ -239,7 +244,7 @@ def _() -> None:
 
         return changed
 
-    around(ApiSession, "wait", make)
+    around(ApiSession, "_wait", make)
     around(RateLimiter, "pause", lambda _: lambda self, seconds, reason: None)
 
 
@@ -260,10 +265,12 @@ def _() -> None:
 @planted("reads do not count among what is under way", "simulation/2", "simulation/8")
 def _() -> None:
     def make(exchange: Any) -> Any:
-        async def changed(self: ApiSession, request: Request, *, probe: bool = False) -> Any:
+        async def changed(self: ApiSession, attempts: Exchange, **options: Any) -> Any:
+            if isinstance(attempts, RowAttempt):
+                return await exchange(self, attempts, **options)
             self.slots.release()
             try:
-                return await exchange(self, request, probe=probe)
+                return await exchange(self, attempts, **options)
             finally:
                 await self.slots.acquire()
 

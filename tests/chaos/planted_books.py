@@ -19,7 +19,7 @@ from bulk_patch.observe import get_logger
 from bulk_patch.planning import build as plan
 from bulk_patch.planning import diff
 from bulk_patch.reports import summary
-from bulk_patch.sending.dispatcher import Dispatcher
+from bulk_patch.sending.drift_check import DriftCheck
 from bulk_patch.workflows import report_step
 from bulk_patch.workflows.open_job import OpenJob
 from tests.chaos.mutant import Garden, around
@@ -59,10 +59,10 @@ def _() -> None:
 
 @planted("what others changed since the plan is overwritten", "crash-points/checked/kill/999999")
 def _() -> None:
-    async def find_none(self: Dispatcher, rows: Any) -> list[Any]:
+    async def find_none(self: DriftCheck, rows: Any) -> list[Any]:
         return []
 
-    around(Dispatcher, "_find_drifted", lambda _: find_none)
+    around(DriftCheck, "_find_drifted", lambda _: find_none)
 
 
 # --- the ledger

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from bulk_patch.client.connections import BODY_CAP
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
+from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import CONNECT_LATE_S, RateLimiter
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from bulk_patch.sandbox import Fault, Sandbox, Seen
@@ -165,7 +166,7 @@ class UnwiredWire(HttpClient):
         self.unheard: set[str] = set()  # customers of requests whose answers told the client nothing
         self.most_under_way = 0
 
-    async def send(self, request: Request) -> tuple[Reply | NetworkFailure, int]:
+    async def send(self, request: Request, permit: Permit) -> tuple[Reply | NetworkFailure, int]:
         """Send one request now; see `HttpClient`."""
         universe = self._universe
         if universe.is_dead:
@@ -176,7 +177,7 @@ class UnwiredWire(HttpClient):
         self.most_under_way = max(self.most_under_way, self._under_way)
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
-                reply = await self._exchange(request, header.removeprefix("Bearer "), deadline)
+                reply = await self._exchange(request, permit, header.removeprefix("Bearer "), deadline)
         except TimeoutError:
             reply = NetworkFailure(FailureKind.TIMEOUT)
         finally:
@@ -190,7 +191,9 @@ class UnwiredWire(HttpClient):
             return Reply(reply.status, reply.headers, reply.body, reply.whole, elapsed_s), version
         return NetworkFailure(reply.lost, elapsed_s), version
 
-    async def _exchange(self, request: Request, token: str, deadline: asyncio.Timeout) -> Reply | NetworkFailure:
+    async def _exchange(
+        self, request: Request, permit: Permit, token: str, deadline: asyncio.Timeout
+    ) -> Reply | NetworkFailure:
         universe = self._universe
         self._sent += 1
         path = f"{_BASE}{request.path}"
@@ -204,7 +207,7 @@ class UnwiredWire(HttpClient):
                 return NetworkFailure(trip.lost)
             if universe.now_s - begun > CONNECT_LATE_S:
                 deadline.reschedule(None)
-                await self.limiter.retake()
+                await self.limiter.retake(permit)
                 deadline.reschedule(universe.now_s + self._timeout_s - trip.connect_s)
         if universe.is_dead:
             raise Killed

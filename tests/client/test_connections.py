@@ -18,11 +18,13 @@ from bulk_patch.client import connections
 from bulk_patch.model import FailureKind, Request
 from bulk_patch.targets.answers import json_object, retry_after_s
 from tests.client.test_http import GET, PATCH, Run, came, exchange, lost, open_wire, run
+from tests.support.limiters import fresh_permit
 from tests.support.patches import KEY, make_reply
 from tests.support.raw_server import RawServer, Say, http_answer
 
 __all__ = ["run"]  # the fixture
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 UNASKED = http_answer(409, b'{"code":"CONFLICT"}').data
 LARGE = Request("PATCH", PATCH.path, b'{"a":"' + b"x" * 8_000_000 + b'"}', KEY)
 
@@ -74,8 +76,8 @@ def test_what_a_server_says_while_a_second_permit_is_waited_for_is_no_answer(
             serving(speak_first, tls=tls) as port,
             open_wire(f"https://localhost:{port}/v0", rate_per_s=2.0, ca_file=ca_file) as http,
         ):
-            await http.limiter.permit()
-            reply, _ = await http.send(PATCH)  # a TLS handshake takes longer than a permit is good for
+            permit = await http.limiter.acquire()
+            reply, _ = await http.send(PATCH, permit)  # a TLS handshake takes longer than a permit is good for
             await asyncio.sleep(0.1)
         assert lost(reply) is FailureKind.CONNECT
         assert not any(arrived)
@@ -91,7 +93,7 @@ def test_an_answer_that_takes_too_long_over_tls_is_none(authority: tuple[ssl.SSL
             RawServer(lambda heard: Say(b"HTTP/1.1 200 OK\r\n\r\n{", then="hang"), tls=tls) as server,
             open_wire(f"https://localhost:{server.port}/v0", timeout_s=1.0, ca_file=ca_file) as http,
         ):
-            reply, _ = await asyncio.wait_for(http.send(PATCH), 10)
+            reply, _ = await asyncio.wait_for(http.send(PATCH, fresh_permit()), 10)
         assert lost(reply) is FailureKind.TIMEOUT
         assert len(server.requests) == 1
 
@@ -105,7 +107,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeyp
         async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
             for pause_s in (0.0, 0.0, 0.3, 0.0):
                 await asyncio.sleep(pause_s)
-                await http.send(PATCH)
+                await http.send(PATCH, fresh_permit())
         assert [heard.connection for heard in server.requests] == [1, 1, 2, 2]
 
     run(scenario())
@@ -114,7 +116,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeyp
 def test_the_time_of_an_answer_is_finer_than_the_clock_of_a_loop(run: Run) -> None:
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
-            replies = [came((await http.send(PATCH))[0]) for _ in range(50)]
+            replies = [came((await http.send(PATCH, fresh_permit()))[0]) for _ in range(50)]
         assert all(0 < reply.elapsed_s < 1 for reply in replies)
 
     run(scenario())
@@ -135,10 +137,10 @@ def test_connections_that_were_needed_once_are_let_go_of(run: Run, monkeypatch: 
 
     async def scenario() -> None:
         async with serving(serve) as port, open_wire(f"http://127.0.0.1:{port}/v0") as http:
-            await asyncio.gather(*(http.send(GET) for _ in range(10)))
+            await asyncio.gather(*(http.send(GET, fresh_permit()) for _ in range(10)))
             assert len(is_open) == 10
             for _ in range(20):
-                await http.send(GET)
+                await http.send(GET, fresh_permit())
             assert len(is_open) == 1
 
     run(scenario())
@@ -160,7 +162,7 @@ def test_a_server_that_does_not_say_goodbye_over_tls_holds_nothing_open(
 
     async def scenario() -> None:
         async with open_wire(f"https://localhost:{door.getsockname()[1]}/v0", ca_file=ca_file) as http:
-            assert came((await http.send(GET))[0]).status == 200
+            assert came((await http.send(GET, fresh_permit()))[0]).status == 200
 
     server = threading.Thread(target=answer_and_be_deaf)
     server.start()
@@ -179,7 +181,7 @@ def test_a_request_that_was_given_up_does_not_leave_later(run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as door:
             door.setblocking(False)
             async with open_wire(f"http://127.0.0.1:{door.getsockname()[1]}/v0", timeout_s=0.5) as http:
-                sending = asyncio.create_task(http.send(LARGE))
+                sending = asyncio.create_task(http.send(LARGE, fresh_permit()))
                 connection, _ = await loop.sock_accept(door)
                 reply, _ = await sending
                 arrived = 0
@@ -205,7 +207,7 @@ def test_a_connection_is_not_used_again_before_its_request_has_left(run: Run) ->
     async def scenario() -> None:
         async with serving(answer_early) as port, open_wire(f"http://127.0.0.1:{port}/v0", timeout_s=2) as http:
             for request in (LARGE, GET):
-                reply, _ = await http.send(request)
+                reply, _ = await http.send(request, fresh_permit())
                 assert came(reply).status == 409
         assert connections == 2
 
@@ -235,7 +237,7 @@ def test_a_proxy_that_gives_up_before_the_tunnel_leaves_no_doubt(
             serving(give_up) as port,
             open_wire("https://localhost:9/v0", ca_file=authority[1], proxy=f"http://127.0.0.1:{port}") as http,
         ):
-            reply, _ = await http.send(PATCH)
+            reply, _ = await http.send(PATCH, fresh_permit())
         assert lost(reply) is FailureKind.CONNECT
 
     run(scenario())

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.client import credential
 from bulk_patch.client.credential import Credential
 from bulk_patch.errors import CredentialError, Exit
+from bulk_patch.job import secrets
 from bulk_patch.job.secrets import read_secret
 
 TOKEN = "s3cr3t-t0ken"
@@ -121,7 +121,7 @@ def test_a_command_that_prints_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_command_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(credential, "_COMMAND_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(secrets, "_COMMAND_TIMEOUT_S", 0.2)
     with pytest.raises(CredentialError, match="Timeout"):
         read_secret(program(tmp_path, "import time; time.sleep(60)"), tmp_path)
 

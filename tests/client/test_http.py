@@ -18,10 +18,12 @@ from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
+from tests.support.limiters import fresh_permit
 from tests.support.patches import ANN, KEY
 from tests.support.raw_server import Heard, RawServer, Say, Then, http_answer
 
 TOKEN = "s3cr3t-t0ken"
+
 PATCH = Request("PATCH", f"/customers/{ANN}", b'{"email":"ann@example.com"}', KEY)
 GET = Request("GET", f"/customers/{ANN}")
 MIB = 1 << 20
@@ -59,7 +61,7 @@ async def open_wire(
 async def exchange(said: Say, request: Request = PATCH, *, timeout_s: float = 5.0) -> Reply | NetworkFailure:
     """Send one request to a server that says this; check that it was one and no more."""
     async with RawServer(lambda heard: said) as server, open_wire(server.base_url, timeout_s=timeout_s) as http:
-        reply, _ = await http.send(request)
+        reply, _ = await http.send(request, fresh_permit())
         assert len(server.requests) == 1
     return reply
 
@@ -82,7 +84,7 @@ def came(reply: Reply | NetworkFailure) -> Reply:
 def test_a_patch_goes_out_as_it_was_sealed(run: Run) -> None:
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
-            await http.send(PATCH)
+            await http.send(PATCH, fresh_permit())
         (heard,) = server.requests
         assert heard.line == f"PATCH /v0/customers/{ANN} HTTP/1.1"
         assert heard.body == PATCH.body
@@ -100,7 +102,7 @@ def test_a_read_carries_neither_key_nor_body(run: Run) -> None:
     async def scenario() -> None:
         read = Request("GET", f"/customers?id={ANN},{ANN}&limit=100")
         async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
-            await http.send(read)
+            await http.send(read, fresh_permit())
         (heard,) = server.requests
         assert heard.line == f"GET /v0/customers?id={ANN},{ANN}&limit=100 HTTP/1.1"
         assert not {"idempotency-key", "content-type", "content-length"} & heard.headers.keys()
@@ -124,7 +126,7 @@ def test_an_address_that_is_not_the_expected_one_is_never_sent(path: str) -> Non
             for base_url in (server.base_url, f"http://127.0.0.1:{server.port}"):
                 async with open_wire(base_url) as http:
                     with pytest.raises(ValueError, match="address"):
-                        await http.send(Request("PATCH", path, b"{}", KEY))
+                        await http.send(Request("PATCH", path, b"{}", KEY), fresh_permit())
             assert server.requests == []
             assert server.connections == 0
 
@@ -147,7 +149,7 @@ def test_an_address_that_is_not_the_expected_one_is_never_sent(path: str) -> Non
 def test_an_address_is_sent_letter_by_letter(base: str, path: str, target: str) -> None:
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer()) as server, open_wire(base.format(server.port)) as http:
-            await http.send(Request("GET", path))
+            await http.send(Request("GET", path), fresh_permit())
         assert server.requests[0].line == f"GET {target} HTTP/1.1"
 
     asyncio.run(scenario())
@@ -157,7 +159,9 @@ def test_an_address_is_sent_letter_by_letter(base: str, path: str, target: str) 
 def test_a_base_url_may_be_written_in_another_form_than_it_is_sent_in(base_url: str) -> None:
     async def scenario() -> None:
         async with open_wire(base_url, timeout_s=20) as http:
-            lost((await http.send(GET))[0])  # nobody is there, but it is not the address that is refused
+            lost(
+                (await http.send(GET, fresh_permit()))[0]
+            )  # nobody is there, but it is not the address that is refused
 
     asyncio.run(scenario())
 
@@ -180,7 +184,7 @@ def test_neither_proxies_nor_passwords_of_the_environment_are_used(
             os.chmod(tmp_path / ".netrc", 0o600)
             monkeypatch.setenv("HOME", str(tmp_path))
             monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-            reply, _ = await http.send(PATCH)
+            reply, _ = await http.send(PATCH, fresh_permit())
         assert came(reply).status == 200
         assert proxy.connections == 0
         assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
@@ -194,7 +198,7 @@ def test_a_proxy_that_the_job_names_is_used(run: Run) -> None:
             RawServer(lambda heard: http_answer()) as proxy,
             open_wire("http://127.0.0.1:9/v0", proxy=f"http://127.0.0.1:{proxy.port}") as http,
         ):
-            reply, _ = await http.send(GET)
+            reply, _ = await http.send(GET, fresh_permit())
         assert came(reply).status == 200
         assert proxy.requests[0].line == f"GET http://127.0.0.1:9/v0/customers/{ANN} HTTP/1.1"
 
@@ -208,7 +212,7 @@ def test_a_proxy_that_reads_along_is_given_its_own_credentials_with_every_reques
             open_wire("http://127.0.0.1:9/v0", proxy=f"http://pat:secret@127.0.0.1:{proxy.port}") as http,
         ):
             for _ in range(2):
-                await http.send(PATCH)
+                await http.send(PATCH, fresh_permit())
         said = [heard.headers["proxy-authorization"] for heard in proxy.requests]
         assert said == [aiohttp.encode_basic_auth("pat", "secret")] * 2
         assert {heard.headers["authorization"] for heard in proxy.requests} == {f"Bearer {TOKEN}"}
@@ -221,7 +225,7 @@ def test_cookies_are_not_sent_back(run: Run) -> None:
         said = http_answer(200, b"{}", "Set-Cookie: session=1; Path=/", "Set-Cookie: other=2")
         async with RawServer(lambda heard: said) as server, open_wire(server.base_url) as http:
             for _ in range(3):
-                await http.send(PATCH)
+                await http.send(PATCH, fresh_permit())
         assert not [heard for heard in server.requests if "cookie" in heard.headers]
 
     run(scenario())
@@ -235,10 +239,10 @@ def test_a_renewed_token_is_used_from_the_next_request_on(tmp_path: Path) -> Non
             RawServer(lambda heard: http_answer()) as server,
             HttpClient(server.base_url, credential=credential, limiter=RateLimiter(None), timeout_s=5) as http,
         ):
-            _, before = await http.send(GET)
+            _, before = await http.send(GET, fresh_permit())
             (tmp_path / "token").write_text("second", encoding="utf-8")
             credential.renew()
-            _, after = await http.send(GET)
+            _, after = await http.send(GET, fresh_permit())
         assert [heard.headers["authorization"] for heard in server.requests] == ["Bearer first", "Bearer second"]
         assert after == before + 1
 
@@ -258,8 +262,8 @@ def test_a_kept_connection_that_is_dropped_under_a_request_costs_one_request_onl
             return http_answer() if len(server.requests) == 1 else Say(then=then)
 
         async with RawServer(answer) as server, open_wire(server.base_url) as http:
-            first, _ = await http.send(request_)
-            second, _ = await http.send(request_)
+            first, _ = await http.send(request_, fresh_permit())
+            second, _ = await http.send(request_, fresh_permit())
             await asyncio.sleep(0.1)
         assert came(first).status == 200
         assert lost(second) is FailureKind.RESET
@@ -279,7 +283,7 @@ def test_what_a_server_said_unasked_is_not_taken_for_the_next_answer(run: Run) -
 
         async with RawServer(answer) as server, open_wire(server.base_url) as http:
             for _ in range(2):
-                reply, _ = await http.send(PATCH)
+                reply, _ = await http.send(PATCH, fresh_permit())
                 await asyncio.sleep(0.05)
                 assert came(reply).body == b'{"id":"asked"}'
         assert [heard.connection for heard in server.requests] == [1, 2]
@@ -298,9 +302,9 @@ def test_what_a_server_says_unasked_later_is_not_taken_for_the_next_answer_eithe
             RawServer(lambda heard: late if len(server.requests) == 1 else said) as server,
             open_wire(server.base_url) as http,
         ):
-            first, _ = await http.send(PATCH)
+            first, _ = await http.send(PATCH, fresh_permit())
             await asyncio.sleep(0.3)
-            second, _ = await http.send(PATCH)
+            second, _ = await http.send(PATCH, fresh_permit())
         assert came(first).body == came(second).body == b'{"id":"asked"}'
         assert [heard.connection for heard in server.requests] == [1, 2]
 
@@ -311,7 +315,7 @@ def test_a_connection_that_was_closed_while_idle_is_not_used_again(run: Run) -> 
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer(then="close")) as server, open_wire(server.base_url) as http:
             for _ in range(3):
-                reply, _ = await http.send(PATCH)
+                reply, _ = await http.send(PATCH, fresh_permit())
                 assert came(reply).status == 200
                 await asyncio.sleep(0.05)
         assert [heard.connection for heard in server.requests] == [1, 2, 3]
@@ -323,7 +327,7 @@ def test_connections_are_kept_and_never_queued_for(run: Run) -> None:
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
             for _ in range(5):
-                await http.send(PATCH)
+                await http.send(PATCH, fresh_permit())
             assert server.connections == 1
         out = asyncio.Semaphore(0)
 
@@ -332,7 +336,7 @@ def test_connections_are_kept_and_never_queued_for(run: Run) -> None:
             return Say(then="hang")
 
         async with RawServer(answer) as server, open_wire(server.base_url) as http:
-            tasks = [asyncio.create_task(http.send(PATCH)) for _ in range(120)]
+            tasks = [asyncio.create_task(http.send(PATCH, fresh_permit())) for _ in range(120)]
             for _ in tasks:  # more than aiohttp's own pool would let out
                 await asyncio.wait_for(out.acquire(), 5)
             for task in tasks:
@@ -353,7 +357,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed(status: int, request_: Requ
             RawServer(lambda heard: http_answer(status, b"", f"Location: {elsewhere.base_url}/x")) as server,
             open_wire(server.base_url) as http,
         ):
-            reply, _ = await http.send(request_)
+            reply, _ = await http.send(request_, fresh_permit())
             await asyncio.sleep(0.02)
         assert came(reply).status == status
         assert len(server.requests) == 1
@@ -469,8 +473,8 @@ def test_a_connection_is_not_used_again_after_a_body_that_was_not_read_to_its_en
     async def scenario() -> None:
         said = iter([http_answer(200, b"x" * (3 * MIB)), http_answer(200, b'{"second":1}')])
         async with RawServer(lambda heard: next(said)) as server, open_wire(server.base_url) as http:
-            first, _ = await http.send(PATCH)
-            second, _ = await http.send(PATCH)
+            first, _ = await http.send(PATCH, fresh_permit())
+            second, _ = await http.send(PATCH, fresh_permit())
         assert not came(first).whole
         assert json.loads(came(second).body) == {"second": 1}
         assert [heard.connection for heard in server.requests] == [1, 2]
@@ -490,7 +494,7 @@ def test_a_name_that_takes_too_long_to_resolve_leaves_no_doubt_since_nothing_has
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url, timeout_s=0.2) as http:
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
-            reply, _ = await http.send(PATCH)
+            reply, _ = await http.send(PATCH, fresh_permit())
         assert lost(reply) is FailureKind.CONNECT
         assert server.connections == 0
 
@@ -567,7 +571,7 @@ def test_a_port_that_nobody_listens_on_refuses(run: Run) -> None:
         async with RawServer(lambda heard: http_answer()) as server:
             pass
         async with open_wire(f"http://127.0.0.1:{server.port}/v0") as http:
-            reply, _ = await http.send(PATCH)
+            reply, _ = await http.send(PATCH, fresh_permit())
         assert lost(reply) is FailureKind.REFUSED
 
     run(scenario())
@@ -576,7 +580,7 @@ def test_a_port_that_nobody_listens_on_refuses(run: Run) -> None:
 def test_a_name_that_does_not_exist_is_a_dns_failure(run: Run) -> None:
     async def scenario() -> None:
         async with open_wire("https://api.bulk-patch.invalid/v0", timeout_s=20) as http:
-            reply, _ = await http.send(PATCH)
+            reply, _ = await http.send(PATCH, fresh_permit())
         assert lost(reply) is FailureKind.DNS
 
     run(scenario())
@@ -591,7 +595,7 @@ def test_nothing_that_comes_back_or_is_logged_holds_the_token(run: Run, caplog: 
             await exchange(Say(then="hang"), timeout_s=0.2),
         ]
         async with open_wire("http://127.0.0.1:9/v0") as http:
-            replies.append((await http.send(PATCH))[0])
+            replies.append((await http.send(PATCH, fresh_permit()))[0])
             assert TOKEN not in f"{http!r} {vars(http)}"
         assert TOKEN not in repr(replies)
         assert TOKEN not in caplog.text

@@ -13,11 +13,12 @@ import trustme
 from bulk_patch.client import http as wire_module
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
-from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
+from bulk_patch.client.permits import LimiterClosed, Permit
+from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.errors import CredentialError, Exit
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request, State
 from bulk_patch.sandbox import Sandbox
-from tests.support.limiters import count_beyond_rate
+from tests.support.limiters import count_beyond_rate, fresh_permit
 from tests.support.patches import ANN, KEY
 from tests.support.raw_server import RawServer, Say, http_answer
 from tests.support.sending import make_row, open_bench
@@ -66,7 +67,7 @@ async def exchange(tls: ssl.SSLContext, ca_file: Path | None) -> tuple[Reply | N
     async with RawServer(lambda heard: http_answer(), tls=tls) as server:
         base_url = f"https://localhost:{server.port}/v0"
         async with open_wire(base_url, ca_file) as http:
-            reply, _ = await http.send(PATCH)
+            reply, _ = await http.send(PATCH, fresh_permit())
     return reply, server
 
 
@@ -104,7 +105,7 @@ def test_a_bad_certificate_is_found_before_anything_is_sent(fault: str, authorit
 def test_a_server_that_speaks_no_tls_is_a_tls_failure(ca_file: Path) -> None:
     async def scenario() -> None:
         async with Sandbox([]) as server, open_wire(server.base_url.replace("http:", "https:"), ca_file) as http:
-            reply, _ = await http.send(PATCH)
+            reply, _ = await http.send(PATCH, fresh_permit())
         assert isinstance(reply, NetworkFailure)
         assert reply.lost is FailureKind.TLS
         assert server.requests == []
@@ -126,7 +127,7 @@ def test_a_handshake_that_ends_or_hangs_has_sent_nothing(
         async with await asyncio.start_server(meet, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             async with open_wire(f"https://localhost:{port}/v0", ca_file) as http:
-                reply, _ = await http.send(PATCH)
+                reply, _ = await http.send(PATCH, fresh_permit())
         assert isinstance(reply, NetworkFailure)
         assert reply.lost in (FailureKind.TLS, FailureKind.CONNECT, FailureKind.REFUSED)
 
@@ -180,8 +181,8 @@ def test_requests_whose_connections_come_up_together_still_keep_the_rate(tls: ss
         async with slowly_connected(tls, ca_file, limiter=limiter) as (server, http):
 
             async def send() -> None:
-                await limiter.permit()
-                await http.send(PATCH)
+                permit = await limiter.acquire()
+                await http.send(PATCH, permit)
 
             await asyncio.gather(*(send() for _ in range(8)))
             arrived = [heard.at for heard in server.requests]
@@ -196,11 +197,11 @@ def test_on_a_kept_connection_a_request_takes_one_turn_only(tls: ssl.SSLContext,
     async def scenario() -> None:
         limiter = RateLimiter(20.0)
         async with slowly_connected(tls, ca_file, limiter=limiter) as (server, http):
-            await http.send(GET)
+            await http.send(GET, fresh_permit())
             begun = asyncio.get_running_loop().time()
             for _ in range(10):
-                await limiter.permit()
-                await http.send(GET)
+                permit = await limiter.acquire()
+                await http.send(GET, permit)
             assert asyncio.get_running_loop().time() - begun < 0.9
         assert server.connections == 1
 
@@ -211,10 +212,10 @@ def test_the_probe_of_an_outage_gets_through_a_slow_connection(tls: ssl.SSLConte
     async def scenario() -> None:
         limiter = RateLimiter(100.0, longest_delay_s=0.1)
         for row in range(12):
-            limiter.failed(row, 0.0)
+            limiter.failed(row, Permit(0.0))
         async with slowly_connected(tls, ca_file, limiter=limiter, timeout_s=2) as (_, http):
-            await limiter.permit()
-            reply, _ = await http.send(PATCH)
+            permit = await limiter.acquire()
+            reply, _ = await http.send(PATCH, permit)
         assert isinstance(reply, Reply)
 
     asyncio.run(scenario())
@@ -225,8 +226,8 @@ def test_the_probe_of_a_credential_gets_through_a_slow_connection(tls: ssl.SSLCo
         limiter = RateLimiter(100.0)
         limiter.hold()
         async with slowly_connected(tls, ca_file, limiter=limiter, timeout_s=2) as (_, http):
-            await limiter.permit(probe=True)
-            reply, _ = await http.send(GET)
+            permit = await limiter.acquire(probe=True)
+            reply, _ = await http.send(GET, permit)
         assert isinstance(reply, Reply)
 
     asyncio.run(scenario())
@@ -236,8 +237,8 @@ def test_a_run_that_stops_while_a_connection_comes_up_sends_nothing_on_it(tls: s
     async def scenario() -> None:
         limiter = RateLimiter(100.0)
         async with slowly_connected(tls, ca_file, limiter=limiter) as (server, http):
-            await limiter.permit()
-            sending = asyncio.create_task(http.send(PATCH))
+            permit = await limiter.acquire()
+            sending = asyncio.create_task(http.send(PATCH, permit))
             await asyncio.sleep(SLOW_S / 3)
             limiter.close()
             with pytest.raises(LimiterClosed):
@@ -252,8 +253,8 @@ def test_a_pause_that_begins_while_a_connection_comes_up_is_obeyed(tls: ssl.SSLC
     async def scenario() -> None:
         limiter = RateLimiter(100.0)
         async with slowly_connected(tls, ca_file, limiter=limiter) as (server, http):
-            await limiter.permit()
-            sending = asyncio.create_task(http.send(PATCH))
+            permit = await limiter.acquire()
+            sending = asyncio.create_task(http.send(PATCH, permit))
             await asyncio.sleep(SLOW_S / 3)
             paused = asyncio.get_running_loop().time()
             limiter.pause(0.6, "rate limited")
@@ -272,8 +273,8 @@ def test_a_pause_that_lasts_longer_than_an_exchange_may_take_costs_no_attempt(
             RawServer(lambda heard: http_answer(), tls=tls, connect_s=SLOW_S) as server,
             open_wire(server.base_url, ca_file, limiter=limiter, timeout_s=0.5) as http,
         ):
-            await limiter.permit()
-            sending = asyncio.create_task(http.send(PATCH))
+            permit = await limiter.acquire()
+            sending = asyncio.create_task(http.send(PATCH, permit))
             await asyncio.sleep(SLOW_S / 3)
             limiter.pause(0.8, "rate limited")
             reply, _ = await sending
@@ -288,7 +289,7 @@ def test_a_connection_that_comes_up_for_nobody_is_closed(tls: ssl.SSLContext, ca
         limiter = RateLimiter(100.0)
         limiter.pause(30, "rate limited")
         async with slowly_connected(tls, ca_file, limiter=limiter) as (server, http):
-            sending = asyncio.create_task(http.send(PATCH))
+            sending = asyncio.create_task(http.send(PATCH, fresh_permit()))  # stale once the connection is up
             await asyncio.sleep(SLOW_S + 0.3)
             sending.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -306,7 +307,7 @@ def test_a_host_that_takes_no_connection_is_given_up_before_anything_has_left(
             RawServer(lambda heard: Say(), tls=tls, connect_s=1) as server,
             open_wire(server.base_url, ca_file) as http,
         ):
-            reply, _ = await http.send(PATCH)
+            reply, _ = await http.send(PATCH, fresh_permit())
         assert isinstance(reply, NetworkFailure)
         assert reply.lost is FailureKind.CONNECT
         assert server.requests == []

@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulk_patch.client.backoff import backoff_s, steps_s
-from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
+from bulk_patch.client.permits import LimiterClosed, Permit
+from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.concurrency import wait_or
 from tests.support.examples import examples
-from tests.support.limiters import ROUNDING, count_beyond_rate, draw_brake, make_pace, now, take
+from tests.support.limiters import ROUNDING, count_beyond_rate, draw_brake, make_limiter, next_at, now, take
 from tests.support.virtual_time import Deadlock, run_virtually, virtual_loop, virtually
+
+STALE = Permit(0.0)
 
 # --- the rate
 
@@ -45,17 +48,17 @@ async def follow(limiter: RateLimiter, script: list[tuple[str, float]]) -> list[
     for what, size in script:
         match what:
             case "arrive":
-                tasks += [asyncio.create_task(ask(limiter.permit)) for _ in range(int(size))]
+                tasks += [asyncio.create_task(ask(limiter.acquire)) for _ in range(int(size))]
             case "probe":
-                tasks.append(asyncio.create_task(ask(lambda: limiter.permit(probe=True))))
+                tasks.append(asyncio.create_task(ask(lambda: limiter.acquire(probe=True))))
             case "retake":
-                tasks += [asyncio.create_task(ask(limiter.retake)) for _ in range(int(size))]
+                tasks += [asyncio.create_task(ask(lambda: limiter.retake(STALE))) for _ in range(int(size))]
             case "sleep":
                 await asyncio.sleep(size)
             case "stall":
                 virtual_loop().pass_time(size)
             case "throttle":
-                limiter.throttle(now(), size)
+                limiter.throttle(Permit(now()), size)
             case "pause":
                 limiter.pause(size, "asked")
             case "succeed":
@@ -70,7 +73,7 @@ async def follow(limiter: RateLimiter, script: list[tuple[str, float]]) -> list[
 async def test_no_window_holds_more_than_the_rate_whatever_arrives_stalls_and_comes_late(
     rate: float, script: list[tuple[str, float]]
 ) -> None:
-    limiter = make_pace(rate)
+    limiter = make_limiter(rate)
     begun = now()
     sent = await follow(limiter, script)
     assert limiter.rate_per_s <= limiter.limit_per_s == rate
@@ -87,14 +90,14 @@ async def test_no_window_holds_more_than_the_rate_across_restarts_either(
 ) -> None:
     sent: list[float] = []
     for life in lives:
-        sent += await follow(make_pace(rate), life)
+        sent += await follow(make_limiter(rate), life)
     if sent:
         assert count_beyond_rate(sent, rate) <= ROUNDING
 
 
 @virtually
 async def test_a_crash_loop_that_sends_one_request_a_life_stays_below_the_rate() -> None:
-    sent = [await make_pace(10).permit() for _ in range(50)]
+    sent = [await next_at(make_limiter(10)) for _ in range(50)]
     assert count_beyond_rate(sent, 10) <= ROUNDING
     assert sent[-1] - sent[0] == pytest.approx(4.9, abs=0.01)
 
@@ -102,13 +105,13 @@ async def test_a_crash_loop_that_sends_one_request_a_life_stays_below_the_rate()
 @pytest.mark.parametrize("rate", [0.5, 20, 200, 1500])
 @virtually
 async def test_the_rate_is_reached_where_there_is_always_somebody_waiting(rate: float) -> None:
-    limiter = make_pace(rate)
+    limiter = make_limiter(rate)
     begun = now()
 
     async def work() -> int:
         count = 0
         while now() < begun + 1000 / rate:
-            await limiter.permit()
+            await limiter.acquire()
             count += 1
         return count
 
@@ -117,41 +120,41 @@ async def test_the_rate_is_reached_where_there_is_always_somebody_waiting(rate: 
 
 @virtually
 async def test_lateness_of_up_to_ten_milliseconds_is_made_up_for() -> None:
-    limiter = make_pace(100)
+    limiter = make_limiter(100)
     begun = now()
     for _ in range(100):
-        waiting = asyncio.create_task(limiter.permit())
+        waiting = asyncio.create_task(limiter.acquire())
         await asyncio.sleep(0)
         virtual_loop().pass_time(0.018)  # its turn came 8 ms ago
         await waiting
-        await limiter.permit()
+        await limiter.acquire()
     assert now() - begun == pytest.approx(2.0, abs=0.05)
 
 
 @virtually
 async def test_what_was_missed_in_a_long_stall_is_not_made_up_for() -> None:
-    limiter = make_pace(100)
+    limiter = make_limiter(100)
     await take(limiter, 5)
     virtual_loop().pass_time(5.0)
     resumed = now()
     sent = await take(limiter, 20)
-    assert sum(at < resumed + 0.1 for at in sent) <= 12  # 100 × (0.1 + 0.01) + 1
+    assert sum(permit.granted_at < resumed + 0.1 for permit in sent) <= 12  # 100 × (0.1 + 0.01) + 1
 
 
 @virtually
 async def test_the_first_permit_comes_one_interval_after_the_start() -> None:
-    limiter = make_pace(2)
+    limiter = make_limiter(2)
     begun = now()
-    assert await limiter.permit() - begun == pytest.approx(0.5, abs=0.001)
+    assert await next_at(limiter) - begun == pytest.approx(0.5, abs=0.001)
 
 
 @virtually
 async def test_permits_are_given_in_the_order_of_asking() -> None:
-    limiter = make_pace(50)
+    limiter = make_limiter(50)
     options: list[int] = []
 
     async def ask(number: int) -> None:
-        await limiter.permit()
+        await limiter.acquire()
         options.append(number)
 
     await asyncio.gather(*(ask(number) for number in range(30)))
@@ -160,7 +163,7 @@ async def test_permits_are_given_in_the_order_of_asking() -> None:
 
 @virtually
 async def test_without_a_limit_nobody_waits() -> None:
-    limiter = make_pace(None)
+    limiter = make_limiter(None)
     begun = now()
     await take(limiter, 1000)
     assert now() - begun < 0.01
@@ -170,11 +173,11 @@ async def test_without_a_limit_nobody_waits() -> None:
 
 @virtually
 async def test_permits_count_requests_and_a_second_turn_for_one_request_does_not_count() -> None:
-    limiter = make_pace(10)
-    first = await limiter.permit()
-    await limiter.retake()
+    limiter = make_limiter(10)
+    first = await next_at(limiter)
+    await limiter.retake(STALE)
     assert now() - first == pytest.approx(0.1, abs=0.001)
-    assert await limiter.permit() - first == pytest.approx(0.2, abs=0.001)
+    assert await next_at(limiter) - first == pytest.approx(0.2, abs=0.001)
     assert limiter.permits == 2
 
 
@@ -183,13 +186,13 @@ async def test_permits_count_requests_and_a_second_turn_for_one_request_does_not
 
 @virtually
 async def test_a_pause_is_obeyed_by_all_who_wait_and_all_who_come() -> None:
-    limiter = make_pace(10)
-    waiting = [asyncio.create_task(limiter.permit()) for _ in range(5)]
+    limiter = make_limiter(10)
+    waiting = [asyncio.create_task(next_at(limiter)) for _ in range(5)]
     await asyncio.sleep(0.25)  # two are through
     paused = now()
     limiter.pause(30, "rate limited")
-    waiting += [asyncio.create_task(limiter.permit()), asyncio.create_task(limiter.permit(probe=True))]
-    retaking = asyncio.create_task(limiter.retake())
+    waiting += [asyncio.create_task(next_at(limiter)), asyncio.create_task(next_at(limiter, probe=True))]
+    retaking = asyncio.create_task(limiter.retake(STALE))
     sent = await asyncio.gather(*waiting)
     await retaking
     assert sorted(sent)[1] < paused
@@ -199,8 +202,8 @@ async def test_a_pause_is_obeyed_by_all_who_wait_and_all_who_come() -> None:
 
 @virtually
 async def test_a_pause_that_begins_in_the_short_wait_before_a_turn_is_obeyed() -> None:
-    limiter = make_pace(100)
-    waiting = asyncio.create_task(limiter.permit())
+    limiter = make_limiter(100)
+    waiting = asyncio.create_task(next_at(limiter))
     await asyncio.sleep(0.005)
     limiter.pause(3, "asked")
     assert await waiting >= 1003.0
@@ -208,23 +211,23 @@ async def test_a_pause_that_begins_in_the_short_wait_before_a_turn_is_obeyed() -
 
 @virtually
 async def test_a_shorter_pause_does_not_shorten_a_longer_one() -> None:
-    limiter = make_pace(10)
+    limiter = make_limiter(10)
     begun = now()
     limiter.pause(60, "the long one")
     limiter.pause(1, "the short one")
     assert limiter.paused_s == pytest.approx(60, abs=0.01)
     assert limiter.pause_reason == "the long one"
-    assert await limiter.permit() >= begun + 60
+    assert await next_at(limiter) >= begun + 60
     assert limiter.paused_s == 0
 
 
 @virtually
 async def test_while_it_is_held_only_the_probe_passes() -> None:
-    limiter = make_pace(10)
+    limiter = make_limiter(10)
     limiter.hold()
-    waiting = asyncio.create_task(limiter.permit())
+    waiting = asyncio.create_task(next_at(limiter))
     await asyncio.sleep(100)
-    probed = await limiter.permit(probe=True)
+    probed = await next_at(limiter, probe=True)
     await asyncio.sleep(100)
     assert not waiting.done()
     limiter.release()
@@ -233,10 +236,10 @@ async def test_while_it_is_held_only_the_probe_passes() -> None:
 
 @virtually
 async def test_two_holds_need_two_releases() -> None:
-    limiter = make_pace(10)
+    limiter = make_limiter(10)
     limiter.hold()
     limiter.hold()
-    waiting = asyncio.create_task(limiter.permit())
+    waiting = asyncio.create_task(limiter.acquire())
     limiter.release()
     await asyncio.sleep(10)
     assert not waiting.done()
@@ -246,9 +249,9 @@ async def test_two_holds_need_two_releases() -> None:
 
 def test_a_hold_that_nobody_ends_stops_everything_for_ever() -> None:
     async def scenario() -> None:
-        limiter = make_pace(10)
+        limiter = make_limiter(10)
         limiter.hold()
-        await limiter.permit()
+        await limiter.acquire()
 
     with pytest.raises(Deadlock):  # shows that the loop of these tests would find one
         run_virtually(scenario())
@@ -256,16 +259,16 @@ def test_a_hold_that_nobody_ends_stops_everything_for_ever() -> None:
 
 @virtually
 async def test_a_request_that_connects_slowly_takes_its_second_turn_while_others_are_held() -> None:
-    limiter = make_pace(10)
+    limiter = make_limiter(10)
     limiter.hold()
-    await limiter.retake()
+    await limiter.retake(STALE)
 
 
 @virtually
 async def test_one_who_gives_up_waiting_takes_nothing_from_the_others() -> None:
-    limiter = make_pace(10)
+    limiter = make_limiter(10)
     begun = now()
-    waiting = [asyncio.create_task(limiter.permit()) for _ in range(10)]
+    waiting = [asyncio.create_task(next_at(limiter)) for _ in range(10)]
     await asyncio.sleep(0.01)
     for task in waiting[:9]:
         task.cancel()
@@ -277,33 +280,33 @@ async def test_one_who_gives_up_waiting_takes_nothing_from_the_others() -> None:
 
 
 async def wait_for_rate(limiter: RateLimiter) -> None:
-    await limiter.permit()
+    await limiter.acquire()
 
 
 async def wait_for_pause(limiter: RateLimiter) -> None:
     limiter.pause(600, "asked")
-    await limiter.permit()
+    await limiter.acquire()
 
 
 async def wait_for_hold(limiter: RateLimiter) -> None:
     limiter.hold()
-    await limiter.permit()
+    await limiter.acquire()
 
 
 async def wait_for_brake(limiter: RateLimiter) -> None:
     await draw_brake(limiter)
-    await limiter.permit()
+    await limiter.acquire()
 
 
 async def wait_for_another_probe(limiter: RateLimiter) -> None:
     await draw_brake(limiter)
-    await limiter.permit()  # the probe, never answered
-    await limiter.permit()
+    await limiter.acquire()  # the probe, never answered
+    await limiter.acquire()
 
 
 async def wait_for_second_turn(limiter: RateLimiter) -> None:
     limiter.pause(600, "asked")
-    await limiter.retake()
+    await limiter.retake(STALE)
 
 
 @pytest.mark.parametrize("rate", [0.01, 10])
@@ -315,11 +318,11 @@ async def wait_for_second_turn(limiter: RateLimiter) -> None:
 async def test_closing_wakes_whoever_waits_for_whatever(
     wait: Callable[[RateLimiter], Coroutine[Any, Any, None]], rate: float
 ) -> None:
-    limiter = make_pace(rate)
+    limiter = make_limiter(rate)
     first = asyncio.create_task(wait(limiter))
     await asyncio.sleep(0.01 if wait is wait_for_rate else 2500)  # more than 20 permits at the lower rate
-    others = [asyncio.create_task(limiter.permit()) for _ in range(20)]
-    others.append(asyncio.create_task(limiter.permit(probe=True)))
+    others = [asyncio.create_task(limiter.acquire()) for _ in range(20)]
+    others.append(asyncio.create_task(limiter.acquire(probe=True)))
     await asyncio.sleep(0.01)
     asked = [task for task in (first, *others) if not task.done()]
     assert len(asked) >= 20
@@ -331,9 +334,9 @@ async def test_closing_wakes_whoever_waits_for_whatever(
 
 @virtually
 async def test_nobody_passes_after_the_end() -> None:
-    limiter = make_pace(None)
+    limiter = make_limiter(None)
     limiter.close()
-    for late in (limiter.permit(), limiter.permit(probe=True), limiter.retake()):
+    for late in (limiter.acquire(), limiter.acquire(probe=True), limiter.retake(STALE)):
         with pytest.raises(LimiterClosed):
             await late
     assert limiter.permits == 0
@@ -373,18 +376,16 @@ held_up = st.one_of(st.just(0.0), st.floats(0, 0.003), st.floats(0, 0.05))
 async def test_what_the_machine_holds_up_between_permit_and_first_byte_brings_no_window_beyond_the_rate(
     rate: float, requests: list[tuple[float, float]]
 ) -> None:
-    limiter = make_pace(rate)
+    limiter = make_limiter(rate)
     left: list[float] = []
 
     async def send(connecting_s: float, stalled_s: float) -> None:
-        await limiter.permit()
-        granted_at = limiter.granted_at
+        permit = await limiter.acquire()
         await asyncio.sleep(connecting_s)  # others get their permits meanwhile
-        if limiter.is_stale(granted_at):
-            await limiter.retake()
-            granted_at = limiter.granted_at
+        if limiter.is_stale(permit):
+            permit = await limiter.retake(permit)
         virtual_loop().pass_time(stalled_s)  # nobody does
-        limiter.leaves(granted_at)
+        limiter.leaves(permit)
         left.append(now())
 
     await asyncio.gather(*(send(*request) for request in requests))

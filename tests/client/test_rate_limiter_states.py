@@ -5,7 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
+from bulk_patch.client.permits import LimiterClosed, Permit
+from bulk_patch.client.rate_limiter import RateLimiter
 from tests.support.examples import examples
 from tests.support.limiters import ROUNDING, count_beyond_rate
 from tests.support.virtual_time import VirtualLoop
@@ -61,7 +62,7 @@ class Requests(RuleBasedStateMachine):
             assert task.cancelled() or task.exception() is None or isinstance(task.exception(), LimiterClosed)
 
     async def ask(self, *, probe: bool) -> None:
-        sent_at = await self.limiter.permit(probe=probe)
+        sent_at = (await self.limiter.acquire(probe=probe)).granted_at
         assert probe or not self.held
         self.sent.append(sent_at)
         self.is_out.add(sent_at)
@@ -70,7 +71,7 @@ class Requests(RuleBasedStateMachine):
             assert len(self.probes & self.is_out) <= 1, "two probes at a time"
 
     async def connect_slowly(self, sent_at: float) -> None:
-        await self.limiter.retake()
+        await self.limiter.retake(Permit(sent_at))
         self.sent.append(self.loop.time())
 
     def start(self, coroutine: Any) -> asyncio.Task[Any]:
@@ -115,7 +116,7 @@ class Requests(RuleBasedStateMachine):
     def fail(self, sent_at: float | None, row: int) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.limiter.failed(row, sent_at)
+            self.limiter.failed(row, Permit(sent_at))
 
     @rule()
     def fail_everything(self) -> None:
@@ -126,7 +127,7 @@ class Requests(RuleBasedStateMachine):
     def break_down(self, count: int) -> None:
         """Let requests that nobody waits for fail: an outage begins."""
         for row in range(count):
-            self.limiter.failed(row, -1.0)
+            self.limiter.failed(row, Permit(-1.0))
 
     @rule(sent_at=consumes(out))
     def succeed(self, sent_at: float | None) -> None:
@@ -139,14 +140,13 @@ class Requests(RuleBasedStateMachine):
     def throttle(self, sent_at: float | None, asked_s: float | None) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.limiter.passed(sent_at)
-            self.limiter.throttle(sent_at, asked_s)
+            self.limiter.throttle(Permit(sent_at), asked_s)
 
     @rule(sent_at=consumes(out))
     def end_silently(self, sent_at: float | None) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.limiter.passed(sent_at)
+            self.limiter.passed(Permit(sent_at))
 
     @rule(seconds=st.floats(0, 60))
     def pause(self, seconds: float) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
-from bulk_patch.client.rate_limiter import LimiterClosed, RateLimiter
-from bulk_patch.client.session import ApiSession, RunHalted, Unreadable
+from bulk_patch.client.permits import LimiterClosed, Permit
+from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.reads import Unreadable, read_many, read_one
+from bulk_patch.client.session import ApiSession, RunHalted
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Retry
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
@@ -58,7 +60,7 @@ def test_customers_are_read_a_hundred_at_a_time_and_unknown_ones_are_left_out() 
     async def scenario(bench: Bench) -> None:
         counted: list[int] = []
         bench.session.on_read = counted.append
-        records = await bench.session.read_many([make_id(row) for row in range(1, 301)])
+        records = await read_many(bench.session, [make_id(row) for row in range(1, 301)])
         assert [record["id"] for record in records] == [make_id(row) for row in range(1, 251)]
         assert [line["ids"] for line in bench.sandbox.requests] == [100, 100, 100]
         assert sum(counted) == 300
@@ -68,7 +70,7 @@ def test_customers_are_read_a_hundred_at_a_time_and_unknown_ones_are_left_out() 
 
 def test_reading_nobody_asks_for_nothing() -> None:
     async def scenario(bench: Bench) -> None:
-        assert await bench.session.read_many([]) == []
+        assert await read_many(bench.session, []) == []
         assert bench.sandbox.requests == []
 
     on_bench(scenario)
@@ -81,17 +83,17 @@ def test_no_more_requests_are_out_at_once_than_the_job_allows_reads_and_rows_tog
             out = most = 0
             send = session.http.send
 
-            async def counted(request: Request) -> tuple[Reply | NetworkFailure, int]:
+            async def counted(request: Request, permit: Permit) -> tuple[Reply | NetworkFailure, int]:
                 nonlocal out, most
                 out += 1
                 most = max(most, out)
                 await asyncio.sleep(0.01)
                 out -= 1
-                return await send(request) if request.key is None else (NetworkFailure(FailureKind.RESET), 0)
+                return await send(request, permit) if request.key is None else (NetworkFailure(FailureKind.RESET), 0)
 
             session.http.send = counted  # type: ignore[method-assign]  # only to count
             rows = [Sender(session).send(make_row(row)) for row in range(1, 9)]
-            reading = session.read_many([make_id(row) for row in range(2000)])
+            reading = read_many(session, [make_id(row) for row in range(2000)])
             await asyncio.gather(reading, *rows)
             assert most == 3
 
@@ -106,7 +108,7 @@ def test_the_pages_of_one_answer_are_followed_by_their_tokens() -> None:
 
     async def scenario() -> None:
         async with open_session(answer) as (session, server):
-            assert [record["id"] for record in await session.read_many(FIVE)] == FIVE
+            assert [record["id"] for record in await read_many(session, FIVE)] == FIVE
         assert len(server.requests) == 3
         assert "&page_token=a%2Fb%20%2Bc%3D%26d " in server.requests[1].line
 
@@ -117,10 +119,10 @@ def test_pages_that_lead_in_circles_or_nowhere_end() -> None:
     async def scenario() -> None:
         async with open_session(lambda heard: http_answer(200, listing(FIVE, "again"))) as (session, server):
             with pytest.raises(Unreadable):
-                await session.read_many(FIVE)
+                await read_many(session, FIVE)
             assert len(server.requests) == 2
         async with open_session(lambda heard: http_answer(200, listing([], "more"))) as (session, server):
-            assert await session.read_many(FIVE) == []
+            assert await read_many(session, FIVE) == []
             assert len(server.requests) == 1
 
     asyncio.run(scenario())
@@ -136,10 +138,10 @@ def test_a_list_that_is_too_long_is_halved_until_it_is_taken_and_stays_short(sta
     async def scenario() -> None:
         ids = [make_id(row) for row in range(1000)]
         async with open_session(answer) as (session, server):
-            assert sorted(str(record["id"]) for record in await session.read_many(ids)) == ids
+            assert sorted(str(record["id"]) for record in await read_many(session, ids)) == ids
             assert len(server.requests) <= 10 + 20 + 40
             again = len(server.requests)
-            await session.read_many(ids[:100])
+            await read_many(session, ids[:100])
             assert len(server.requests) - again == 4
 
     asyncio.run(scenario())
@@ -148,7 +150,7 @@ def test_a_list_that_is_too_long_is_halved_until_it_is_taken_and_stays_short(sta
 def test_a_list_of_one_that_is_refused_is_not_halved() -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(Unreadable) as caught:
-            await bench.session.read_many(FIVE[:1])
+            await read_many(bench.session, FIVE[:1])
         assert caught.value.verdict.status == 400
         assert len(bench.sandbox.requests) == 1
 
@@ -162,7 +164,7 @@ def test_when_one_batch_fails_the_others_are_given_up() -> None:
     async def scenario() -> None:
         async with open_session(answer) as (session, server):
             with pytest.raises(Unreadable):
-                await asyncio.wait_for(session.read_many([make_id(row) for row in range(3000)]), 3)
+                await asyncio.wait_for(read_many(session, [make_id(row) for row in range(3000)]), 3)
             asked = len(server.requests)
             await asyncio.sleep(0.1)
             assert len(server.requests) == asked <= 9
@@ -186,7 +188,7 @@ def test_what_is_no_list_of_customers_is_unreadable(body: object) -> None:
     async def scenario() -> None:
         async with open_session(lambda heard: http_answer(200, json.dumps(body).encode())) as (session, _):
             with pytest.raises(Unreadable):
-                await session.read_many(FIVE)
+                await read_many(session, FIVE)
 
     asyncio.run(scenario())
 
@@ -196,7 +198,7 @@ def test_what_is_no_list_of_customers_is_unreadable(body: object) -> None:
 
 def test_one_customer_is_read() -> None:
     async def scenario(bench: Bench) -> None:
-        read = await bench.session.read_one(make_id(1))
+        read = await read_one(bench.session, make_id(1))
         assert read.record is not None
         assert read.record["id"] == make_id(1)
         assert abs(read.skew_s) < 3
@@ -206,8 +208,8 @@ def test_one_customer_is_read() -> None:
 
 def test_a_customer_that_the_api_does_not_know_is_none() -> None:
     async def scenario(bench: Bench) -> None:
-        assert (await bench.session.read_one(make_id(99))).record is None
-        assert (await bench.session.read_one(make_id(99))).record is None
+        assert (await read_one(bench.session, make_id(99))).record is None
+        assert (await read_one(bench.session, make_id(99))).record is None
 
     on_bench(scenario, faults(reads=[None, refusal(410, "GONE")]))
 
@@ -216,7 +218,7 @@ def test_a_customer_that_the_api_does_not_know_is_none() -> None:
 def test_a_read_that_is_refused_says_nothing_about_the_customer(status: int) -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(Unreadable) as caught:
-            await bench.session.read_one(make_id(1))
+            await read_one(bench.session, make_id(1))
         assert caught.value.verdict.status == status
 
     on_bench(scenario, faults(reads=[refusal(status, "X")]))
@@ -226,7 +228,7 @@ def test_a_read_that_is_refused_says_nothing_about_the_customer(status: int) -> 
 def test_the_answer_for_another_customer_is_unreadable(body: object) -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(Unreadable):
-            await bench.session.read_one(make_id(1))
+            await read_one(bench.session, make_id(1))
 
     on_bench(scenario, faults(reads=[Fault(status=200, body=json.dumps(body).encode())]))
 
@@ -242,7 +244,7 @@ def test_the_answer_for_another_customer_is_unreadable(body: object) -> None:
 )
 def test_how_far_the_servers_clock_is_off_comes_with_a_read(date: Callable[[], str], skew_s: float) -> None:
     async def scenario(bench: Bench) -> None:
-        read = await bench.session.read_one(make_id(1))
+        read = await read_one(bench.session, make_id(1))
         assert read.skew_s == pytest.approx(skew_s, abs=3)
 
     on_bench(scenario, faults(reads=[Fault(execute=True, headers={"Date": date()})]))
@@ -257,10 +259,10 @@ def test_how_far_the_servers_clock_is_off_comes_with_a_read(date: Callable[[], s
 )
 def test_a_read_is_repeated_within_its_attempts(fault: Fault) -> None:
     async def scenario(bench: Bench) -> None:
-        assert (await bench.session.read_one(make_id(1))).record is not None
+        assert (await read_one(bench.session, make_id(1))).record is not None
         assert len(bench.sandbox.requests) == 4
         with pytest.raises(Unreadable):
-            await bench.session.read_one(make_id(1))
+            await read_one(bench.session, make_id(1))
         assert len(bench.sandbox.requests) == 4 + 4
 
     on_bench(scenario, faults(reads=[fault] * 3 + [None] + [fault] * 9), retry={"attempts": 4})
@@ -268,7 +270,7 @@ def test_a_read_is_repeated_within_its_attempts(fault: Fault) -> None:
 
 def test_429s_cost_no_attempt_of_a_read() -> None:
     async def scenario(bench: Bench) -> None:
-        assert (await bench.session.read_one(make_id(1))).record is not None
+        assert (await read_one(bench.session, make_id(1))).record is not None
         assert len(bench.sandbox.requests) == 5
 
     on_bench(scenario, faults(reads=[Fault(status=429)] * 4), retry={"attempts": 1}, rate_per_s=500)
@@ -277,7 +279,7 @@ def test_429s_cost_no_attempt_of_a_read() -> None:
 def test_a_wish_to_wait_for_hours_stops_a_read() -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(RunHalted) as caught:
-            await bench.session.read_one(make_id(1))
+            await read_one(bench.session, make_id(1))
         assert caught.value.stop.exit_code is Exit.INCOMPLETE
         assert bench.limiter.paused_s > 7000  # whoever has not yet heard of the stop sends nothing either
 
@@ -287,7 +289,7 @@ def test_a_wish_to_wait_for_hours_stops_a_read() -> None:
 def test_an_api_that_nobody_can_reach_is_unreadable() -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(Unreadable) as caught:
-            await bench.session.read_many(FIVE)
+            await read_many(bench.session, FIVE)
         assert "refused" in str(caught.value)
         assert bench.limiter.permits == 3
 
@@ -298,7 +300,7 @@ def test_an_api_that_nobody_can_reach_is_unreadable() -> None:
 def test_before_the_api_has_ever_answered_a_foreign_page_is_asked_for_once_only(fault: Fault) -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(Unreadable):
-            await bench.session.read_many(FIVE)
+            await read_many(bench.session, FIVE)
         assert len(bench.sandbox.requests) == 1
 
     on_bench(scenario, faults(reads=[fault] * 9))
@@ -306,10 +308,10 @@ def test_before_the_api_has_ever_answered_a_foreign_page_is_asked_for_once_only(
 
 def test_once_the_api_has_answered_a_foreign_page_is_waited_out_and_five_in_a_row_stop_the_run() -> None:
     async def scenario(bench: Bench) -> None:
-        await bench.session.read_one(make_id(1))
-        assert (await bench.session.read_one(make_id(1))).record is not None
+        await read_one(bench.session, make_id(1))
+        assert (await read_one(bench.session, make_id(1))).record is not None
         with pytest.raises(RunHalted) as caught:
-            await bench.session.read_one(make_id(1))
+            await read_one(bench.session, make_id(1))
         assert caught.value.stop.exit_code is Exit.STOPPED
         assert len(bench.sandbox.requests) == 1 + 2 + 5
 
@@ -320,7 +322,7 @@ def test_once_the_api_has_answered_a_foreign_page_is_waited_out_and_five_in_a_ro
 def test_a_redirected_read_stops_the_run(status: int) -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(RunHalted) as caught:
-            await bench.session.read_many(FIVE)
+            await read_many(bench.session, FIVE)
         assert caught.value.stop.exit_code is Exit.STOPPED
         assert "redirected" in caught.value.stop.reason
 
@@ -332,7 +334,7 @@ def test_a_redirected_read_stops_the_run(status: int) -> None:
 
 def test_a_read_renews_a_refused_token_and_is_made_again() -> None:
     async def scenario(bench: Bench) -> None:
-        assert len(await bench.session.read_many([make_id(1)])) == 1
+        assert len(await read_many(bench.session, [make_id(1)])) == 1
         assert [line["status"] for line in bench.sandbox.requests] == [401, 200, 200]
 
     on_bench(scenario, faults(reads=[refusal(401, "UNAUTHENTICATED")]))
@@ -342,7 +344,7 @@ def test_reads_that_are_refused_for_good_stop_the_run_after_one_probe() -> None:
     async def scenario(bench: Bench) -> None:
         bench.sandbox.token = "another"
         with pytest.raises(RunHalted) as caught:
-            await bench.session.read_many([make_id(row) for row in range(500)])
+            await read_many(bench.session, [make_id(row) for row in range(500)])
         assert caught.value.stop.exit_code is Exit.CREDENTIAL
         assert len(bench.sandbox.requests) <= 5 + 1
 
@@ -352,7 +354,7 @@ def test_reads_that_are_refused_for_good_stop_the_run_after_one_probe() -> None:
 def test_all_who_wait_for_a_renewal_that_does_not_help_learn_of_it() -> None:
     async def scenario(bench: Bench) -> None:
         bench.sandbox.token = "another"
-        reads = [bench.session.read_one(make_id(1)) for _ in range(4)]
+        reads = [read_one(bench.session, make_id(1)) for _ in range(4)]
         ends = await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), 3)
         assert all(isinstance(end, RunHalted) for end in ends)
         assert len(bench.sandbox.requests) == 4 + 1
@@ -363,7 +365,7 @@ def test_all_who_wait_for_a_renewal_that_does_not_help_learn_of_it() -> None:
 def test_a_token_that_only_the_probe_has_is_refused_at_the_second_look() -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(RunHalted) as caught:
-            await bench.session.read_one(make_id(1))
+            await read_one(bench.session, make_id(1))
         assert caught.value.stop.exit_code is Exit.CREDENTIAL
 
     refused = refusal(401, "UNAUTHENTICATED")
@@ -373,7 +375,7 @@ def test_a_token_that_only_the_probe_has_is_refused_at_the_second_look() -> None
 def test_reads_end_when_the_run_stops() -> None:
     async def scenario(bench: Bench) -> None:
         bench.limiter.pause(60, "asked")
-        reading = asyncio.create_task(bench.session.read_many(FIVE))
+        reading = asyncio.create_task(read_many(bench.session, FIVE))
         await asyncio.sleep(0.05)
         bench.session.stop()
         with pytest.raises(LimiterClosed):

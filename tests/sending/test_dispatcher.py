@@ -10,7 +10,8 @@ import pytest
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.model import Outcome, Patch, Precheck, State
 from bulk_patch.sandbox import Fault, Seen
-from bulk_patch.sending.dispatcher import SAFE_KEY_AGE_S, Dispatcher, precheck
+from bulk_patch.sending.claims import SAFE_KEY_AGE_S, precheck
+from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.sending.sender import QUIET_S
 from tests.support.driving import Patient, Rig, on_rig, plan_row
 from tests.support.ledger_plans import ACTOR, find_row

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from bulk_patch.client.permits import Permit
 from bulk_patch.errors import Exit
 from bulk_patch.model import State
 from bulk_patch.sandbox import Fault, Seen
@@ -77,7 +78,7 @@ def test_one_poisoned_row_among_healthy_ones_stops_nobody() -> None:
 def test_a_page_that_is_not_the_apis_ends_no_outage() -> None:
     async def scenario(bench: Bench) -> None:
         for row in range(12):
-            bench.limiter.failed(row, 0.0)
+            bench.limiter.failed(row, Permit(0.0))
         await asyncio.sleep(0.01)
         await bench.send_one()
         assert bench.limiter.outage_s > 0

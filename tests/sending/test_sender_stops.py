@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bulk_patch.client.reads import read_one
 from bulk_patch.errors import Exit
 from bulk_patch.model import Outcome, Precheck, State
 from bulk_patch.sandbox import Fault, Seen
@@ -305,7 +306,7 @@ def test_a_read_in_between_does_not_hide_that_every_patch_is_forbidden() -> None
     async def scenario(bench: Bench) -> None:
         for row in (1, 2):
             assert (await bench.send_one(make_row(row))).stop is None
-            await bench.session.read_one(make_id(row))
+            await read_one(bench.session, make_id(row))
         stop = (await bench.send_one(make_row(3))).stop
         assert stop is not None
         assert stop.exit_code is Exit.CREDENTIAL

@@ -16,9 +16,10 @@ from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import PlanRow, PlanSummary
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, Patch, State, encode_json
-from bulk_patch.observe.totals import Totals
+from bulk_patch.sending.claims import SendScope
 from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.sending.engine import Engine
+from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
 from tests.support.job_files import make_job
 from tests.support.ledger_plans import ACTOR, find_states, make_run
@@ -88,26 +89,21 @@ class Rig:
         *,
         watch: Callable[[Dispatcher], None] = lambda dispatcher: None,
         on_start: Callable[[Dispatcher], None] = lambda dispatcher: None,
-        **how: Any,
+        **scope: Any,
     ) -> Dispatcher:
         """Drive one session to its end."""
         ledger, session = self.ledger, self.bench.session
         ledger.start_session(self.run_id, ACTOR, time.time())
         run = ledger.run(self.run_id)
-        usual: dict[str, Any] = {"canary": 0, "limit": None, "only_requested": False, "only_rows": None}
         dispatcher = Dispatcher(
             self.job,
-            run,
-            ledger=ledger,
-            in_thread=self._in_thread,
+            RunLedger(ledger, run, in_thread=self._in_thread),
             engine=engine or LocalEngine(self.bench.sender.send, concurrency=self.job.limits.concurrency),
             session=session,
-            stats=Totals.from_json(run.stats),
-            watch=watch,
-            **{"clock_went_back": False, **usual, **how},
+            scope=SendScope(**scope),
         )
         on_start(dispatcher)
-        ended = await dispatcher.drive()
+        ended = await dispatcher.dispatch(watch)
         ledger.end_session(self.run_id, now=time.time(), by_itself=ended.by_itself)
         return dispatcher
 

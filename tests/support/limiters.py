@@ -1,5 +1,8 @@
-"""Paces on the virtual clock, and what their tests ask of them."""
+"""Limiters on the virtual clock, and what their tests ask of them."""
 
+import time
+
+from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import RateLimiter
 from tests.support.virtual_time import TICK_S, virtual_loop
 
@@ -7,9 +10,14 @@ ALLOWED_LATE_S = 0.01
 ROUNDING = 1e-6
 
 
-def make_pace(rate_per_s: float | None = 10.0, *, longest_delay_s: float = 60.0, draw: float = 0.5) -> RateLimiter:
-    """Return a pace on the virtual clock, with a fixed draw for jitter."""
+def make_limiter(rate_per_s: float | None = 10.0, *, longest_delay_s: float = 60.0, draw: float = 0.5) -> RateLimiter:
+    """Return a limiter on the virtual clock, with a fixed draw for jitter."""
     return RateLimiter(rate_per_s, longest_delay_s=longest_delay_s, clock=virtual_loop().time, draw=lambda: draw)
+
+
+def fresh_permit() -> Permit:
+    """Return a permit that was granted just now, for what the limiter is not asked for."""
+    return Permit(time.monotonic())
 
 
 def now() -> float:
@@ -17,9 +25,14 @@ def now() -> float:
     return virtual_loop().time()
 
 
-async def take(limiter: RateLimiter, count: int) -> list[float]:
+async def take(limiter: RateLimiter, count: int) -> list[Permit]:
     """Take permits one after another."""
-    return [await limiter.permit() for _ in range(count)]
+    return [await limiter.acquire() for _ in range(count)]
+
+
+async def next_at(limiter: RateLimiter, *, probe: bool = False) -> float:
+    """Take a permit; return when it was granted."""
+    return (await limiter.acquire(probe=probe)).granted_at
 
 
 def count_beyond_rate(times: list[float], rate_per_s: float) -> float:
@@ -35,17 +48,17 @@ def count_beyond_rate(times: list[float], rate_per_s: float) -> float:
     )
 
 
-async def fail(limiter: RateLimiter, row: int) -> float:
-    """Send a request of a row and let it fail; return when it was sent."""
-    sent_at = await limiter.permit()
-    limiter.failed(row, sent_at)
-    return sent_at
+async def fail(limiter: RateLimiter, row: int) -> Permit:
+    """Send a request of a row and let it fail; return its permit."""
+    permit = await limiter.acquire()
+    limiter.failed(row, permit)
+    return permit
 
 
 async def draw_brake(limiter: RateLimiter) -> None:
     """Let ten requests of five rows fail at once, each having been sent before the first failed."""
-    for number, sent_at in enumerate(await take(limiter, 10)):
-        limiter.failed(number % 5 + 1, sent_at)
+    for number, permit in enumerate(await take(limiter, 10)):
+        limiter.failed(number % 5 + 1, permit)
 
 
 def is_drawn(limiter: RateLimiter) -> bool:

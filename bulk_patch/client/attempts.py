@@ -1,0 +1,72 @@
+"""The attempts of one request, and what their answers have said so far."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from bulk_patch.model import NetworkFailure, Reply, Request, Verdict
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request, and whether it is under way.
+
+    Attributes:
+        request: What is sent.
+        is_out: It may have left and was not answered.
+    """
+
+    request: Request
+    is_out: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempts(Exchange, ABC):
+    """One request that is repeated, with the same key and bytes, until an answer settles it.
+
+    `ApiSession.ask` makes the attempts; a subclass says what an answer means.
+
+    Attributes:
+        row: Data row of the input; 0 for a read of none in particular.
+        canary: It is one of the first rows, which are sent one by one.
+        gives_way_to: Statuses to which the caller has a better answer than to ask again.
+        tried: Attempts that count against the budget.
+        renewed: The credential was renewed meanwhile.
+        seen: Answers by kind.
+    """
+
+    row: int = 0
+    canary: bool = False
+    gives_way_to: Collection[int] = ()
+    tried: int = 0
+    renewed: bool = False
+    seen: dict[str, int] = field(default_factory=dict)
+
+    @abstractmethod
+    def judge(self, reply: Reply | NetworkFailure) -> Verdict:
+        """Judge one answer; pure."""
+
+    @abstractmethod
+    def probe(self) -> Request:
+        """Return the read that tells whether a renewed credential is accepted."""
+
+    @abstractmethod
+    def counts(self, verdict: Verdict, streak: str) -> bool:
+        """Tell whether an answer counts for or against the streaks of the run.
+
+        Args:
+            verdict: On the answer.
+            streak: Kind of the answers that came last.
+        """
+
+    @abstractmethod
+    def is_over(self, reply: Reply | NetworkFailure, verdict: Verdict, budget: int) -> bool:
+        """Tell whether nothing more is asked: the answer settles it, or the budget of attempts is spent."""
+
+    def note(self, reply: Reply | NetworkFailure, verdict: Verdict) -> None:
+        """Remember one answer."""
+        self.seen[verdict.kind] = self.seen.get(verdict.kind, 0) + 1
+        self.tried += not verdict.free
+
+    def repeats(self, verdict: Verdict) -> None:
+        """Hear that another attempt follows."""
