@@ -1,6 +1,6 @@
-"""Work in threads, one step ahead: reading, cutting and comparing share the processor's cores.
+"""Prefetching and waiting: do work in threads, one item ahead, so that reading and comparing share the cores.
 
-The step before is at work while its results are used, never more than one item ahead: what waits takes memory.
+A step makes its next item while the last one is used, and never more than one: items that wait take memory.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[..., T], *args: Any) -> T:
-    """Call in a thread, so that reads go on and a Ctrl-C is heard; it is waited for, whatever happens."""
+    """Call in a thread, so that the event loop continues; wait for the end of the call also when cancelled."""
     working = asyncio.ensure_future(asyncio.to_thread(call, *args))
     try:
         return await asyncio.shield(working)

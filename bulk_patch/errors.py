@@ -1,4 +1,4 @@
-"""Every error a user can meet, each with a hint and an exit code.
+"""The tree of errors that a user can meet, each with a hint and an exit code, and which code takes precedence.
 
     BulkPatchError
     ├── UsageError          2  what was typed
@@ -14,7 +14,7 @@
     └── RefusedError        9  the plan cannot run as things are
 
 Foreign errors are translated where they arise, never shown raw. A new exit code is added to `Exit` and, if it can be
-raised, gets its class here; nothing else needs to know.
+raised, gets a class here; nothing else has to change.
 """
 
 from enum import IntEnum
@@ -39,24 +39,24 @@ class Exit(IntEnum):
 
     @property
     def words(self) -> str:
-        """Say the code in words."""
+        """Return what the code means, in words."""
         return _WORDS[self]
 
 
 _WORDS = {
     Exit.OK: "done",
     Exit.BUG: "a bug in bulk-patch; the ledger is intact",
-    Exit.USAGE: "the command, job file or input is wrong; nothing was sent for it",
+    Exit.USAGE: "invalid command, job file or input; nothing was sent",
     Exit.NEEDS_PERSON: "complete, but some rows need a person",
-    Exit.INCOMPLETE: "incomplete; running it again is safe and goes on",
+    Exit.INCOMPLETE: "incomplete; running it again is safe and continues",
     Exit.STOPPED: "stopped by a guard or an integrity fault; a person must look",
     Exit.CREDENTIAL: "the credential, a permission or TLS was refused",
     Exit.LEDGER: "the ledger or the disk failed",
     Exit.LOCKED: "another process holds this job",
     Exit.REFUSED: "the plan cannot run as things are",
     Exit.CHANGES_PENDING: "sealed; changes are pending",
-    Exit.INTERRUPTED: "interrupted; what was out was finished and recorded",
-    Exit.TERMINATED: "terminated; what was out was finished and recorded",
+    Exit.INTERRUPTED: "interrupted; requests under way were finished and recorded",
+    Exit.TERMINATED: "terminated; requests under way were finished and recorded",
 }
 
 # The gravest first: one run can meet several of these, and answers with the first that holds.
@@ -87,8 +87,8 @@ class BulkPatchError(Exception):
     """A failure that the user can act on.
 
     Args:
-        message: What happened, in one sentence, without any customer's value.
-        hint: What is safe and what to type next.
+        message: What happened, in one sentence, without a value of any customer.
+        hint: What is safe, and what to type next.
     """
 
     exit_code = Exit.BUG

@@ -1,4 +1,4 @@
-"""The words of the field as frozen data: states, rows, requests, replies, verdicts, outcomes. No I/O."""
+"""The terms of the field as frozen data: states, rows, requests, replies, verdicts, outcomes. No I/O."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def idempotency_key(secret: str, row: int, generation: int) -> str:
         row: Data row of the input, the first is 1.
         generation: 0, and one more each time that every earlier attempt is proven not executed.
     """
-    # uuid.uuid5 gives the same and takes five times as long, and a claim needs hundreds at once.
+    # uuid.uuid5 returns the same and takes five times as long, and a claim needs hundreds at once.
     digest = hashlib.sha1(_bytes_of(secret) + f"{row}.{generation}".encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
@@ -70,7 +70,7 @@ def _bytes_of(secret: str) -> bytes:
     return uuid.UUID(secret).bytes
 
 
-#: `json.dumps` makes a new one for each call.
+#: `json.dumps` would make a new encoder for each call.
 _JSON = json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -87,8 +87,8 @@ class Precheck(Enum):
     """What has to happen to a row before anything is sent."""
 
     SEND = "send"
-    READ = "read"  # ambiguous and its baseline is old: look, then the same key
-    READ_EXPIRED = "read_expired"  # ambiguous and its key is too old: look, then a new generation or never
+    READ = "read"  # ambiguous, and the baseline is old: read, then the same key
+    READ_EXPIRED = "read_expired"  # ambiguous, and the key is too old: read, then a new generation or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Reply:
     """One HTTP answer, whole or not."""
 
     status: int
-    headers: Mapping[str, str]  # names in lower case; of a repeated one a line each
+    headers: Mapping[str, str]  # lower-case names; a repeated header has one line for each value
     body: bytes
     whole: bool = True  # False: cut short, or longer than the cap
     elapsed_s: float = 0.0
@@ -159,7 +159,7 @@ class NetworkFailure:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The run must not go on: an integrity fault, a refused credential, an outage, a guard."""
+    """The run must not continue: an integrity fault, a refused credential, an outage, a guard."""
 
     exit_code: Exit
     reason: str
@@ -188,7 +188,7 @@ class Wait(Enum):
     NONE = "none"
     BACKOFF = "backoff"  # full jitter
     STEPS = "steps"  # 1, 2, 4 … 30 s
-    PAUSE = "pause"  # everybody waits
+    PAUSE = "pause"  # all requests wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ class Outcome:
     fields: tuple[str, ...] = ()  # names of the fields that the reason is about
     attempts: int = 0  # PATCHes sent since it was handed out
     ambiguous: bool = False
-    spent: bool = False  # its budget of attempts is used up
+    spent: bool = False  # the budget of attempts is used up
     final: bool = False  # unknown for good
     new_generation: bool = False
     http_status: int | None = None

@@ -1,4 +1,4 @@
-"""Plug-ins by name: (group, kind) of the job file -> class, from one table and from entry points."""
+"""Find a plug-in by its group and the kind that the job file names: built in, or an installed entry point."""
 
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -17,7 +17,7 @@ BUILT_IN = {
     ("baseline", "live"): "bulk_patch.baselines.live:LiveBaseline",
 }
 
-#: Kinds that the interface names and that are not built yet.
+#: Kinds that are planned and not built yet.
 PLANNED = frozenset(
     {("target", "rest"), ("ledger", "postgres"), ("engine", "dask")},
 )
@@ -26,16 +26,16 @@ PLANNED = frozenset(
 def kinds(group: str) -> list[str]:
     """Return the kinds of a group that can be used now, built in and installed."""
     installed = entry_points(group=f"bulk_patch.{group}s").names
-    return sorted({kind for its_group, kind in BUILT_IN if its_group == group} | installed)
+    return sorted({kind for known_group, kind in BUILT_IN if known_group == group} | installed)
 
 
 def check(group: str, kind: str) -> None:
     """Refuse a kind that cannot be used.
 
     Raises:
-        JobError: When there is no such plug-in, with those there are.
+        JobError: It is not known or not built yet; the hint lists the kinds that are.
     """
-    if (group, kind) in BUILT_IN or kind in kinds(group):  # what is installed takes a while to look through
+    if (group, kind) in BUILT_IN or kind in kinds(group):  # looking through installed packages takes a while
         return
     what = "is not built yet" if (group, kind) in PLANNED else "is not known"
     raise JobError(f"{group}.kind: {kind!r} {what}", f"use one of: {', '.join(kinds(group))}")

@@ -9,17 +9,17 @@ def amount(number: float, noun: str) -> str:
 
 
 def time_words(time_s: float | None) -> str:
-    """Return Unix seconds as people write a time, to the second."""
+    """Return Unix seconds as a readable time, to the second."""
     return "?" if time_s is None else f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def milliseconds_words(value: float) -> str:
-    """Say within what time something was done: whole milliseconds, and never within none."""
+    """Return whole milliseconds in words, at least one."""
     return f"{max(value, 1.0):.0f} ms"
 
 
 def duration_words(seconds: float) -> str:
-    """Say a duration as a person would: `about 12 s`, `about 2 h 5 min`."""
+    """Return a rounded duration in words: `about 12 s`, `about 2 h 5 min`."""
     if seconds < 1:
         return "under 1 s"
     if round(seconds) < 60:

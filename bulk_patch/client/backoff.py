@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt. Pure."""
+"""Delays before the next attempt of a request. Pure."""
 
 import random
 from collections.abc import Callable
@@ -10,7 +10,7 @@ def backoff_s(attempt: int, longest_s: float, draw: Callable[[], float] = random
     """Return a full-jitter delay: uniform in 0 … min(longest, 2^attempt) seconds.
 
     Args:
-        attempt: 0 for the first repetition.
+        attempt: 0 for the first retry.
         longest_s: Cap of the delay.
         draw: Uniform in [0, 1).
     """

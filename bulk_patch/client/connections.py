@@ -1,8 +1,9 @@
 """HTTP exchanges over aiohttp's connections and parser, without its client session.
 
-For each request the session makes a request object, a response object and a task that writes: three times the work of
-all else on the way (`python -m tests.bench.send`). Of aiohttp is kept what is hard: names, TLS, proxies, parser.
-`ResponseHandler` is not made for others, which is why pyproject.toml bounds aiohttp from above.
+For each request, aiohttp's client session makes a request object, a response object and a task that writes: three
+times the work of everything else on the way (`python -m tests.bench.send`). What is hard is still aiohttp's: names,
+TLS, proxies, parser. `ResponseHandler` is not part of its public interface, which is why pyproject.toml has an upper
+bound for aiohttp.
 """
 
 import asyncio
@@ -29,16 +30,16 @@ _SWITCHED = 101
 
 
 class NeverLeft(aiohttp.ClientError):
-    """Not a byte of the request has left."""
+    """Not one byte of the request has left."""
 
 
 class Connections:
     """A pool of connections to one server.
 
     Args:
-        base_url: Says where to connect to.
-        tls: For https.
-        proxy: Of this server, or None.
+        base_url: Of the server.
+        tls: Settings for https.
+        proxy: URL of the proxy to go through, or None.
         limiter: Is asked for another permit where connecting took so long that the first one is stale: what counts is
             when the bytes leave, and sixteen connections that come up together must not send together.
         connect_timeout_s: For one connection to come up.
@@ -52,27 +53,27 @@ class Connections:
         self._proxy = URL(proxy) if proxy else None
         self._limiter = limiter
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
-        self._idle: deque[tuple[Connection, float]] = deque()  # and since when, the last used at the end
+        self._idle: deque[tuple[Connection, float]] = deque()  # with the time of its last use, the latest at the end
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._deadlines = Timeouts(self._loop)
+        self._timeouts = Timeouts(self._loop)
         self._pool = aiohttp.TCPConnector(
-            limit=0,  # the workers bound it; it only makes connections, those that are idle are kept here
+            limit=0,  # concurrency is bounded elsewhere; the pool only makes connections, idle ones are kept here
             ttl_dns_cache=300,
             ssl=self._tls,
         )
-        # It tells the pool where to, and is never sent itself.
+        # It tells the pool where to connect to, and is never sent.
         self._to = aiohttp.ClientRequest("GET", self._base_url, proxy=self._proxy, loop=self._loop)
         self.host = self._to.headers["Host"]
         origin = f"{self._base_url.scheme}://{self.host}"
-        self._is_relayed = self._proxy is not None and not self._to.is_ssl()  # by a proxy that reads along
+        self._is_relayed = self._proxy is not None and not self._to.is_ssl()  # by a proxy that reads the requests
         self._origin = origin if self._is_relayed else ""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._deadlines.close()
-        await self._pool.close()  # to it they are all in use, so it cuts them off: a polite end of TLS may never come
+        self._timeouts.close()
+        await self._pool.close()  # it takes all for used and cuts them off: an orderly end of TLS may never come
         for connection, _since in self._idle:
             connection.close()
 
@@ -84,7 +85,7 @@ class Connections:
         Args:
             method: The verb.
             path: With query, percent-encoded.
-            headers: Whole lines, without Host and Content-Length.
+            headers: Complete lines, without Host and Content-Length.
             body: The exact bytes.
             permit: Of the limiter, for this request.
             timeout_s: For connecting, sending and reading together; waiting for a second permit is not counted.
@@ -96,7 +97,7 @@ class Connections:
             LimiterClosed: The run stopped before a byte had left.
         """
         due_at = self._loop.time() + timeout_s
-        begun = time.monotonic()  # uvloop's clock goes by whole rounds and milliseconds: too coarse for an answer
+        started_at = time.monotonic()  # uvloop's clock advances once a round, by milliseconds: too coarse for an answer
         connection = self._take_idle() or await self._connect(timeout_s)
         try:
             if self._limiter.is_stale(permit):
@@ -104,11 +105,11 @@ class Connections:
                 permit = await self._limiter.retake(permit)  # may be a long pause, which the server did not cause
                 due_at = self._loop.time() + left_s
             if (ends := _open_and_silent(connection)) is None:
-                raise NeverLeft("closed, or spoken to, before the request")
+                raise NeverLeft("closed, or data came, before the request")
             protocol, transport = ends
             protocol.set_response_params(read_until_eof=True)
             data = self._head(method, path, headers, body) + (body or b"")
-            with Timeout(self._deadlines, transport, due_at):
+            with Timeout(self._timeouts, transport, due_at):
                 self._limiter.leaves(permit)
                 transport.write(data)
                 message, content = await protocol.read()
@@ -122,17 +123,17 @@ class Connections:
             self._keep(connection)
         else:
             _abort(connection)
-        return Reply(message.code, _lower(message), answer, is_whole, time.monotonic() - begun)
+        return Reply(message.code, _lower(message), answer, is_whole, time.monotonic() - started_at)
 
     def _keep(self, connection: Connection) -> None:
-        """Keep a connection for the next request, and let go of those that nobody has needed for long."""
+        """Keep a connection for the next request, and close those that have not been used for long."""
         now = self._loop.time()
         while self._idle and now - self._idle[0][1] >= _KEEPALIVE_S:
             self._idle.popleft()[0].close()
         self._idle.append((connection, now))
 
     def _take_idle(self) -> Connection | None:
-        """Take the connection that was used last, if it is open and nobody has spoken on it since its last answer."""
+        """Take the connection that was used last, if it is open and the server has sent nothing since the last answer."""
         now = self._loop.time()
         while self._idle:
             connection, since = self._idle.pop()
@@ -160,7 +161,7 @@ class Connections:
 
 
 def _open_and_silent(connection: Connection) -> tuple[ResponseHandler, asyncio.Transport] | None:
-    """Return what to read from and to write to; what a server said unasked must not be taken for the next answer."""
+    """Return protocol and transport of a usable connection; what a server sent unasked must not become an answer."""
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
         return None
@@ -168,14 +169,14 @@ def _open_and_silent(connection: Connection) -> tuple[ResponseHandler, asyncio.T
 
 
 def _abort(connection: Connection) -> None:
-    """Close a connection at once; to close it politely is to send first what still waits to be sent."""
+    """Close a connection at once; an orderly close would first send what is still buffered."""
     if connection.transport is not None:
         connection.transport.abort()
     connection.close()
 
 
 def _lower(message: RawResponseMessage) -> dict[str, str]:
-    """Return headers by their names in lower case, those that are repeated with a line for each."""
+    """Return headers by lower-case name; a repeated header has one line for each value."""
     headers = message.headers
     lower = {name.lower(): value for name, value in headers.items()}
     if len(lower) < len(headers):
@@ -184,7 +185,7 @@ def _lower(message: RawResponseMessage) -> dict[str, str]:
 
 
 async def _read(content: StreamReader) -> tuple[bytes, bool]:
-    """Read a body up to the cap; tell whether it is whole."""
+    """Read a body up to the cap; also tell whether it is complete."""
     chunks: list[bytes] = []
     size = 0
     try:

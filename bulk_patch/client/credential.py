@@ -1,4 +1,4 @@
-"""The token: fetched late, held in memory only, fetched again when the API refuses it."""
+"""The token: fetched when it is needed, held in memory only, fetched again when the API refuses it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One request of ours over HTTP: exactly one, never followed, never repeated, every failure named."""
+"""Send one HTTP request: exactly once, no redirect followed, nothing repeated, every failure named."""
 
 import re
 import ssl
@@ -23,15 +23,15 @@ _HEADERS = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent:
 
 
 class HttpClient:
-    """An HTTP session with one API.
+    """An HTTP client for one API.
 
     Args:
-        base_url: https, or http to loopback; nothing from row data ever changes it.
+        base_url: https, or http to loopback; data of rows never changes it.
         credential: The bearer token.
         limiter: Of the run; every request comes with a permit of it.
         timeout_s: For a whole exchange: connecting, sending and reading.
-        proxy: Used only when the job names one; the environment's is not.
-        ca_file: PEM bundle of a private authority.
+        proxy: As the job names it; proxies of the environment are not used.
+        ca_file: PEM bundle of a private certificate authority.
 
     Raises:
         CredentialError: When the CA file cannot be used.
@@ -47,7 +47,7 @@ class HttpClient:
         proxy: str | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        self._base_url = str(URL(base_url)).rstrip("/")  # in the one form that paths are added to and compared in
+        self._base_url = str(URL(base_url)).rstrip("/")  # in the form in which addresses are compared
         base = URL(self._base_url, encoded=True)
         self._base_path = base.raw_path.rstrip("/")
         self._credential = credential
@@ -89,29 +89,29 @@ class HttpClient:
             headers += "Content-Type: application/json\r\n"
         if request.key is not None:
             headers += f"Idempotency-Key: {request.key}\r\n"
-        begun = time.monotonic()
+        started_at = time.monotonic()
         try:
             reply = await self._connections.exchange(
                 request.method, path, headers=headers, body=request.body, permit=permit, timeout_s=self._timeout_s
             )
             return reply, version
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            return NetworkFailure(_lost(error), time.monotonic() - begun), version
+            return NetworkFailure(_lost(error), time.monotonic() - started_at), version
 
     def _path(self, path: str) -> str:
-        """Return the whole path, checked to be the expected one: percent-encoding does not stop `..`."""
-        if _PLAIN_PATH.fullmatch(path):  # almost every one: there is nothing in it that could be read otherwise
+        """Return the full path, checked to be the expected one: percent-encoding does not stop `..`."""
+        if _PLAIN_PATH.fullmatch(path):  # almost every path: nothing in it could be read in another way
             return f"{self._base_path}{path}"
         text = f"{self._base_url}{path}"
         if path.startswith("/") and path.isascii() and path.isprintable() and not {" ", "#"} & set(path):
-            url, as_a_server_may_read_it = URL(text, encoded=True), URL(text)
-            if str(url) == text and url.raw_path == as_a_server_may_read_it.raw_path:
+            url, as_read_by_server = URL(text, encoded=True), URL(text)
+            if str(url) == text and url.raw_path == as_read_by_server.raw_path:
                 return url.raw_path_qs
         raise ValueError("the address of a request is not the expected one")
 
 
 def _lost(error: Exception) -> FailureKind:
-    """Translate what aiohttp raises; the only place that knows its exceptions. Their `repr` may hold the token."""
+    """Translate an exception of aiohttp; only this module knows them. Their `repr` may hold the token."""
     for kind, lost in _LOST:
         if isinstance(error, kind):
             return lost

@@ -1,4 +1,4 @@
-"""The brake for an API that is down. Pure."""
+"""The outage brake: stop sending to an API that is down, and probe it. Pure."""
 
 import math
 from collections import Counter, deque
@@ -9,28 +9,28 @@ from bulk_patch.client.backoff import backoff_s
 OUTAGE_FAILURES = 10
 OUTAGE_ROWS = 3
 OUTAGE_WINDOW_S = 30.0
-SLOT_S = 0.1  # successes of so long are counted together: one by one, 7,000/s took 20 MiB
+SLOT_S = 0.1  # successes within so long are counted together: one by one, 7,000/s took 20 MiB
 
 
 class Outage:
-    """The brake for an API that is down: pure, fed with what happened.
+    """The outage brake, fed with what happened to each request.
 
-    It is drawn by ten failures in a row, or by ten that are half of the answers in 30 s, from at least three rows.
-    While it holds, one waiting row at a time probes, with growing pauses; the first success releases it. A request is
-    known by the time of its permit: what was out before the brake was drawn is no probe.
+    Ten failures in a row draw it, or ten that are half of the answers within 30 s, of at least three rows. While it is
+    drawn, one waiting request at a time is let out as a probe, after growing pauses; the first success releases it. A
+    request is identified by the time of its permit: one that left before the brake was drawn is not a probe.
     """
 
     def __init__(self) -> None:
         self.drawn = False
         self.probe_at = -math.inf
-        self._probe: float | None = None  # permit of the probe that is out
-        self._probes = 0  # that failed
+        self._probe: float | None = None  # time of the permit of the probe that is out
+        self._probes = 0  # failed ones
         self._since: float | None = None  # first failure after the last success
         self._in_a_row = 0
         self._rows_in_a_row: set[int] = set()
         self._failures: deque[tuple[float, int]] = deque()  # in the window: when, and of which row
         self._failing: Counter[int] = Counter()  # the same by row
-        self._successes: deque[tuple[float, int]] = deque()  # in the window: since when so many, slot by slot
+        self._successes: deque[tuple[float, int]] = deque()  # in the window: start of a slot, and how many in it
         self._successful = 0  # their sum
 
     @property
@@ -89,11 +89,11 @@ class Outage:
         return now - self._since if self.drawn and self._since is not None else 0.0
 
     def _forget(self, now: float) -> None:
-        """Let go of what is older than the window."""
-        begin = now - OUTAGE_WINDOW_S
-        while self._successes and self._successes[0][0] < begin:
+        """Forget what is older than the window."""
+        start = now - OUTAGE_WINDOW_S
+        while self._successes and self._successes[0][0] < start:
             self._successful -= self._successes.popleft()[1]
-        while self._failures and self._failures[0][0] < begin:
+        while self._failures and self._failures[0][0] < start:
             _, row = self._failures.popleft()
             self._failing[row] -= 1
             if not self._failing[row]:

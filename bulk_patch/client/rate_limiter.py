@@ -1,11 +1,11 @@
-"""When may the next request go: one rate for the whole run, pauses that all obey, an outage brake, backoff.
+"""The rate limiter of a run: one rate for all requests, pauses that all obey, the outage brake.
 
-Pure but for an injected clock and sleep. Every request of a run passes `permit`: PATCHes, retries, reads, probes.
+Pure but for an injected clock and sleep. Every request of a run acquires a permit: PATCHes, retries, reads, probes.
 
-The limiter is a reservation: the next permit is due one interval after the last, and what comes more than 10 ms late,
-8 of them before the permit and 2 between it and the first byte, is not made up for. So no window of length w holds more
-than rate × (w + 0.01 s) + 1 sends, by construction. It starts empty, so a crash loop cannot exceed the rate either.
-Libraries were measured and overshoot or starve: see .github/DECISIONS.md.
+It works by reservation (GCRA): the next permit is due one interval after the last. Lateness is made up for only up to
+10 ms, 8 before the permit and 2 between it and the first byte. So no window of length w holds more than
+rate × (w + 0.01 s) + 1 sends, by construction. It starts empty, so a crash loop cannot exceed the rate either.
+Libraries were measured, and overshoot or starve: see .github/DECISIONS.md.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ SHORT_S = 0.05
 
 
 class RateLimiter:
-    """The one limiter of a run.
+    """The only limiter of a run; see `Permits` for the contract.
 
     Args:
         rate_per_s: Never exceeded in any window; None: unlimited, until the API answers 429.
-        longest_delay_s: Cap of pauses that we choose ourselves.
+        longest_delay_s: Cap of pauses that the API did not ask for, seconds.
         clock: Monotonic seconds.
         draw: Uniform in [0, 1), for jitter.
     """
@@ -61,7 +61,7 @@ class RateLimiter:
         self._floor = min(FLOOR_PER_S, self._limit)
         self._changed_at = clock()  # of the rate
         self._halved_at = -math.inf
-        self._recent: deque[float] = deque(maxlen=64)  # permits, to know the rate where there is no limit
+        self._recent: deque[float] = deque(maxlen=64)  # times of permits, to measure the rate of a run without a limit
         self._outage = Outage()
         self._throttled_since: float | None = None  # first 429 after the last success
         self.permits = 0
@@ -81,7 +81,7 @@ class RateLimiter:
 
     @property
     def paused_s(self) -> float:
-        """Return how long everybody still waits, seconds."""
+        """Return how long the pause still lasts, seconds."""
         return max(0.0, self._paused_until - self._clock())
 
     @property
@@ -161,20 +161,20 @@ class RateLimiter:
                 return
             if wait_s < SHORT_S:
                 await asyncio.sleep(wait_s)
-            else:  # long enough to be woken up from
+            else:  # long enough for something to change
                 self._woken.clear()
                 await wait_or(self._woken, wait_s)
         raise LimiterClosed
 
     def close(self) -> None:
-        """Let nobody pass any more."""
+        """Grant nothing any more; all who wait get `LimiterClosed`."""
         self._closed = True
         self._woken.set()
 
     # --- what the answers say
 
     def succeeded(self) -> None:
-        """Note an answer of the API itself: it is there."""
+        """Note an answer of the API itself: it is up."""
         self._refused_rounds, self._throttled_since = 0, None
         self._outage.succeeded(self._clock())
         self._woken.set()
@@ -204,7 +204,7 @@ class RateLimiter:
 
         Args:
             permit: Of the refused request.
-            asked_s: The API's own wish.
+            asked_s: The pause that the API asked for.
 
         Returns:
             The pause, seconds.
@@ -226,7 +226,7 @@ class RateLimiter:
         return pause_s
 
     def pause(self, seconds: float, reason: str) -> None:
-        """Let everybody wait; a longer pause that already holds is kept."""
+        """Make all requests wait; a longer pause that already holds is kept."""
         until = self._clock() + seconds
         if until > self._paused_until:
             self._paused_until = until
@@ -234,7 +234,7 @@ class RateLimiter:
             self.on_pause(seconds, reason)
 
     def hold(self) -> None:
-        """Let everybody wait until `release`: the credential is being renewed."""
+        """Make all requests wait until `release`: the credential is being renewed."""
         self._held += 1
 
     def release(self) -> None:
@@ -249,7 +249,7 @@ class RateLimiter:
         return len(self._recent) / (now - self._recent[0])
 
     def _grow(self, now: float) -> None:
-        """Grow a halved rate back: 5 % a second up to 0.9 of what was refused, then 0.5 %, to look rather than ask."""
+        """Let a halved rate grow: 5 % a second up to 0.9 of the rate that was refused, then 0.5 %."""
         if self._rate >= self._limit or now - self._changed_at < 1.0:
             return
         near = self._rate >= 0.9 * self._ceiling

@@ -125,7 +125,7 @@ class ApiSession:
     # --- what answers do to all requests
 
     def _tell_limiter(self, verdict: Verdict, row: int, permit: Permit) -> None:
-        """Let an answer act on the limiter that all requests share.
+        """Let an answer act on the limiter.
 
         Raises:
             RunHalted: The API asks for a pause longer than a process should sleep, or nothing succeeded for too long.

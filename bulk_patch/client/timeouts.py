@@ -1,7 +1,7 @@
-"""One timer for all requests that are out.
+"""One timer for the timeouts of all requests.
 
-`asyncio.timeout` makes a timer for each and drops it a moment later, a fifth of what an exchange costs
-(`python -m tests.bench.send`). All get the same time, so whose began first is nearly always whose ends first.
+`asyncio.timeout` makes a timer for each request and drops it a moment later: a fifth of what an exchange costs
+(`python -m tests.bench.send`). All requests get the same time, so the first to start is nearly always the first due.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from types import TracebackType
 
 
 class Timeouts:
-    """Cuts connections off when the time of what goes on over them is up.
+    """Cuts a connection off when the time of its exchange is up.
 
     Args:
         loop: Has the clock and the timer.
@@ -22,18 +22,18 @@ class Timeouts:
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = math.inf
 
-    def begin(self, transport: asyncio.WriteTransport, due_at: float) -> None:
-        """Cut this connection off at a time of the loop, unless `end` comes first."""
+    def start(self, transport: asyncio.WriteTransport, due_at: float) -> None:
+        """Cut a connection off at this time of the loop, unless `end` comes first."""
         self._due_at[transport] = due_at
         if due_at < self._looks_at:
             self._look_at(due_at)
 
     def end(self, transport: asyncio.WriteTransport) -> bool:
-        """Let it be; tell whether it was in time. The timer stays: it finds what is due then, mostly nothing."""
+        """End the timeout; tell whether it was in time. The timer stays and finds what is due then, mostly nothing."""
         return self._due_at.pop(transport, None) is not None
 
     def close(self) -> None:
-        """Cut nothing off any more."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -57,25 +57,25 @@ class Timeout:
     """A block that has to end in time.
 
     Args:
-        deadlines: Of all connections.
-        transport: Is cut off when time is up; whoever waits for its bytes then gets an error.
+        timeouts: Of all connections.
+        transport: Is cut off when time is up; reading from it then fails.
         due_at: Time of the loop.
 
     Raises:
-        TimeoutError: At the end, in place of whatever the block made of being cut off, a cancel excepted.
+        TimeoutError: When time was up, in place of any error of the block but a cancel.
     """
 
-    __slots__ = ("_deadlines", "_due_at", "_transport")
+    __slots__ = ("_due_at", "_timeouts", "_transport")
 
-    def __init__(self, deadlines: Timeouts, transport: asyncio.WriteTransport, due_at: float) -> None:
-        self._deadlines, self._transport, self._due_at = deadlines, transport, due_at
+    def __init__(self, timeouts: Timeouts, transport: asyncio.WriteTransport, due_at: float) -> None:
+        self._timeouts, self._transport, self._due_at = timeouts, transport, due_at
 
     def __enter__(self) -> None:
-        self._deadlines.begin(self._transport, self._due_at)
+        self._timeouts.start(self._transport, self._due_at)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        in_time = self._deadlines.end(self._transport)
+        in_time = self._timeouts.end(self._transport)
         if not in_time and not isinstance(error, asyncio.CancelledError):
             raise TimeoutError from error

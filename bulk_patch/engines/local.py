@@ -10,7 +10,7 @@ GATHER_S = 0.05  # a transaction costs the same for one outcome as for hundreds
 
 
 class LocalEngine:
-    """Runs every patch through `send`, `concurrency` at a time.
+    """Runs every patch through `send`, `concurrency` of them at a time.
 
     Args:
         send: Brings one row to its outcome; never raises, and returns what is known also when cancelled.
@@ -23,8 +23,8 @@ class LocalEngine:
         self._rows: asyncio.Queue[Patch | None] = asyncio.Queue()
         self._done: list[Outcome] = []
         self._news = asyncio.Event()
-        self._urgent = asyncio.Event()  # something else than one more applied row, or nothing left to do
-        self._sending: dict[asyncio.Task[None], Patch] = {}  # in the order they began
+        self._urgent = asyncio.Event()  # an outcome other than applied, or workers that have nothing to do
+        self._sending: dict[asyncio.Task[None], Patch] = {}  # in the order in which they started
         self._ended = False
 
     async def run(self, batches: AsyncIterator[list[Patch]]) -> AsyncGenerator[list[Outcome]]:
@@ -40,7 +40,7 @@ class LocalEngine:
                 self._news.clear()
                 for task in tasks:
                     if task.done():
-                        task.result()  # a bug in a task is the run's
+                        task.result()  # an error in a task is a bug: it ends the run
                 ended = all(task.done() for task in tasks)
                 if self._done:
                     done, self._done = self._done, []
@@ -54,7 +54,7 @@ class LocalEngine:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _gather(self) -> None:
-        """Let outcomes come together, as long as all are good and the workers have more to do meanwhile."""
+        """Let outcomes collect, as long as all are good and the workers have more to do meanwhile."""
         if self._rows.qsize() >= self._concurrency:
             await wait_or(self._urgent, GATHER_S)
         self._urgent.clear()
@@ -64,7 +64,7 @@ class LocalEngine:
         self._urgent.set()
 
     def abort(self) -> None:
-        """Cut off what is out; it comes back as open."""
+        """Cut off the rows that are out; they come back as open as they are."""
         for task in self._sending:
             task.cancel()
 

@@ -55,7 +55,7 @@ class _LogFile:
 
 @dataclass(slots=True)
 class _Outputs:
-    """The console and run.log; also the logger that structlog hands its finished events to."""
+    """The console and run.log; also the logger that gets the finished events of structlog."""
 
     console_level: int = _OFF
     console_json: bool = False
@@ -104,9 +104,9 @@ _logfmt = LogfmtRenderer(bool_as_flag=False)
 
 
 def _as_text(event: Mapping[str, Any]) -> str:
-    """Render an event for people: `HH:MM:SS level event key=value`, in local time; an exception's places below.
+    """Render an event for the console: `HH:MM:SS level event key=value`, in local time; an exception's places below.
 
-    What is bound for the whole run would be on every line, and is left out.
+    What is bound for the whole run would be on every line, so it is left out.
     """
     hidden = {"timestamp", "level", "event", "exception", *(key for key in _SAID_ONCE if key in get_contextvars())}
     shown = {key: _flatten(value) for key, value in event.items() if key not in hidden and value is not None}
@@ -163,7 +163,7 @@ def start_logging(
 
     Args:
         log_file: Where run.log is, if that is known already; else `attach_log_file` tells later.
-        console: Lines for people, or JSON lines.
+        console: Readable lines, or JSON lines.
         quiet: Show warnings and worse only.
         verbose: Show debug lines too, and write them to run.log.
     """
@@ -184,7 +184,7 @@ def start_logging(
 
 
 def attach_log_file(path: Path, *, mode: int = 0o600) -> None:
-    """Append to this run.log from now on, beginning with what was said since the last one was detached.
+    """Append to this run.log from now on, starting with what was said since the last one was detached.
 
     Args:
         path: The file. Its folder is made if it is missing, for the owner alone or for the group as `mode` says.

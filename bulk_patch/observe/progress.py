@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 LINE_EVERY_S = 10.0
-PICTURE_EVERY_S = 0.5
+REDRAW_EVERY_S = 0.5
 RATE_WINDOW_S = 30.0
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
@@ -24,7 +24,7 @@ _BAR_WITHOUT_TOTAL = "{desc}: {n_fmt} [{elapsed}{postfix}]"
 
 @dataclass(frozen=True, slots=True)
 class _Figures:
-    """What is said about one moment; None says nothing."""
+    """What is shown of one moment; None is left out."""
 
     done: int
     total: int | None
@@ -37,11 +37,11 @@ class _Figures:
     note: str | None
 
     def as_keys(self) -> dict[str, Any]:
-        """Give the keys of a log line."""
+        """Return the keys of a log line."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     def as_words(self) -> str:
-        """Give the text beside the bar, what matters most first, because a narrow terminal cuts off the end."""
+        """Return the text beside the bar, what matters most first, because a narrow terminal cuts off the end."""
         words = (
             self.note,
             self.rate_per_s is not None and f"{self.rate_per_s}/s",
@@ -55,15 +55,15 @@ class _Figures:
 
 
 class ProgressBar:
-    """The one owner of the bar.
+    """The progress bar, or the log lines in place of it.
 
-    Call `update` often, at least once a second, also while nothing moves: the bar limits itself to two pictures a
-    second, and lines to one in ten.
+    Call `update` often, at least once a second, also while nothing moves: the bar limits itself to two updates a
+    second, and lines to one in ten seconds.
 
     Args:
         total: Rows in all; None: not known.
         enabled: True: a bar. False: nothing at all. None: a bar on a terminal, lines elsewhere.
-        desc: What is going on, for example `sending` or `reading`.
+        desc: What is being done, for example `sending` or `reading`.
         initial: Rows done by an earlier session; they do not count as speed.
         clock: Monotonic seconds.
     """
@@ -106,13 +106,13 @@ class ProgressBar:
         """Show how far it is.
 
         Args:
-            done: Rows that are through, in all.
-            ok: Of these, rows that reached their goal; None: there is no such thing here.
+            done: Rows that are done, in all.
+            ok: Of these, rows that reached their goal; None: rows are not told apart here.
             refused: Of these, rows that did not.
             throttled: 429s received.
             limit_per_s: The rate that holds now; None or infinite: none.
-            paused_s: How long everybody still waits, seconds.
-            note: What else to say; while everybody waits, why.
+            paused_s: How long the pause still lasts, seconds.
+            note: What else to say; during a pause, why.
         """
         now = self._clock()
         rate_per_s = self._measure(now, done)
@@ -135,7 +135,7 @@ class ProgressBar:
             get_logger().info("progress", phase=self._desc, **figures.as_keys())
 
     def close(self) -> None:
-        """Leave the bar's last picture and free the line below it; doing it twice is harmless."""
+        """Leave the bar as it is and free the line below it; doing it twice is harmless."""
         if self._bar is not None:
             self._bar.close()
 
@@ -144,7 +144,7 @@ class ProgressBar:
         marks = self._marks
         while len(marks) > 1 and marks[1][0] <= now - RATE_WINDOW_S:
             marks.popleft()
-        if now - marks[-1][0] >= PICTURE_EVERY_S:
+        if now - marks[-1][0] >= REDRAW_EVERY_S:
             marks.append((now, done))
         since, before = marks[0]
         return (done - before) / (now - since) if now - since >= 1 else None
@@ -163,8 +163,8 @@ def _open_bar(total: int | None, desc: str, initial: int) -> "tqdm[Any]":
         desc=desc,
         initial=initial,
         file=STDERR,
-        mininterval=PICTURE_EVERY_S,
-        miniters=0,  # pictures also while nothing moves
+        mininterval=REDRAW_EVERY_S,
+        miniters=0,  # also while nothing moves
         dynamic_ncols=True,
         bar_format=_BAR_WITHOUT_TOTAL if total is None else _BAR,
     )

@@ -17,7 +17,7 @@ _LAST_STANDARD = 2
 
 
 def silence(stream: TextIO) -> None:
-    """Let a standard stream that nobody reads any more lead nowhere.
+    """Send a standard stream that is no longer read to the null device.
 
     Not only later writes would fail: Python turns a failing flush at its end into exit code 120.
     """
@@ -29,9 +29,9 @@ def silence(stream: TextIO) -> None:
 
 
 def occupy_standard_streams() -> None:
-    """Let standard streams that were closed before we started lead nowhere.
+    """Send standard streams that were closed before we started to the null device.
 
-    The next file that is opened would get the number of one, and what is meant for people would be written into it.
+    The next file that is opened would get the number of one of them, and messages would be written into it.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD:  # always the lowest that is free
         os.set_inheritable(number, True)
@@ -49,7 +49,7 @@ def _forgiven() -> Iterator[None]:
 
 
 class _Stderr:
-    """Whatever `sys.stderr` is at the moment, as far as it works.
+    """What `sys.stderr` is at the moment, as far as it works.
 
     tqdm gets this too, and must never see a stream fail: it would keep its lock, and the next thread that logs hangs.
     """
@@ -92,11 +92,11 @@ STDERR = cast(TextIO, _Stderr())
 
 
 def load_tqdm() -> "type[tqdm[Any]]":
-    """Import tqdm when first needed, under our lock: its own one starts a helper process on some systems."""
+    """Import tqdm when first needed, under our lock: the one of tqdm starts a helper process on some systems."""
     from tqdm import tqdm
 
     tqdm.set_lock(LOCK)
-    # Its monitor thread only corrects a guess about updates that `Progress` does not let it make.
+    # The monitor thread of tqdm corrects a guess about updates that `ProgressBar` does not let it make.
     tqdm.monitor_interval = 0
     return tqdm
 

@@ -1,7 +1,7 @@
-"""How a run went over time, in few numbers: requests, status classes and latencies a slice, and the pauses.
+"""A run over time, in few numbers: requests, status classes and latencies of each slice, and the pauses.
 
-The clock is seconds of sending, over all sessions of the run: the hours between a kill and the next start are no part
-of it. A run of any length fits into `SLICES` slices: when they are full, each two become one, and twice as wide.
+The clock is seconds of sending, over all sessions of the run: the hours between a kill and the next start do not count.
+A run of any length fits into `SLICES` slices: when they are full, each two are joined, and slices are twice as wide.
 """
 
 import math
@@ -20,7 +20,7 @@ CLASSES = ("no answer", "1xx", "2xx", "3xx", "4xx", "5xx", "429")
 THROTTLED = 6
 
 _STEP = 1.1  # a latency is right to 10 %
-_SAME_PAUSE_S = 5.0  # pauses for one reason with less between them are told as one
+_SAME_PAUSE_S = 5.0  # pauses for one reason with less between them are joined
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Slice:
 
     def absorb(self, other: "Slice") -> None:
         """Add what happened in another slice."""
-        self.classes = [mine + its for mine, its in zip(self.classes, other.classes, strict=True)]
+        self.classes = [mine + theirs for mine, theirs in zip(self.classes, other.classes, strict=True)]
         self.latency.update(other.latency)
 
     def percentile_ms(self, share: float) -> float | None:
@@ -52,7 +52,7 @@ class Slice:
 
 @dataclass(slots=True)
 class Pause:
-    """Everybody waited."""
+    """A time in which all requests waited."""
 
     at_s: float  # seconds of sending
     time_s: float  # Unix seconds
@@ -66,19 +66,21 @@ class Timeline:
     """A run over time; see the module."""
 
     width_s: float = FIRST_WIDTH_S
-    slices: dict[int, Slice] = field(default_factory=dict)  # number -> slice; those in which nothing happened are not
+    slices: dict[int, Slice] = field(default_factory=dict)  # number -> slice; empty ones are left out
     sessions: list[tuple[float, float]] = field(default_factory=list)  # seconds of sending, Unix seconds
     pauses: list[Pause] = field(default_factory=list)
     _clock: Callable[[], float] = field(default=time.monotonic, repr=False, compare=False)
-    _began_at: float = field(default=0.0, repr=False, compare=False)  # on the clock: second 0 of sending
+    _started_at: float = field(default=0.0, repr=False, compare=False)  # on the clock: second 0 of sending
     _until: float = field(default=-math.inf, repr=False, compare=False)  # on the clock: end of the present slice
     _classes: list[int] = field(default_factory=list, repr=False, compare=False)  # of the present slice
-    _fresh: list[float] = field(default_factory=list, repr=False, compare=False)  # its latencies, seconds
+    _fresh: list[float] = field(
+        default_factory=list, repr=False, compare=False
+    )  # latencies of the present slice, seconds
     _number: int = field(default=0, repr=False, compare=False)  # of the present slice
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Timeline":
-        """Rebuild what `to_json` gave; an empty mapping gives an empty series."""
+        """Rebuild what `to_json` gave; an empty mapping gives an empty timeline."""
         slices = {
             number: Slice(classes, Counter({int(bin_): count for bin_, count in latency.items()}))
             for number, classes, latency in stored.get("slices", ())
@@ -96,23 +98,23 @@ class Timeline:
         return {
             "width_s": self.width_s,
             "slices": [
-                [number, its.classes, {str(bin_): count for bin_, count in its.latency.items()}]
-                for number, its in sorted(self.slices.items())
+                [number, slice_.classes, {str(bin_): count for bin_, count in slice_.latency.items()}]
+                for number, slice_ in sorted(self.slices.items())
             ],
             "sessions": self.sessions,
-            "pauses": [[its.at_s, its.time_s, its.seconds, its.reason, its.times] for its in self.pauses],
+            "pauses": [[pause.at_s, pause.time_s, pause.seconds, pause.reason, pause.times] for pause in self.pauses],
         }
 
     # --- while it is sent
 
-    def begin(self, sent_for_s: float, *, now: float) -> None:
-        """Begin a session.
+    def start(self, sent_for_s: float, *, now: float) -> None:
+        """Start a session.
 
         Args:
             sent_for_s: Seconds of sending before it.
             now: Unix seconds.
         """
-        self._began_at, self._until = self._clock() - sent_for_s, -math.inf
+        self._started_at, self._until = self._clock() - sent_for_s, -math.inf
         self.sessions = [*self.sessions, (round(sent_for_s, 3), now)][-MOST_SESSIONS:]
 
     def answered(self, status: int, patch_s: float | None) -> None:
@@ -130,14 +132,14 @@ class Timeline:
         self._classes[THROTTLED if status == 429 else status // 100 if 100 <= status < 600 else 0] += 1
 
     def paused(self, seconds: float, reason: str, *, now: float) -> None:
-        """Note that everybody waits from now on.
+        """Note that all requests wait from now on.
 
         Args:
             seconds: How long.
             reason: Why.
             now: Unix seconds.
         """
-        at_s = self._clock() - self._began_at
+        at_s = self._clock() - self._started_at
         last = self.pauses[-1] if self.pauses else None
         if last is not None and last.reason == reason and at_s <= last.at_s + last.seconds + _SAME_PAUSE_S:
             last.seconds = round(max(last.seconds, at_s + seconds - last.at_s), 3)
@@ -148,35 +150,35 @@ class Timeline:
             self.pauses.append(Pause(round(at_s, 3), now, round(seconds, 3), reason))
 
     def _turn(self, now: float) -> None:
-        """Go on to the slice of now; make all slices wider when it would be one too many."""
+        """Turn to the present slice; make all slices wider when it would be one too many."""
         self._fold()
-        at_s = now - self._began_at
+        at_s = now - self._started_at
         while at_s >= self.width_s * SLICES:
             self._widen()
         self._number = int(at_s / self.width_s)
-        self._until = self._began_at + (self._number + 1) * self.width_s
+        self._until = self._started_at + (self._number + 1) * self.width_s
         self._classes = self.slices.setdefault(self._number, Slice()).classes
 
     def _fold(self) -> None:
         """Count the latencies of the present slice; kept apart until now, because a logarithm takes its time."""
         if self._fresh:
             latency = self.slices[self._number].latency
-            latency.update(math.ceil(math.log(max(one, 1e-6) * 1000, _STEP)) for one in self._fresh)
+            latency.update(math.ceil(math.log(max(elapsed_s, 1e-6) * 1000, _STEP)) for elapsed_s in self._fresh)
             self._fresh.clear()
 
     def _widen(self) -> None:
         wider: dict[int, Slice] = {}
-        for number, its in self.slices.items():
-            wider.setdefault(number // 2, Slice()).absorb(its)
+        for number, slice_ in self.slices.items():
+            wider.setdefault(number // 2, Slice()).absorb(slice_)
         self.slices, self.width_s = wider, self.width_s * 2
 
     # --- afterwards
 
     def points(self, most: int = SLICES) -> list[tuple[float, float, Slice]]:
-        """Return (begin, end, what happened) from the first slice to the last, seconds of sending, none left out.
+        """Return (start, end, what happened) from the first slice to the last, seconds of sending, none left out.
 
         Args:
-            most: How many at most; slices are put together for it.
+            most: How many at most; slices are joined for it.
         """
         self._fold()
         if not self.slices:
@@ -184,7 +186,7 @@ class Timeline:
         last = max(self.slices) + 1
         step = -(-last // most)
         joined = [Slice() for _ in range(-(-last // step))]
-        for number, its in self.slices.items():
-            joined[number // step].absorb(its)
+        for number, slice_ in self.slices.items():
+            joined[number // step].absorb(slice_)
         width_s = self.width_s * step
-        return [(at * width_s, (at + 1) * width_s, its) for at, its in enumerate(joined)]
+        return [(at * width_s, (at + 1) * width_s, slice_) for at, slice_ in enumerate(joined)]

@@ -1,4 +1,4 @@
-"""How fast a run was, in a form that survives a kill and adds up over sessions."""
+"""How fast a run was: totals that survive a kill and add up over sessions."""
 
 import math
 from collections import Counter
@@ -24,7 +24,7 @@ class Totals:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Totals":
-        """Rebuild what `to_json` gave; an empty mapping gives empty stats."""
+        """Rebuild what `to_json` gave; an empty mapping gives empty totals."""
         latency = Counter({int(bucket): count for bucket, count in stored.get("latency", {}).items()})
         return cls(
             stored.get("requests", 0),
@@ -48,8 +48,8 @@ class Totals:
 
     def add(self, elapsed_s: Iterable[float]) -> None:
         """Count answered PATCHes by their latency."""
-        for one in elapsed_s:
-            self._latency[math.ceil(math.log(max(one, 1e-6) * 1000, _STEP))] += 1
+        for seconds in elapsed_s:
+            self._latency[math.ceil(math.log(max(seconds, 1e-6) * 1000, _STEP))] += 1
 
     def percentile_ms(self, share: float) -> float | None:
         """Return the latency that this share of PATCHes stayed under, milliseconds; None without any."""

@@ -1,4 +1,4 @@
-"""The sandbox as a process: served in the foreground, or as a child that never outlives its parent."""
+"""The sandbox as a process: served in the foreground, or as a child that never outlives the parent."""
 
 import asyncio
 import json

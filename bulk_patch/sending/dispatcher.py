@@ -1,4 +1,4 @@
-"""Bring a sealed run's rows to their end: claim, hand out, record, guard, stop.
+"""Send the rows of a sealed run: claim, hand out, record, guard, stop.
 
 The dispatcher is the ledger's only writer. Rows are claimed in small numbers (a second of the rate plus the
 concurrency, so that a kill leaves few of them ambiguous), and an outcome counts for nothing before it is recorded.
@@ -30,7 +30,7 @@ _SAVE_EVERY_S = 1.0
 
 @dataclass(slots=True)
 class Progress:
-    """What a session did so far, for the progress bar."""
+    """What a session has done so far, for the progress bar."""
 
     done: int = 0
     ok: int = 0
@@ -50,7 +50,7 @@ class SessionResult:
 
     @property
     def by_itself(self) -> bool:
-        """Tell whether neither an outage nor a signal, credential or ledger ended it: only then spent rows count."""
+        """Tell whether no outage, signal, credential or ledger fault ended it: only then do spent rows count."""
         outside = (Exit.INCOMPLETE, Exit.CREDENTIAL, Exit.LEDGER)
         return self.signal is None and not any(stop.exit_code in outside for stop in self.stops)
 
@@ -90,18 +90,18 @@ class Dispatcher:
         Args:
             watch: Called after each recording, for progress.
         """
-        begun = time.monotonic()
+        started_at = time.monotonic()
         requests, throttled = self.stats.requests - self.limiter.permits, self.stats.throttled - self.limiter.throttled
         before_s = self.stats.send_s
         series = self.stats.series
-        series.begin(before_s, now=time.time())
+        series.start(before_s, now=time.time())
         self._session.on_answer = series.answered
         self.limiter.on_pause = lambda seconds, reason: series.paused(seconds, reason, now=time.time())
 
         def measure() -> None:
             self.stats.requests = requests + self.limiter.permits
             self.stats.throttled = throttled + self.limiter.throttled
-            self.stats.send_s = before_s + time.monotonic() - begun
+            self.stats.send_s = before_s + time.monotonic() - started_at
 
         async with aclosing(self._engine.run(self._batches())) as lists:
             try:

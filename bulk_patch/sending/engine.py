@@ -1,6 +1,6 @@
-"""The Engine seam: batches in, outcomes out.
+"""The contract of engines: batches of rows in, lists of outcomes out.
 
-An engine never sees the ledger, so a remote worker needs no database.
+An engine never sees the ledger, so a worker elsewhere needs no access to it.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -12,13 +12,13 @@ from bulk_patch.model import Outcome, Patch
 class Engine(Protocol):
     """The contract of every engine.
 
-    * Every patch that was handed in comes out exactly once, whatever happens: also when the run stops, or a worker
-      dies (then `unknown`, or `pending` where it was never tried).
+    * Every patch that is handed in comes out exactly once, whatever happens: also when the run stops or a worker dies
+      (then as `unknown`, or as `pending` if it was never tried).
     * The rows of one batch are independent; order is not kept.
-    * A row that needs a new generation leaves as an outcome; the driver records it and hands it out again.
+    * A row that needs a new generation leaves as an outcome; the dispatcher records it and hands it out again.
     * Outcomes are yielded as soon as there are any, together: one list is one transaction of the ledger. The next list
       is gathered while that one is being recorded.
-    * How many rows may be out at once is the driver's business: it ends or delays `batches`.
+    * The dispatcher decides how many rows may be out at once: it delays or ends `batches`.
     """
 
     def run(self, batches: AsyncIterator[list[Patch]]) -> AsyncGenerator[list[Outcome]]:
@@ -26,4 +26,4 @@ class Engine(Protocol):
         ...
 
     def abort(self) -> None:
-        """Do not wait any longer: what is out comes back `unknown` at once."""
+        """Wait no longer: rows that are out come back at once, as open as they are."""

@@ -1,4 +1,4 @@
-"""What stops a run before it does harm: pure decisions over counts and outcomes."""
+"""Guards: stop a run before it does harm. Pure decisions over counts and outcomes."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,10 +15,10 @@ FAILED = frozenset({State.REJECTED, State.MISMATCH})
 def check_plan(
     guards: Guards, counts: Counts, *, changes: int, input_rows: int, waived: Iterable[str]
 ) -> tuple[str, Stop] | None:
-    """Say which guard a sealed plan trips, if any, with its stop.
+    """Return the guard that a sealed plan trips, with the stop; None if it trips none.
 
     Args:
-        guards: The job's.
+        guards: Of the job.
         counts: Rows per state.
         changes: Rows that would be sent.
         input_rows: Rows of the input.
@@ -30,7 +30,7 @@ def check_plan(
     invalid = counts.get(State.INVALID, 0)
     if invalid > share_of(guards.max_invalid, input_rows) and "max_invalid" not in waived:
         reason = f"guard max_invalid: {invalid:,} of {input_rows:,} rows are invalid, {guards.max_invalid} are allowed"
-        return "max_invalid", Stop(Exit.STOPPED, reason, "failures.csv names each row, its rule and how to mend it")
+        return "max_invalid", Stop(Exit.STOPPED, reason, "failures.csv names each row, its rule and how to fix it")
     return None
 
 
@@ -57,16 +57,16 @@ class FailureGuard:
         self._failed += failed
         if self._failed < AT_LEAST or self._failed <= share_of(self._limit, len(self._recent)):
             return None
-        rows = ", ".join(str(row) for row, its in list(self._recent)[-100:] if its)
+        rows = ", ".join(str(row) for row, failed in list(self._recent)[-100:] if failed)
         reason = (
             f"guard max_failures: {self._failed} of the last {len(self._recent)} answers were refusals, "
             f"{self._limit} are allowed (rows {rows})"
         )
-        return Stop(Exit.STOPPED, reason, "failures.csv names their causes; mend them before the rest is sent")
+        return Stop(Exit.STOPPED, reason, "failures.csv names the causes; fix them before the rest is sent")
 
 
 def check_canary(outcome: Outcome, *, number: int, of: int) -> Stop | None:
-    """Say whether one of the first rows, sent one by one, trips the canary: anything that does not end applied.
+    """Return the stop if one of the first rows, sent one by one, trips the canary: if it does not end applied.
 
     A row that is proven not to have been executed says nothing about the change; the run ends as incomplete then.
     """
@@ -83,8 +83,8 @@ def check_canary(outcome: Outcome, *, number: int, of: int) -> Stop | None:
 class WatchGuard:
     """Trips when customers leave a state that they should keep: `guards.watch`.
 
-    A mass edit can trigger reviews that freeze live customers. A row counts when its value was in the list (not known:
-    taken as in) and the answer's is not.
+    A mass edit can trigger reviews that freeze live customers. A row counts when its value was in the list before (one
+    that is not known counts as in the list) and the value in the answer is not.
 
     Args:
         watch: Field to the values that are fine.
@@ -110,7 +110,7 @@ class WatchGuard:
             if name in outcome.watched and outcome.watched[name] not in fine and before.get(name, fine[0]) in fine
         ]
         self._recent.append((outcome.row, bool(left)))
-        rows = [str(row) for row, its in self._recent if its]
+        rows = [str(row) for row, has_left in self._recent if has_left]
         if not left or len(rows) < (1 if in_canary else AT_LEAST):
             return None
         reason = f"guard watch: {', '.join(left)} left the values to be kept, rows {', '.join(rows)}"
@@ -121,7 +121,7 @@ class RunGuards:
     """All guards of a run that is being sent.
 
     Args:
-        guards: The job's.
+        guards: Of the job.
         canary: How many of the first rows still have to be sent one by one.
     """
 

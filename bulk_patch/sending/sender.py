@@ -30,7 +30,7 @@ from bulk_patch.model import (
 )
 from bulk_patch.targets import Record, Target
 
-QUIET_S = 300.0  # after which no earlier attempt can still be under way, to the API or in it
+QUIET_S = 300.0  # after so long no earlier attempt can still be under way
 #: The same request may go once more. (A target that has nothing better to say is asked again too.)
 _OPEN = (Action.RETRY, Action.RENEW, Action.UNKNOWN, Action.STOP)
 _ENDS = {Action.APPLIED: State.APPLIED, Action.REJECTED: State.REJECTED, Action.MISMATCH: State.MISMATCH}
@@ -134,11 +134,11 @@ class RowAttempt(Attempts):
 
 
 class Sender:
-    """Sends rows, many at once; every row comes back as exactly one outcome.
+    """Sends rows, many at once; each comes back as exactly one outcome.
 
     Args:
         session: What all requests of the process share.
-        watch: Names of fields whose values the outcome of an applied row tells, for a guard.
+        watch: Names of fields whose values an outcome reports, for the watch guard.
     """
 
     def __init__(self, session: ApiSession, *, watch: Collection[str] = ()) -> None:
@@ -148,10 +148,10 @@ class Sender:
         self._rekeyed: set[int] = set()
 
     async def send(self, patch: Patch) -> Outcome:
-        """Bring one row as far as it goes now.
+        """Send one row; return what became of it.
 
-        Never raises for anything a server or network can do. When cancelled, it still returns what is known: the
-        outcome of a row must not be lost to a cancel.
+        Raises nothing, whatever a server or network does. When cancelled, it still returns what is known: a cancel
+        must not lose the outcome of a row.
         """
         target = self._target
         attempt = RowAttempt(
@@ -183,7 +183,7 @@ class Sender:
     async def _end_unproven(self, attempt: RowAttempt, verdict: Verdict, stop: Stop | None) -> Outcome:
         """Make the outcome of a row whose last answer is not the end by itself."""
         if verdict.stop is None and verdict.act in (Action.CONFIRM, Action.LOOK, Action.SETTLE):
-            # Also when a streak stops the run: the API repeats a cached refusal, and left open it would for ever.
+            # Also when a streak stops the run: the API repeats a cached refusal, so an open row would meet it for ever.
             return replace(await self._read_back(attempt, verdict), stop=stop)
         if stop is not None:
             return attempt.stays_open(stop.reason, stop)
@@ -193,7 +193,7 @@ class Sender:
         return attempt.stays_open(reason, spent=True)
 
     def _new_key(self, attempt: RowAttempt, verdict: Verdict) -> Outcome:
-        """Leave with a new generation, once: a fresh key that is refused again was not answered from a cache."""
+        """Ask for a new generation, once: if a fresh key is refused again, the refusal did not come from a cache."""
         row = attempt.patch.row
         if row in self._rekeyed:
             reason = "the API refuses the PATCH (HTTP 401) though it accepts the token for reading"
@@ -202,7 +202,7 @@ class Sender:
         return attempt.ends(State.PENDING, verdict.reason, new_generation=True)
 
     async def _read_back(self, attempt: RowAttempt, verdict: Verdict) -> Outcome:
-        """Let a read decide what the answer could not."""
+        """Let a read decide what the answer left open."""
         patch = attempt.patch
         attempt.ambiguous = True  # it may have executed: a read that is cut off leaves the row unknown
         try:
@@ -224,7 +224,7 @@ class Sender:
         return self._undecided(attempt, f"{verdict.reason}; {found.reason}", found.api_fields)
 
     async def _look_first(self, attempt: RowAttempt) -> Outcome | None:
-        """Read an ambiguous row before anything is sent again; None: it may be sent, under the same key."""
+        """Read an ambiguous row before it is sent again; return None if it may be sent, under the same key."""
         patch = attempt.patch
         expired = patch.first is Precheck.READ_EXPIRED
         try:
@@ -238,7 +238,7 @@ class Sender:
         if found.act is Action.APPLIED:
             return attempt.ends(State.APPLIED, found.reason)
         if found.act is Action.NEW_KEY and time.time() - patch.left_at < QUIET_S:
-            # It may show the old values of what is carried out a moment later: then two keys would have executed.
+            # The read may show old values of a change that executes a moment later: then two keys would execute.
             reason = f"row {patch.row} needs a new key, and its last attempt may still be under way"
             return attempt.stays_open(
                 reason, Stop(Exit.INCOMPLETE, reason, "run the same command again in five minutes")

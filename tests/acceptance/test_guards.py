@@ -131,7 +131,7 @@ def test_too_many_invalid_rows_stop_before_the_first_change(office: Workspace, a
     write_job(office, [*new_emails(1), {"customer_id": id_of(2), "email": "nowhere"}])
     stopped = office.run("run", FILE, *aimed_at(api), *setting(max_invalid="5%"))
     reason = "guard max_invalid: 1 of 2 rows are invalid, 5% are allowed"
-    hint = "failures.csv names each row, its rule and how to mend it"
+    hint = "failures.csv names each row, its rule and how to fix it"
     assert_stopped(office, stopped, "max_invalid", reason, hint)
     line = next(line for line in office.failures(NAME) if line["_status"] == "invalid")
     assert (line["_row"], line["_reason"]) == ("2", "email breaks its rule")

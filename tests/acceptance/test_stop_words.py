@@ -19,7 +19,7 @@ ONE_BY_ONE = ("--set", "limits.concurrency=1", "--set", "limits.rate_per_s=100",
 IMPATIENT = ("--set", "retry.give_up_after_s=1")
 STOPPED = "exit code 5: stopped by a guard or an integrity fault; a person must look"
 REFUSED = "exit code 6: the credential, a permission or TLS was refused"
-INCOMPLETE = "exit code 4: incomplete; running it again is safe and goes on"
+INCOMPLETE = "exit code 4: incomplete; running it again is safe and continues"
 LOOK = "look at output/{name}/{run}/failures.csv, then: bulk-patch run jobs/small.toml --continue "
 MEND = "mend the credential or the permission, then: bulk-patch run jobs/small.toml "
 AGAIN = "bulk-patch run jobs/small.toml "

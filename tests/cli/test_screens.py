@@ -110,7 +110,7 @@ def test_the_last_lines_are_counts_exit_code_in_words_and_the_next_command() -> 
     ended = summary(state="incomplete", next="bulk-patch run jobs/moves.toml")
     assert last_lines(ended).splitlines() == [
         "900 applied, 200 unchanged, 4 duplicate, 80 pending, 15 unknown, 5 rejected, 30 invalid: 1234 input rows",
-        "exit code 4: incomplete; running it again is safe and goes on",
+        "exit code 4: incomplete; running it again is safe and continues",
         "next: bulk-patch run jobs/moves.toml",
     ]
 
@@ -184,7 +184,7 @@ def test_the_status_of_a_run_that_nobody_sends_folds_what_was_in_flight_into_unk
     assert not any("in flight" in line or "left" in line for line in screen)
     assert "no process sends it; the last one ended 2026-11-22 12:01:00 UTC" in screen
     assert screen[-2:] == [
-        "exit code 4: incomplete; running it again is safe and goes on",
+        "exit code 4: incomplete; running it again is safe and continues",
         "next: bulk-patch run x.toml",
     ]
 

@@ -153,7 +153,7 @@ def test_the_bar_says_why_everybody_waits_before_anything_else(
 def test_the_bar_is_drawn_anew_while_nothing_moves(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bulk_patch.observe.progress.PICTURE_EVERY_S", 0)
+    monkeypatch.setattr("bulk_patch.observe.progress.REDRAW_EVERY_S", 0)
     with ProgressBar(1000, enabled=True, clock=clock) as progress:
         for left_s in (3, 2, 1):
             progress.update(250, paused_s=left_s)

@@ -195,7 +195,7 @@ def test_an_exception_is_told_by_classes_and_places_only(
     assert line["error"] == "ValueError"
     outline = line["exception"]
     assert [entry for entry in outline if not entry.startswith(" ")] == ["ValueError", "KeyError"]
-    assert re.fullmatch(r"  test_observe_redaction\.py:\d+ fail_with_marker", outline[-1])
+    assert re.fullmatch(r"  test_redact\.py:\d+ fail_with_marker", outline[-1])
     printed = capsys.readouterr().err
     assert f"    {outline[-1]}\n" in printed
     assert MARKER not in printed + path.read_text(encoding="utf-8")
@@ -227,7 +227,7 @@ def test_a_librarys_message_is_reduced_to_its_origin(tmp_path: Path, capsys: pyt
             library.exception("failed for %s", MARKER)
     warning, error = read_lines(path)
     assert warning.items() >= {"level": "warning", "logger": "aiohttp.client"}.items()
-    assert re.fullmatch(r"test_observe_redaction\.py:\d+", warning["origin"])
+    assert re.fullmatch(r"test_redact\.py:\d+", warning["origin"])
     assert error.items() >= {"level": "error", "error": "ValueError"}.items()
     assert MARKER not in capsys.readouterr().err + path.read_text(encoding="utf-8")
 

@@ -16,7 +16,7 @@ answers = st.lists(
 def series_at(clock: HandClock) -> Timeline:
     """Return a series whose first session begins now."""
     series = Timeline(_clock=clock.now)
-    series.begin(0.0, now=1_000.0)
+    series.start(0.0, now=1_000.0)
     return series
 
 
@@ -73,7 +73,7 @@ def test_the_clock_is_seconds_of_sending_so_a_night_between_two_sessions_takes_n
     series = kept(series)
     series._clock = clock.now
     clock.advance(8 * 3600)
-    series.begin(10.0, now=30_000.0)
+    series.start(10.0, now=30_000.0)
     series.answered(200, 0.1)
     assert series.sessions == [(0.0, 1_000.0), (10.0, 30_000.0)]
     assert series.width_s == FIRST_WIDTH_S
@@ -124,7 +124,7 @@ def test_pauses_and_sessions_are_bounded() -> None:
         clock.advance(100)
         series.paused(1.0, "rate limited", now=float(at))
     for at in range(MOST_SESSIONS + 5):
-        series.begin(float(at), now=float(at))
+        series.start(float(at), now=float(at))
     assert len(series.pauses) == MOST_PAUSES
     assert sum(its.times for its in series.pauses) == MOST_PAUSES + 5
     assert len(series.sessions) == MOST_SESSIONS

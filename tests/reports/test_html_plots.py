@@ -12,7 +12,7 @@ def sent(*answers: tuple[float, int, float | None], sessions: tuple[float, ...] 
     """Return a series of (seconds to wait, status, seconds it took), and how long it was sent."""
     clock = HandClock()
     series = Timeline(_clock=clock.now)
-    series.begin(0.0, now=1_000.0)
+    series.start(0.0, now=1_000.0)
     total_s = 0.0
     for wait_s, status, elapsed_s in answers:
         clock.advance(wait_s)
