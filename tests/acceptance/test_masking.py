@@ -10,7 +10,7 @@ from bulk_patch.sandbox import Fault, Sandbox
 from bulk_patch.sandbox.faults import Seen
 from tests.acceptance.commands import Ended, Workspace
 from tests.acceptance.small_job import FILE, NAME, TOKEN, aimed_at, id_of, planned_at, write_job
-from tests.acceptance.test_secrets import as_a_word, cells_of, customer, inputs, markers
+from tests.acceptance.test_secrets import cells_of, customer, find_markers, inputs
 
 ROWS = 12
 #: Kept whole on purpose: the ledger itself, and the input's own cells, which are fed back.
@@ -18,11 +18,6 @@ WHOLE = ("ledger.db*", "failures.csv")
 REVEALING = sorted(
     name for name, command in main.commands.items() if any("--reveal" in its.opts for its in command.params)
 )
-
-
-def find_values(text: str) -> set[str]:
-    """Return the values of customers that stand whole in a text."""
-    return {marker for marker in markers() if re.search(as_a_word(marker), text)}
 
 
 def refuse_some(seen: Seen) -> Fault | None:
@@ -76,7 +71,7 @@ def test_every_command_did_what_it_is_for(evening: tuple[Workspace, dict[str, En
 
 def test_no_command_shows_a_whole_value(evening: tuple[Workspace, dict[str, Ended]]) -> None:
     _, ended = evening
-    assert {name: find_values(its.out + its.err) for name, its in ended.items()} == {name: set() for name in ended}
+    assert {name: find_markers(its.out + its.err) for name, its in ended.items()} == {name: set() for name in ended}
     assert all("•••" in ended[name].out for name in ("plan", "show", "lookup", "verify"))
     assert not any("zqapi" in its.out + its.err for its in ended.values())
 
@@ -89,7 +84,7 @@ def test_no_file_but_the_ledger_and_what_is_fed_back_holds_a_whole_value(
     shown = [path for path in files if not any(path.match(pattern) for pattern in WHOLE)]
     names = {path.name for path in shown}
     assert {"summary.json", "results.csv", "run.log", "report.html", "evidence.csv"} <= names
-    assert {path.name: find_values(path.read_text(encoding="utf-8", errors="replace")) for path in shown} == {
+    assert {path.name: find_markers(path.read_text(encoding="utf-8", errors="replace")) for path in shown} == {
         name: set() for name in names
     }
 
@@ -111,7 +106,7 @@ def test_reveal_shows_values_and_the_ledger_tells_who_lifted_the_mask(
     for path in written:
         path.unlink()
     assert cells_of(1, mark="new")["email"] in revealed
-    assert find_values((folder / "report.html").read_text(encoding="utf-8")) == set()
+    assert find_markers((folder / "report.html").read_text(encoding="utf-8")) == set()
     notes = place.notes(NAME)[before:]
     assert notes
     assert {(note["action"], note["actor"]["operator"], note["detail"]["command"]) for note in notes} == {

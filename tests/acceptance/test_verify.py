@@ -115,7 +115,9 @@ def test_reads_that_fail_end_with_4_and_the_same_command_goes_on(office: Workspa
         assert office.run("verify", FILE, *planned_at(api)).code == 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, *(pytest.param(how, marks=pytest.mark.chaos) for how in (signal.SIGKILL, signal.SIGINT))]
+)
 def test_a_verify_that_was_stopped_goes_on_without_reading_again(office: Workspace, how: signal.Signals) -> None:
     count = 1000
     write_job(office, [{**row, "note": "called"} for row in new_emails(*range(1, count + 1))])

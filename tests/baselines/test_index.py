@@ -136,8 +136,15 @@ def test_a_damaged_column_is_refused_where_it_is_compared(tmp_path: Path, column
         plan(job, tmp_path / "out", whole_rows=whole_rows)
 
 
-@pytest.mark.parametrize("duplicates", ["reject", "last"])
-@pytest.mark.parametrize("most_parts", [3, 200])
+@pytest.mark.parametrize(
+    ("most_parts", "duplicates"),
+    [
+        (3, "last"),
+        (200, "reject"),
+        pytest.param(3, "reject", marks=pytest.mark.chaos),
+        pytest.param(200, "last", marks=pytest.mark.chaos),
+    ],
+)
 def test_a_file_that_is_cut_up_gives_the_same_plan_byte_for_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duplicates: str, most_parts: int
 ) -> None:

@@ -171,6 +171,7 @@ class LedgerWalk(RuleBasedStateMachine):
         assert finals == {number for number, row in self.rows.items() if row.final}
 
 
+@pytest.mark.hypothesis  # which Hypothesis sets by itself only where it makes the test
 @pytest.mark.parametrize("kind", LEDGERS)
 def test_any_order_of_moves_ends_where_the_contract_says(kind: str) -> None:
     run_state_machine_as_test(
