@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bulk_patch.cli.options import Common
+from bulk_patch.cli.text import next_lines
 from bulk_patch.errors import BulkPatchError, Exit, OutdatedLedgerError, UsageError
+from bulk_patch.reports.next_command import FIX_FIRST, NOTHING_NEXT, NextCommand
 
 if TYPE_CHECKING:
+    from bulk_patch.cli.command_lines import CommandLines
+    from bulk_patch.cli.next_command import Invocation
     from bulk_patch.job.settings import Job
-    from bulk_patch.ledgers import Ledger
     from bulk_patch.reports.runs import LocatedRun
     from bulk_patch.reports.summary import RunSummary
+    from bulk_patch.workflows.options import RunOptions
 
 
 #: Codes of failures that pass: what to do before the same command is typed again, "" when nothing.
-_MEND_FIRST = {
+_FIX_FIRST = {
     Exit.INCOMPLETE: "",
-    Exit.CREDENTIAL: "mend the credential or the permission",
-    Exit.LEDGER: "make room or mend the disk",
-    Exit.LOCKED: "wait until that process has ended",
+    **FIX_FIRST,
+    Exit.LOCKED: "first: wait until that process has ended",
     Exit.INTERRUPTED: "",
     Exit.TERMINATED: "",
 }
@@ -57,15 +60,21 @@ def fail(error: BulkPatchError) -> None:
     if error.hint:
         say(f"hint: {error.hint}", stream=sys.stderr)
     say(f"exit code {error.exit_code:d}: {Exit(error.exit_code).words}", stream=sys.stderr)
-    outdated = isinstance(error, OutdatedLedgerError)
-    first = "bring the ledger up to date by `bulk-patch plan` or `run` of its job" if outdated else ""
-    if command := same_words(Exit(error.exit_code), first=first):
-        say(f"next: {command}", stream=sys.stderr)
+    first = "first: bring the ledger up to date: `bulk-patch plan` or `run` with its job file does"
+    say_next(same_words(Exit(error.exit_code), first=first if isinstance(error, OutdatedLedgerError) else ""))
     sys.exit(error.exit_code)
 
 
-def same_words(code: Exit, *, first: str = "") -> str:
-    """Return the command as it was typed, where it is what goes on once the cause is gone; "" elsewhere.
+def say_next(following: NextCommand) -> None:
+    """Say on stderr what to type next, after what has to be done first; nothing when there is no such command."""
+    from bulk_patch.cli.terminal import say
+
+    if following.command:
+        say("\n".join(next_lines(following.command, before=following.before)), stream=sys.stderr)
+
+
+def same_words(code: Exit, *, first: str = "") -> NextCommand:
+    """Return the command as it was typed, where it goes on once the cause is gone; none elsewhere.
 
     `--new` and `--continue` are said once: what they ask for may have happened already.
 
@@ -74,10 +83,9 @@ def same_words(code: Exit, *, first: str = "") -> str:
         first: What to do before, where that is not what the code stands for.
     """
     words = sys.argv[1:]
-    if code not in _MEND_FIRST or {"--new", "--continue"} & set(words):
-        return ""
-    mend = first or _MEND_FIRST[code]
-    return (f"{mend}, then: " if mend else "") + shlex.join(["bulk-patch", *words])
+    if code not in _FIX_FIRST or {"--new", "--continue"} & set(words):
+        return NOTHING_NEXT
+    return NextCommand(shlex.join(["bulk-patch", *words]), first or _FIX_FIRST[code])
 
 
 def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
@@ -107,13 +115,30 @@ def states_named(name: str | None) -> Any:
     return (State.UNKNOWN, State.SENDING) if name == State.UNKNOWN else (State(name),)
 
 
-def observer_of(job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool) -> Any:
-    from bulk_patch.cli.next_command import Invocation
-    from bulk_patch.cli.terminal import Terminal
+def watched_by_terminal(
+    job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool = False
+) -> "RunOptions":
+    """Return the options of a command at a terminal: its screens, its question, and the commands that it names."""
+    from bulk_patch.cli.command_lines import CommandLines
+    from bulk_patch.cli.terminal import Terminal, ask_to_send
+    from bulk_patch.job.load import output_root
+    from bulk_patch.workflows.options import RunOptions, always
 
-    invocation = Invocation(job_file, sandbox, None if common.output is None else str(common.output), common.sets)
+    folder = output_root(job.file, given=common.output) / job.name
     bar = False if common.no_progress or common.quiet else None
-    return Terminal(job, invocation, output=common.output, asks=asks, quiet=common.quiet, bar=bar)
+    return RunOptions(
+        output=common.output,
+        confirm=ask_to_send if asks else always,
+        commands=CommandLines(_invocation(job_file, common, sandbox=sandbox), folder),
+        observer=Terminal(job, quiet=common.quiet, bar=bar),
+    )
+
+
+def _invocation(job_file: str, common: Common, *, sandbox: bool, sets: tuple[str, ...] = ()) -> "Invocation":
+    from bulk_patch.cli.next_command import Invocation
+
+    output = None if common.output is None else str(common.output)
+    return Invocation(job_file, sandbox, output, (*sets, *common.sets))
 
 
 @contextmanager
@@ -130,7 +155,7 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
 
 def job_of_run(found: "LocatedRun", run_name: str, common: Common) -> "tuple[Job, str]":
     """Return the job that a run was planned from, and its file as a next command names it."""
-    from bulk_patch.cli.terminal import from_here
+    from bulk_patch.cli.command_lines import from_here
     from bulk_patch.job.load import load_job
     from bulk_patch.reports.runs import job_of
 
@@ -140,15 +165,12 @@ def job_of_run(found: "LocatedRun", run_name: str, common: Common) -> "tuple[Job
     return job, str(from_here(job.file))
 
 
-def next_of_run(found: "LocatedRun", ledger: "Ledger", run_name: str, common: Common) -> str:
-    """Return the command that goes on with a run as its ledger has it now, aimed at the run's own target."""
-    from bulk_patch.cli.next_command import Invocation
-    from bulk_patch.cli.terminal import from_here, go_on
+def commands_of(found: "LocatedRun", run_name: str, common: Common) -> "CommandLines":
+    """Return the commands that go on with a run, aimed at the run's own target."""
+    from bulk_patch.cli.command_lines import CommandLines, from_here
 
-    run = ledger.run(found.run.id)
+    run = found.run
     sandbox = run.target.split()[1:2] == ["sandbox"]
-    job_file = run_name if run_name.endswith(".toml") else str(from_here(Path(run.details.get("job_file", ""))))
-    output = None if common.output is None else str(common.output)
-    invocation = Invocation(job_file, sandbox, output, (*run.details.get("overrides", ()), *common.sets))
-    counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
-    return go_on(run, counts, to_do, invocation=invocation, folder=found.folder)
+    job_file = run_name if run_name.endswith(".toml") else str(from_here(Path(run.job_file)))
+    overrides = run.overrides
+    return CommandLines(_invocation(job_file, common, sandbox=sandbox, sets=overrides), found.folder)

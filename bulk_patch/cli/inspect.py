@@ -1,20 +1,11 @@
 """Commands that look at what is there."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from bulk_patch.cli.entry import error_boundary, next_of_run, states_named
+from bulk_patch.cli.entry import commands_of, error_boundary, states_named
 from bulk_patch.cli.options import Common, common, operator_flag, run_argument
-from bulk_patch.errors import LedgerError, UsageError
-
-if TYPE_CHECKING:
-    from bulk_patch.ledgers import Ledger
-    from bulk_patch.ledgers.records import Holder
-    from bulk_patch.reports.runs import LocatedRun
-    from bulk_patch.reports.summary import RunSummary
 
 
 @click.command()
@@ -30,20 +21,14 @@ def status(common: Common, run_name: str | None) -> None:
     with error_boundary(common):
         from bulk_patch.cli.screens import runs_screen, status_screen
         from bulk_patch.cli.terminal import say
-        from bulk_patch.reports.runs import list_runs, locate_run
+        from bulk_patch.reports.runs import locate_run
+        from bulk_patch.workflows.status import list_statuses, read_status
 
         if run_name is None:
-            pairs = []
-            for found in list_runs(common.output):
-                with found.read() as ledger:
-                    pairs.append((found.run, ledger.counts(found.run.id)))
-            say(runs_screen(pairs))
+            say(runs_screen(list_statuses(common.output)))
             return
         found = locate_run(run_name, output=common.output)
-        with found.read() as ledger:
-            summary, holder = _summarise(found, ledger, run_name, common)
-            one, counts, to_do = ledger.run(found.run.id), ledger.counts(found.run.id), ledger.to_do(found.run.id)
-            say(status_screen(summary, one, counts, to_do=to_do, holder=holder))
+        say(status_screen(read_status(found, commands=commands_of(found, run_name, common))))
 
 
 @click.command()
@@ -126,64 +111,17 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
       bulk-patch report jobs/address_corrections.toml
     """
     with error_boundary(common):
-        from bulk_patch.cli.terminal import from_here, say
-        from bulk_patch.files.atomic import make_private_folder
-        from bulk_patch.ledgers.operator import current_actor
-        from bulk_patch.reports.files import write_summary
+        from bulk_patch.cli.command_lines import from_here
+        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.runs import locate_run
+        from bulk_patch.workflows.report import report_again
 
         found = locate_run(run_name, output=common.output)
-        if found.run.state == "planning":
-            raise UsageError(f"the plan of run {found.run.id} was never finished", "plan anew: bulk-patch plan")
-        if reveal:
-            found.note_reveal(operator, command="report")
-        make_private_folder(found.run_folder)
-        written, summary = rewrite_page(found, run_name, common)
-        write_summary(summary, found.run_folder)
-        say(f"written: {from_here(written)}")
-        if reveal:
-            written, _ = rewrite_page(found, run_name, common, revealed_by=current_actor(operator).operator)
-            say(f"written: {from_here(written)}, with whole values: for you alone, delete it when it was read")
-
-
-def rewrite_page(
-    found: "LocatedRun", run_name: str, common: Common, *, revealed_by: str = ""
-) -> "tuple[Path, RunSummary]":
-    """Write the page of a run anew, masked but for who is noted for a reveal; return it and the summary it shows."""
-    from bulk_patch.reports.html.page import write_page
-
-    with found.read() as ledger:
-        summary, _ = _summarise(found, ledger, run_name, common)
-        folder, target = found.run_folder, found.target()
-        return write_page(ledger, found.run, folder, summary, target=target, revealed_by=revealed_by), summary
-
-
-def refresh_page(found: "LocatedRun", run_name: str, common: Common) -> None:
-    """Let the page of a run, and its summary.json, say what was just recorded; where that fails, say so and go on."""
-    from bulk_patch.cli.terminal import say
-    from bulk_patch.reports.files import PAGE, is_reported, write_summary
-
-    try:
-        with found.read() as ledger:
-            in_order = is_reported(ledger, found.run, found.run_folder)
-        _, summary = rewrite_page(found, run_name, common)
-        if in_order:  # else the next run writes all files: summary.json tells it that the others are as they should be
-            write_summary(summary, found.run_folder)
-    except LedgerError as error:
-        say(f"{PAGE} still says what it said before: {error.message}", stream=sys.stderr)
-        say(f"to write it anew: bulk-patch report {found.run.id}", stream=sys.stderr)
-
-
-def _summarise(
-    found: "LocatedRun", ledger: "Ledger", run_name: str, common: Common
-) -> "tuple[RunSummary, Holder | None]":
-    """Say what became of a run so far, with the command that goes on from here, and who holds its ledger."""
-    from bulk_patch.reports.summary import summarise
-
-    one, holder = ledger.run(found.run.id), found.holder()
-    running = holder is not None and bool(ledger.to_do(one.id))
-    command = "" if running else next_of_run(found, ledger, run_name, common)
-    return summarise(ledger, one, running=running, next_command=command), holder
+        commands = commands_of(found, run_name, common)
+        page, revealed = report_again(found, commands=commands, reveal=reveal, operator=operator)
+        say(f"written: {from_here(page)}")
+        if revealed is not None:
+            say(f"written: {from_here(revealed)}, with whole values: for you only; delete it once you have read it")
 
 
 @click.command()

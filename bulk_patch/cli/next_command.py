@@ -1,4 +1,4 @@
-"""What to type next, quoted for a shell. Pure."""
+"""What to type next: one command that can be pasted, and what comes before it. Pure."""
 
 import json
 import shlex
@@ -10,12 +10,9 @@ from bulk_patch.errors import Exit
 from bulk_patch.job.overrides import last_of_each
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State
-from bulk_patch.review.approvals import waits_for_approval
+from bulk_patch.reports.next_command import FIX_FIRST, NOTHING_NEXT, NextCommand
+from bulk_patch.review.approvals import approval_words, waits_for_approval
 
-_FIRST_MEND = {
-    Exit.CREDENTIAL: "mend the credential or the permission",
-    Exit.LEDGER: "make room or mend the disk",
-}
 _TARGETING = frozenset({"plan", "run", "retry", "verify", "undo"})  # commands that know --sandbox and --set
 
 
@@ -49,15 +46,15 @@ class Invocation:
         return self._with(f"input.path={path}")
 
     def with_may_clear(self, fields: Sequence[str]) -> "Invocation":
-        """Return the same with leave to clear these fields, and no others."""
+        """Return the same with permission to clear these fields, and no others."""
         return self._with(f"input.may_clear={json.dumps(fields)}")
 
     def _with(self, setting: str) -> "Invocation":
         return replace(self, sets=(*self.sets, setting))
 
 
-def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, failures: str | Path) -> str:
-    """Return what to type next, after what has to be done first; "" when nothing is left to do.
+def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, failures: str | Path) -> NextCommand:
+    """Return what to type next, and what has to be done before it.
 
     Args:
         run: The run as the ledger has it after its session.
@@ -66,28 +63,29 @@ def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, fa
         prefix: How the command was called.
         failures: Where failures.csv is, as seen from the current directory.
     """
-    if run.stopped_by and (to_do or (run.kind == "run" and run.state != "closed")):  # else it keeps `run` from nothing
+    if run.stopped_by and (to_do or (run.kind == "run" and run.state != "closed")):  # else the stop holds nothing back
         closed = run.state == "closed"  # `run` never sends it
         again = prefix.command("retry" if closed else "run", "--continue", run=run.id if closed else None)
-        return f"look at {failures}, then: {again}"
+        return NextCommand(again, f"first: look at {failures}")
     if waits_for_approval(run):
-        return f"somebody else than {run.actor.operator}: {prefix.command('approve', run=run.id)}"
+        return NextCommand(prefix.command("approve", run=run.id), approval_words(run))
     if run.state == "closed" and to_do:
-        return prefix.command("retry", run=run.id)
+        return NextCommand(prefix.command("retry", run=run.id))
+    correct = NextCommand(prefix.with_input(failures).command("run"), f"first: correct {failures}")
     if to_do or run.state == "planning":
         if run.exit_code == Exit.USAGE:  # invalid rows, and --no-skip-invalid
-            return f"correct {failures}, then: {prefix.with_input(failures).command('run')}"
-        first = _FIRST_MEND.get(Exit(run.exit_code)) if run.exit_code is not None else None
-        return f"{first}, then: {prefix.command('run')}" if first else prefix.command("run")
+            return correct
+        again = prefix.command("undo", run=run.summary.undoes) if run.kind == "undo" else prefix.command("run")
+        return NextCommand(again, FIX_FIRST.get(Exit(run.exit_code), "") if run.exit_code is not None else "")
     if counts.get(State.REJECTED) or counts.get(State.UNKNOWN):
-        return f"mend the cause, see {failures}, then: {prefix.command('retry', run=run.id)}"
-    if fields := run.details.get("may_clear"):  # of an undo; what is kept stays so when it is undone again
-        again = prefix.with_may_clear(fields).command("undo", run=run.details["undoes"])
-        return f"decide whether what was absent before may be cleared (input.may_clear), then: {again}"
+        return NextCommand(prefix.command("retry", run=run.id), f"first: fix the cause, see {failures}")
+    if fields := run.summary.may_clear:  # of an undo; what is kept stays so when it is undone again
+        again = prefix.with_may_clear(fields).command("undo", run=run.summary.undoes)
+        return NextCommand(again, "first: decide whether what was absent before may be cleared (input.may_clear)")
     if counts.get(State.KEPT):  # before failures.csv is offered: fed back, it would overwrite what was kept
-        return prefix.command("show", "--status", str(State.KEPT), run=run.id)
+        return NextCommand(prefix.command("show", "--status", str(State.KEPT), run=run.id))
     if counts.get(State.INVALID) or counts.get(State.DRIFTED):
-        return f"correct {failures}, then: {prefix.with_input(failures).command('run')}"
+        return correct
     if counts.get(State.MISMATCH):
-        return prefix.command("show", "--status", str(State.MISMATCH), run=run.id)
-    return ""
+        return NextCommand(prefix.command("show", "--status", str(State.MISMATCH), run=run.id))
+    return NOTHING_NEXT

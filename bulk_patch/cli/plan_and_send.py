@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_patch.cli.entry import aimed, end_with, error_boundary, job_of_run, must_ask, observer_of
+from bulk_patch.cli.entry import aimed, end_with, error_boundary, job_of_run, must_ask, watched_by_terminal
 from bulk_patch.cli.options import (
     Common,
     common,
@@ -47,15 +47,11 @@ def plan(
       bulk-patch plan jobs/address_corrections.toml
     """
     with error_boundary(common):
-        from bulk_patch.workflows.options import RunOptions
         from bulk_patch.workflows.run import plan_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
-            observer = observer_of(job, job_file, common, sandbox=sandbox, asks=False)
-            options = RunOptions(
-                output=common.output, operator=operator, new=new, skip_invalid=skip_invalid, observer=observer
-            )
-            summary = plan_job(job, options)
+            options = watched_by_terminal(job, job_file, common, sandbox=sandbox)
+            summary = plan_job(job, replace(options, operator=operator, new=new, skip_invalid=skip_invalid))
         changes_pending = detailed_exitcode and not summary.exit_code and summary.counts.get("pending")
         end_with(replace(summary, exit_code=Exit.CHANGES_PENDING) if changes_pending else summary, job, common)
 
@@ -80,13 +76,12 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
       bulk-patch run jobs/address_corrections.toml --ticket OPS-1234
     """
     with error_boundary(common):
-        from bulk_patch.workflows.options import RunOptions
         from bulk_patch.workflows.run import run_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
             asks = must_ask(sandbox=sandbox, yes=yes)
-            observer = observer_of(job, job_file, common, sandbox=sandbox, asks=asks)
-            summary = run_job(job, RunOptions(output=common.output, observer=observer, **asked))
+            options = watched_by_terminal(job, job_file, common, sandbox=sandbox, asks=asks)
+            summary = run_job(job, replace(options, **asked))
         end_with(summary, job, common)
 
 
@@ -130,7 +125,7 @@ def undo(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) 
 
 
 def _again(
-    story: "Callable[[Job, str, RunOptions], RunSummary]",
+    workflow: "Callable[[Job, str, RunOptions], RunSummary]",
     run_name: str,
     common: Common,
     *,
@@ -138,10 +133,9 @@ def _again(
     yes: bool,
     **asked: Any,
 ) -> None:
-    """Tell a story about a run that is there, with the job that it was planned from."""
+    """Run a workflow about an existing run, with the job that it was planned from."""
     from bulk_patch.cli.rehearsal import at_sandbox
     from bulk_patch.reports.runs import latest_run, locate_run, run_to_undo
-    from bulk_patch.workflows.options import RunOptions
     from bulk_patch.workflows.run import undo_run
 
     asks = must_ask(sandbox=sandbox, yes=yes)
@@ -151,8 +145,8 @@ def _again(
     output = found.folder.parent
     with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
         found = latest_run(found, aimed) if by_file else found
-        run_id = run_to_undo(found) if by_file and story is undo_run else found.run.id
+        run_id = run_to_undo(found) if by_file and workflow is undo_run else found.run.id
         again = replace(common, sets=job.overrides)  # those that the run had too: the next command needs them
-        observer = observer_of(aimed, job_file, again, sandbox=sandbox, asks=asks)
-        summary = story(aimed, run_id, RunOptions(output=output, observer=observer, **asked))
+        options = watched_by_terminal(aimed, job_file, again, sandbox=sandbox, asks=asks)
+        summary = workflow(aimed, run_id, replace(options, output=output, **asked))
     end_with(summary, job, common)

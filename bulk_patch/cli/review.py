@@ -2,16 +2,25 @@
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bulk_patch.cli.entry import error_boundary, job_of_run, next_of_run, observer_of, same_words
-from bulk_patch.cli.inspect import refresh_page
+from bulk_patch.cli.entry import (
+    commands_of,
+    error_boundary,
+    job_of_run,
+    same_words,
+    say_next,
+    watched_by_terminal,
+)
 from bulk_patch.cli.options import Common, common, operator_flag, run_argument, sandbox_flag
+from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 
 if TYPE_CHECKING:
+    from bulk_patch.errors import LedgerError
     from bulk_patch.workflows.verify import Verification
 
 
@@ -38,21 +47,17 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
     with error_boundary(common):
         from bulk_patch.cli.review_screens import approval_screen
         from bulk_patch.cli.terminal import say
-        from bulk_patch.ledgers.operator import current_actor
         from bulk_patch.reports.runs import locate_run
-        from bulk_patch.review.approvals import prepare, record_approval
+        from bulk_patch.workflows.approve import approve_run
 
         found = locate_run(run_name, output=common.output)
         job, _ = job_of_run(found, run_name, common)
-        actor = current_actor(operator)
-        detail = prepare(job, found.run, actor, key=key)
-        with found.record() as ledger:
-            record_approval(ledger, found.run, actor, detail)
-            command = next_of_run(found, ledger, run_name, common)
+        commands = commands_of(found, run_name, common)
+        approval = approve_run(job, found, operator=operator, key=key, commands=commands)
         if not common.quiet:
-            say(approval_screen(found.run, actor, detail, asked_for=job.guards.approval))
-        refresh_page(found, run_name, common)
-        say(f"next: {command}", stream=sys.stderr)
+            say(approval_screen(approval.run, approval.actor, approval.detail, asked_for=approval.asked_for))
+        _say_outdated(approval.outdated_page, commands.for_run("report", found.run.id))
+        say_next(approval.next)
 
 
 @click.command()
@@ -70,26 +75,23 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
       bulk-patch verify 20261122-151203-4f2a
     """
     with error_boundary(common):
-        from bulk_patch.cli.next_command import Invocation
         from bulk_patch.cli.rehearsal import at_sandbox
         from bulk_patch.cli.review_screens import drift_screen, verification_screen
-        from bulk_patch.cli.terminal import look_at, say
+        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.runs import locate_run
-        from bulk_patch.workflows.options import RunOptions
+        from bulk_patch.workflows.report import refresh_page
         from bulk_patch.workflows.verify import verify_run
 
         found = locate_run(run_name, output=common.output)
         job, job_file = job_of_run(found, run_name, common)
         output = found.folder.parent
         with at_sandbox(job, output) if sandbox else nullcontext(job) as aimed:
-            observer = observer_of(aimed, job_file, common, sandbox=sandbox, asks=False)
-            done = verify_run(aimed, found.run.id, RunOptions(output=output, operator=operator, observer=observer))
+            options = watched_by_terminal(aimed, job_file, common, sandbox=sandbox)
+            done = verify_run(aimed, found.run.id, replace(options, output=output, operator=operator))
         with found.read() as ledger:
             for text in drift_screen(ledger.drifts(done.check)):
                 say(text)
-            first = next((its.customer_id for its in ledger.drifts(done.check) if its.counts), "")
-        called = Invocation(job_file, sandbox, None if common.output is None else str(common.output))
-        look = look_at(first, invocation=called, folder=found.folder) if first else ""
+            first = next((drift.customer_id for drift in ledger.drifts(done.check) if drift.counts), "")
         if not common.quiet:
             say(
                 verification_screen(
@@ -102,12 +104,23 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
                     in_part=done.in_part,
                 )
             )
-        refresh_page(found, run_name, common)
-        _end(done, look=look)
+        commands = commands_of(found, run_name, common)
+        _say_outdated(refresh_page(found, commands=commands), commands.for_run("report", found.run.id))
+        _end(done, following=NextCommand(options.commands.for_run("lookup", first)) if first else NOTHING_NEXT)
 
 
-def _end(done: "Verification", *, look: str) -> None:
-    """Say on stderr what was found, and what to type next: where it stopped the same words, else `look`, and end so."""
+def _say_outdated(error: "LedgerError | None", command: str) -> None:
+    """Say on stderr why report.html is not up to date, if it is not, and how to write it."""
+    from bulk_patch.cli.terminal import say
+    from bulk_patch.reports.files import PAGE
+
+    if error is not None:
+        say(f"{PAGE} is not up to date: {error.message}", stream=sys.stderr)
+        say(f"to write it again: {command}", stream=sys.stderr)
+
+
+def _end(done: "Verification", *, following: NextCommand) -> None:
+    """Say on stderr what was found, and what to type next: the same words where it stopped; exit."""
     from bulk_patch.cli.terminal import say
 
     say(f"{done.rows} read back: {done.drifted} drifted, {done.left} not read", stream=sys.stderr)
@@ -115,6 +128,5 @@ def _end(done: "Verification", *, look: str) -> None:
         say(f"stopped: {done.stop.reason}", stream=sys.stderr)
         say(f"hint: {done.stop.hint}", stream=sys.stderr)
     say(f"exit code {done.exit_code:d}: {done.exit_code.words}", stream=sys.stderr)
-    if command := look if done.stop is None else same_words(done.exit_code):
-        say(f"next: {command}", stream=sys.stderr)
+    say_next(following if done.stop is None else same_words(done.exit_code))
     sys.exit(done.exit_code)

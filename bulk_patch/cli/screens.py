@@ -5,17 +5,17 @@ Everything here was masked before it came, and what a cell or an API may have pu
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from bulk_patch.cli.text import digits, join, numbered, safe, section, table, wrap
+from bulk_patch.cli.text import digits, join, next_lines, numbered, safe, section, table, wrap
 from bulk_patch.errors import Exit
-from bulk_patch.ledgers.records import Holder, LedgerRow, Run
+from bulk_patch.ledgers.records import LedgerRow, PlanSummary, Run, Sample
 from bulk_patch.ledgers.undos import Undone
 from bulk_patch.model import Counts, State
 from bulk_patch.reports.files import FAILURES, PAGE, RESULTS, SUMMARY
 from bulk_patch.reports.rows import FieldChange, merge_rows
 from bulk_patch.reports.summary import RunSummary, fold_counts
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
+from bulk_patch.workflows.status import RunStatus
 
 #: In the order in which a person wants to know them.
 _ORDER = (
@@ -43,47 +43,44 @@ def plan_screen(run: Run, counts: Counts, *, rate_per_s: float | None, canary: i
         canary: How many of the first rows are read back.
         ids_per_read: Customers that are read again together before they are sent.
     """
-    details = run.details
+    summary = run.summary
     lines = [*heading(f"plan {run.id}", run), f"  plan    {run.plan_sha256[:12]}"]
     lines += ["", *_count_lines(counts, {State.PENDING: "to send"}, shown={State.UNCHANGED, State.PENDING}), ""]
-    reasons = _merge(details.get("invalid", []))
+    reasons = _merge(summary.invalid)
     lines += section("invalid because", numbered(reasons, shown=_REASONS_SHOWN))
-    lines += section("what changes, in how many rows", _field_lines(details))
-    lines += section("what would be cleared", numbered(details.get("cleared", {}).items()))
-    samples = details.get("samples", [])
+    lines += section("what changes, in how many rows", _field_lines(summary))
+    lines += section("what would be cleared", numbered(summary.cleared.items()))
+    samples = summary.samples
     lines += section("for example", [line for sample in samples for line in _sample_lines(sample)])
-    lines += section("warnings", [line for warning in details.get("warnings", []) for line in wrap(warning, "  ")])
+    lines += section("warnings", [line for warning in summary.warnings for line in wrap(warning, "  ")])
     lines += wrap(f"cost: {_cost(run, counts, rate_per_s, canary, ids_per_read)}")
     lines += _stop_lines(run)
     return join(lines)
 
 
-def _field_lines(details: Mapping[str, Any]) -> list[str]:
+def _field_lines(summary: PlanSummary) -> list[str]:
     """Return each field with its number of rows, and its most frequent transitions below."""
-    fields = details.get("fields", {})
+    fields = summary.fields
     places = digits(fields.values())
     lines: list[str] = []
     for name, rows in fields.items():
         lines.append(f"  {rows:>{places},}  {safe(name)}")
-        moves = details.get("transitions", {}).get(name, [])[:_TRANSITIONS_SHOWN]
+        moves = summary.transitions.get(name, ())[:_TRANSITIONS_SHOWN]
         lines += [f"  {'':>{places}}    {count:,} × {safe(old)} → {safe(new)}" for old, new, count in moves]
     return lines
 
 
-def _sample_lines(sample: Mapping[str, Any]) -> list[str]:
-    return [
-        f"  row {sample['row']}  {safe(sample['customer_id'])}",
-        *change_lines([(name, old, new) for name, old, new in sample["changes"]]),
-    ]
+def _sample_lines(sample: Sample) -> list[str]:
+    return [f"  row {sample.row}  {safe(sample.customer_id)}", *change_lines(sample.changes)]
 
 
 def _cost(run: Run, counts: Counts, rate_per_s: float | None, canary: int, ids_per_read: int) -> str:
     sends = counts.get(State.PENDING, 0)
-    details = run.details
-    recheck = details.get("recheck", 0)
+    summary = run.summary
+    recheck = summary.recheck
     alone = min(canary, recheck)  # the canary goes out row by row
     rechecks = alone - (-(recheck - alone) // ids_per_read)
-    reads = rechecks + min(canary, sends) + min(sum(details.get("cleared", {}).values()), sends)
+    reads = rechecks + min(canary, sends) + min(sum(summary.cleared.values()), sends)
     text = f"{amount(sends, 'change')} to send"
     if reads:
         text += f" and up to {amount(reads, 'read')}"
@@ -93,7 +90,7 @@ def _cost(run: Run, counts: Counts, rate_per_s: float | None, canary: int, ids_p
         text += ", as fast as the API answers"
     else:
         text += f", {duration_words((sends + reads) / rate_per_s)} at {rate_per_s:g} requests a second"
-    made = details.get("reads", 0)
+    made = summary.reads
     return f"{text}; {amount(made, 'read')} made for the plan" if made else text
 
 
@@ -136,9 +133,7 @@ def last_lines(summary: RunSummary) -> str:
     lines = [_one_line(counts, summary.input_rows)]
     if summary.exit_code is not None:
         lines.append(f"exit code {summary.exit_code:d}: {Exit(summary.exit_code).words}")
-    if summary.next:
-        lines.append(f"next: {safe(summary.next)}")
-    return join(lines)
+    return join([*lines, *next_lines(summary.next, before=summary.before_next)])
 
 
 def _one_line(counts: Counts, input_rows: int) -> str:
@@ -167,16 +162,10 @@ def _rate_words(summary: RunSummary) -> str:
 # --- status, runs, rows
 
 
-def status_screen(summary: RunSummary, run: Run, counts: Counts, *, to_do: int, holder: Holder | None = None) -> str:
-    """Return how far a run is, on one screen.
-
-    Args:
-        summary: From `report.summarise`; `running` when the holder sends this run.
-        run: The run as the ledger has it now.
-        counts: Rows per state, those in flight included.
-        to_do: Rows still to be tried.
-        holder: The process that holds the ledger, if any.
-    """
+def status_screen(status: RunStatus) -> str:
+    """Return how far a run is, on one screen."""
+    summary, run, holder = status.summary, status.run, status.holder
+    counts, to_do = status.counts, status.to_do
     running = summary.state == "running"
     lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary), *_undo_lines(summary)]
     if holder is not None:
@@ -200,9 +189,7 @@ def status_screen(summary: RunSummary, run: Run, counts: Counts, *, to_do: int, 
         lines += _stop_lines(run)
     if summary.exit_code is not None:
         lines.append(f"exit code {summary.exit_code:d}: {Exit(summary.exit_code).words}")
-    if summary.next:
-        lines.append(f"next: {safe(summary.next)}")
-    return join(lines)
+    return join([*lines, *next_lines(summary.next, before=summary.before_next)])
 
 
 def _undo_lines(summary: RunSummary) -> list[str]:
@@ -250,7 +237,7 @@ def runs_screen(runs: Sequence[tuple[Run, Counts]]) -> str:
 
 def kind_words(run: Run) -> str:
     """Say what a run is: of an input, or the undo of which run."""
-    return f"undo of {run.details.get('undoes', '?')}" if run.kind == "undo" else "run"
+    return f"undo of {run.summary.undoes}" if run.kind == "undo" else "run"
 
 
 def _short_state(run: Run, counts: Counts) -> str:
@@ -294,7 +281,7 @@ def heading(title: str, run: Run) -> list[str]:
     if run.input_path:
         lines.append(f"  input   {safe(Path(run.input_path).name)}, {amount(run.input_rows, 'row')}")
     if run.kind == "undo":
-        lines.append(f"  undoes  run {safe(run.details['undoes'])}, {amount(run.input_rows, 'applied row')}")
+        lines.append(f"  undoes  run {safe(run.summary.undoes)}, {amount(run.input_rows, 'applied row')}")
     return lines
 
 

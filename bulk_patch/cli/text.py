@@ -56,6 +56,13 @@ def table(lines: Sequence[Sequence[str]], *, right: Iterable[int]) -> list[str]:
     ]
 
 
+def next_lines(command: str, *, before: str) -> list[str]:
+    """Return the line of the command to type next, and above it what comes first; nothing without a command."""
+    if not command:
+        return []
+    return [*([safe(before)] if before else []), f"next: {safe(command)}"]
+
+
 def digits(numbers: Iterable[int]) -> int:
     """Return how many characters the longest of these numbers takes."""
     return max((len(f"{number:,}") for number in numbers), default=1)

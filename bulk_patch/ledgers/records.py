@@ -166,10 +166,6 @@ class Run:
     seal_version: int = 2  # of `ledgers.seal`
     stats: Mapping[str, Any] = field(default_factory=dict)  # requests, times, latencies, JSON
 
-    @property
-    def details(self) -> Mapping[str, Any]:
-        return {"job_file": self.job_file, "overrides": list(self.overrides), **self.summary.to_json()}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRow:

@@ -13,6 +13,7 @@ from bulk_patch.files.rows import csv_line_writer, escape
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import REACHED
+from bulk_patch.reports.next_command import NextCommand
 from bulk_patch.reports.rows import COLUMNS, NOTES, notes_on, result_of
 from bulk_patch.reports.summary import RunSummary, fold_counts, summarise, unbalanced
 
@@ -33,7 +34,7 @@ def write_reports(
     run: Run,
     folder: Path,
     *,
-    next_command: str,
+    next_command: NextCommand,
     running: bool = False,
     page: Callable[[RunSummary], object] | None = None,
 ) -> RunSummary:

@@ -126,7 +126,7 @@ def run_to_undo(found: LocatedRun) -> str:
         return run.id
     with found.read() as ledger:
         if run.state == "sealed" and ledger.to_do(run.id):
-            return str(run.details["undoes"])
+            return run.summary.undoes
     raise RefusedError(f"the latest run, {run.id}, is an undo itself", "name the run to take back by its id")
 
 
@@ -148,10 +148,10 @@ def job_of(found: LocatedRun, overrides: tuple[str, ...]) -> Job:
     Raises:
         UsageError: The job file is gone, or is another job by now.
     """
-    file = str(found.run.details.get("job_file", ""))
+    file = found.run.job_file
     if not Path(file).is_file():
         raise UsageError(f"the job file of run {found.run.id} is gone", "name the job file instead of the run")
-    job = load_job(file, (*found.run.details.get("overrides", ()), *overrides))
+    job = load_job(file, (*found.run.overrides, *overrides))
     if job.name != found.run.job:
         raise UsageError(f"{file} is the job {job.name} now, the run was of {found.run.job}", "put the old file back")
     return job

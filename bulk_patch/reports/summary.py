@@ -14,6 +14,7 @@ from bulk_patch.ledgers.records import Run, SessionRecord
 from bulk_patch.ledgers.undos import undos_of
 from bulk_patch.model import REACHED, REPORTED, Counts, State
 from bulk_patch.observe.totals import Totals
+from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 from bulk_patch.review.approvals import Note, approvals_of
 from bulk_patch.words import utc_text
 
@@ -44,7 +45,8 @@ class RunSummary:
         input_sha256: Hash of the input.
         started_at: First change sent.
         finished_at: End of the last session.
-        next: What to type next, "" when nothing is left to do.
+        next: The command to type next, "" when nothing is left to do.
+        before_next: What has to be done or waited for before `next`, "" when nothing.
         approvals: Who approved the plan: `operator`, `login`, `host`, `at`, `expires_at`, and `signed_by` ("" when it
             is not signed: a record, not a proof).
         verified: What the last `verify` that came to its end found: `operator`, `at`, `rows`, `drifted`, `fields`
@@ -67,6 +69,7 @@ class RunSummary:
     started_at: str | None
     finished_at: str | None
     next: str = ""
+    before_next: str = ""
     approvals: Sequence[Mapping[str, Any]] = ()
     verified: Mapping[str, Any] = field(default_factory=dict)
     undone_by: Sequence[Mapping[str, Any]] = ()
@@ -74,11 +77,13 @@ class RunSummary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as JSON values; those after `next` are there when there is something to tell."""
-        told = {"approvals", "verified", "undone_by", "killed"}
+        told = {"before_next", "approvals", "verified", "undone_by", "killed"}
         return {name: value for name, value in asdict(self).items() if value or name not in told}
 
 
-def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: str = "") -> RunSummary:
+def summarise(
+    ledger: Ledger, run: Run, *, running: bool = False, next_command: NextCommand = NOTHING_NEXT
+) -> RunSummary:
     """Say what became of a run so far.
 
     Args:
@@ -100,6 +105,8 @@ def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: 
     notes = ledger.notes(run.id)
     killed = count_killed(ledger.sessions(run.id), running=running)
     undos = undos_of(ledger, run)
+    if undos and not to_do:  # its failures.csv asks for what was taken back
+        next_command = NOTHING_NEXT
     return RunSummary(
         run=run.id,
         job=run.job,
@@ -125,7 +132,8 @@ def summarise(ledger: Ledger, run: Run, *, running: bool = False, next_command: 
         input_sha256=run.input_sha256,
         started_at=utc_text(run.started_at),
         finished_at=None if running else utc_text(run.finished_at),
-        next="" if undos and not to_do else next_command,  # its failures.csv asks for what was taken back
+        next=next_command.command,
+        before_next=next_command.before,
         approvals=[approval.as_json() for approval in approvals_of(notes)],
         verified=_last_check(notes),
         undone_by=[asdict(its) for its in undos],
@@ -191,9 +199,3 @@ def _exit_code_of_run(run: Run, state: str, from_rows: Exit) -> Exit:
 def unbalanced(run: Run, rows: int) -> LedgerError:
     what = f"report does not balance: run {run.id} accounts for {rows} rows, and its input has {run.input_rows}"
     return LedgerError(what, "Keep the ledger as it is and report this.")
-
-
-# --- the files of a run
-
-
-# --- what a row changes

@@ -77,7 +77,7 @@ class Claims:
         self._limiter = session.limiter
         self._scope = scope
         self._only_rows = deque(scope.only_rows) if scope.only_rows is not None else None
-        self._may_recheck = job.guards.drift == "auto" and bool(ledger.run.details.get("recheck"))
+        self._may_recheck = job.guards.drift == "auto" and ledger.run.summary.recheck > 0
         self._drift = DriftCheck(ledger, session, only_requested=scope.only_requested)
 
     def abort(self) -> None:

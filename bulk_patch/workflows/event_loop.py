@@ -1,4 +1,4 @@
-"""Run a workflow in an event loop of its own, for callers that have none."""
+"""Run a workflow in its own event loop, for callers that have none."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,12 +15,12 @@ def run_in_event_loop(workflow: Coroutine[Any, Any, T]) -> T:
     """Run a workflow to its end; Ctrl-C cancels it.
 
     Raises:
-        UsageError: The caller is itself inside a running event loop, which would stand still meanwhile.
+        UsageError: The caller is inside a running event loop, which the workflow would block.
     """
     if _is_in_event_loop():
         workflow.close()
         raise UsageError(
-            "this call needs an event loop of its own and was made inside a running one",
+            "this call starts its own event loop and was made inside a running one",
             "call it in a thread: await asyncio.to_thread(run_job, job)",
         )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""What a run begins with: its id, the secret of its keys, who asked for it, and what it is planned from."""
+"""What a run starts with: its id, the secret of its keys, who asked for it, and what it is planned from."""
 
 import asyncio
 import datetime as dt
@@ -28,7 +28,7 @@ from bulk_patch.workflows.resume_policy import Situation
 
 
 def gather_situation(job: Job, options: RunOptions, ledger: Ledger) -> Situation:
-    """Return what decides whether to resume, replace or plan."""
+    """Return what the resume policy decides by."""
     open_run = ledger.open_run(job.target_name)
     last = next((run for run in sealed_runs(job, ledger) if run.kind == "run"), None)
     in_question = open_run or last
@@ -53,8 +53,8 @@ def new_run(job: Job, options: RunOptions, *, undoes: str = "", **facts: Any) ->
 
     Args:
         job: The job.
-        order: Who asks, and why.
-        undoes: The id of the run that it takes back.
+        options: Who asks, and why.
+        undoes: The id of the run that it undoes.
         facts: What the run is planned from: the other fields of `Run`.
     """
     now = time.time()
@@ -92,10 +92,10 @@ def _sha256_of_file(path: Path) -> str:
 
 
 async def scan_both(job: Job, target: Target, session: ApiSession | None) -> tuple[Source, Baseline]:
-    """Read the input once, and what there is of its baseline, side by side.
+    """Read the input once and make its baseline, concurrently.
 
     Raises:
-        InputError, JobError: One of them is refused; the input, when both are.
+        InputError, JobError: One of them is refused; of both, the input's.
     """
     making = asyncio.ensure_future(in_thread(plugins.find("baseline", job.baseline.kind), job, target, session))
     try:
@@ -118,10 +118,9 @@ def input_facts(found: Source) -> dict[str, Any]:
 
 
 def is_changed(job: Job, run: Run, ledger: Ledger) -> bool:
-    """Tell whether the input or the job is not what the run was planned from.
+    """Tell whether the input or the job has changed since the run was planned.
 
-    An input that is gone is no change: a resume does not need it. It is hashed again only if its size or time
-    differ.
+    A missing input is not a change: a resume does not need it. It is hashed again only if its size or time differs.
     """
     if run.kind != "run":
         return False

@@ -1,6 +1,6 @@
-"""A job with its ledger, target and session open.
+"""Open a job: its ledger, target and API session.
 
-One thread owns the ledger while rows are sent; a signal drains what is out.
+One thread owns the ledger while rows are sent; a signal drains the requests that are in flight.
 """
 
 import asyncio
@@ -72,10 +72,10 @@ class OpenJob:
     handed_out: int = 0  # rows, in all sessions of this command
 
     def on_signal(self, code: Exit) -> None:
-        """Drain what is out, or cancel what has not begun."""
+        """Drain the requests in flight, or cancel what has not started sending."""
         self.signal = code
         if self.dispatcher is not None:
-            log.warning("draining", reason="no new rows; what is out is finished and recorded")
+            log.warning("draining", reason="no new rows are sent; requests in flight are finished and recorded")
             self.dispatcher.signalled(code)
         elif self.task is not None:
             self.task.cancel()
@@ -93,14 +93,14 @@ class OpenJob:
     # --- before sending
 
     def situation(self) -> Situation:
-        """Gather what decides whether to resume, replace or plan."""
+        """Gather what the resume policy decides by."""
         return gather_situation(self.job, self.options, self.ledger)
 
     def run_here(self, run_id: str) -> Run:
         """Return a run of this job and target.
 
         Raises:
-            RefusedError: It was sent elsewhere.
+            RefusedError: It is for another target.
         """
         run = self.ledger.run(run_id)
         if run.target != self.job.target_name:
@@ -108,7 +108,7 @@ class OpenJob:
         return run
 
     def refuse_stopped(self, run: Run | None) -> None:
-        """Refuse to go on after a stop, until a person waives that one stop with `--continue`.
+        """Refuse to resume a stopped run, until a person waives that one stop with `--continue`.
 
         Raises:
             StoppedError: Without `--continue`.
@@ -117,12 +117,14 @@ class OpenJob:
             return
         if not self.options.go_on:
             counts, to_do = self.ledger.counts(run.id), self.ledger.to_do(run.id)
-            command = self.options.observer.next_command(run, counts, to_do) or "run --continue"
-            raise StoppedError(f"run {run.id} is stopped: {run.stop_reason}", f"{run.stop_hint}; to go on: {command}")
+            command = self.options.commands.next_command(run, counts, to_do).command or self.options.commands.for_job(
+                "run", "--continue"
+            )
+            raise StoppedError(f"run {run.id} is stopped: {run.stop_reason}", f"{run.stop_hint}; to resume: {command}")
         self.lift_stop(run)
 
     def lift_stop(self, run: Run) -> None:
-        """Waive the stop of a run, if it has one: a person has looked."""
+        """Waive the stop of a run, if there is one: a person has looked."""
         if run.stopped_by:
             lifted = {"stopped_by": "", "stop_reason": "", "stop_hint": ""}
             self.ledger.update(run.id, **lifted, waived=(*run.waived, run.stopped_by))
@@ -134,7 +136,7 @@ class OpenJob:
         return [row.row for row in rows if not row.final]
 
     def log_to(self, run_id: str) -> None:
-        """Let what is said from now on go to the log of a run."""
+        """Write the log to the run.log of a run from now on."""
         folder = self.folder / run_id
         make_private_folder(folder)
         attach_log_file(folder / "run.log", mode=file_mode(folder))
@@ -143,6 +145,6 @@ class OpenJob:
         return asyncio.get_running_loop().run_in_executor(self.thread, lambda: call(*args, **kwargs))
 
     def note(self, run: Run, action: str, **detail: Any) -> None:
-        """Keep a fact of the run for the auditor."""
+        """Record a fact of the run for the auditor."""
         why = {name: text for name, text in (("why", self.options.reason), ("ticket", self.options.ticket)) if text}
         self.ledger.note(run.id, current_actor(self.options.operator), action, {**detail, **why}, now=time.time())

@@ -1,85 +1,84 @@
-"""What was asked for besides the job, and who watches it happen."""
+"""What a caller asks for besides the job: who and why, limits, confirmation, commands to name, an observer."""
 
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts
-from bulk_patch.sending.dispatcher import Dispatcher
+from bulk_patch.reports.next_command import NextCommand
+from bulk_patch.workflows.observer import NullObserver, Observer
 
 
-class Observer(Protocol):
-    """Sees a run happen: a screen, a test, nobody. Receives frozen records and counts, never customers' values."""
+class Commands(Protocol):
+    """Names commands as a person would type them, for hints and for `next`."""
 
-    def planned(self, run: Run, counts: Counts) -> None:
-        """Meet a plan that was just sealed."""
+    def next_command(self, run: Run, counts: Counts, to_do: int) -> NextCommand:
+        """Return the command that goes on from here.
 
-    def agrees(self, run: Run, counts: Counts) -> bool:
-        """Say whether to send it."""
+        Args:
+            run: The run as the ledger has it.
+            counts: Rows per state.
+            to_do: Rows still to be tried.
+        """
         ...
 
-    def reading(self, customers: int, requests: int) -> None:
-        """Learn what a live baseline is going to read."""
-
-    def read(self, customers: int) -> None:
-        """Learn that so many more customers were read."""
-
-    def sending(self, run: Run, rows: int) -> None:
-        """Learn that sending begins, with so many rows to do."""
-
-    def progress(self, dispatcher: Dispatcher) -> None:
-        """Look at a driver after each recording."""
-
-    def sent(self) -> None:
-        """Learn that sending has ended."""
-
-    def next_command(self, run: Run, counts: Counts, to_do: int) -> str:
-        """Return the command that goes on from here, "" when there is none."""
+    def for_job(self, verb: str, *flags: str) -> str:
+        """Return a whole command about the job."""
         ...
 
-    def run_command(self) -> str:
-        """Return the command that plans and sends the input as it is, "" when none is known."""
+    def for_run(self, verb: str, run_id: str, *flags: str) -> str:
+        """Return a whole command about one run."""
         ...
 
 
-class NullObserver:
-    """A watcher that shows nothing and agrees to everything: the default of library calls."""
+@dataclass(frozen=True, slots=True)
+class PlainCommands:
+    """The default of library calls: commands of the command line without its flags, and no next command.
 
-    def planned(self, run: Run, counts: Counts) -> None:
-        """Show nothing."""
+    Args:
+        job: How commands name the job file.
+    """
 
-    def agrees(self, run: Run, counts: Counts) -> bool:
-        """Agree."""
-        return True
+    job: str = "JOB"
 
-    def reading(self, customers: int, requests: int) -> None:
-        """Show nothing."""
+    def next_command(self, run: Run, counts: Counts, to_do: int) -> NextCommand:
+        """Return no command: the caller knows what to call next."""
+        return NextCommand()
 
-    def read(self, customers: int) -> None:
-        """Show nothing."""
+    def for_job(self, verb: str, *flags: str) -> str:
+        """Return a whole command about the job."""
+        return shlex.join(["bulk-patch", verb, self.job, *flags])
 
-    def sending(self, run: Run, rows: int) -> None:
-        """Show nothing."""
+    def for_run(self, verb: str, run_id: str, *flags: str) -> str:
+        """Return a whole command about one run."""
+        return shlex.join(["bulk-patch", verb, run_id, *flags])
 
-    def progress(self, dispatcher: Dispatcher) -> None:
-        """Show nothing."""
 
-    def sent(self) -> None:
-        """Show nothing."""
-
-    def next_command(self, run: Run, counts: Counts, to_do: int) -> str:
-        """Know of no command."""
-        return ""
-
-    def run_command(self) -> str:
-        """Know of no command."""
-        return ""
+def always(run: Run, counts: Counts) -> bool:
+    """Confirm every plan: the default of library calls."""
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What was asked for, besides the job."""
+    """What is asked for, besides the job. All of it is optional.
+
+    Attributes:
+        output: The `output/` folder; None: beside the `jobs/` folder of the job file, else `./output`.
+        operator: Who does this, as the ledger records it; "": the login.
+        reason: Why; kept in the ledger.
+        ticket: Which ticket; kept in the ledger.
+        new: Settle unknown rows, close the open run, and plan again (`--new`).
+        skip_invalid: Set invalid rows aside; False: refuse the whole input for them.
+        limit: Send at most so many changes; None: all.
+        go_on: Waive the stop of a guard, once (`--continue`).
+        confirm: Gets the sealed run and its rows per state; False: send nothing.
+        commands: Names the commands in hints and in `RunSummary.next`.
+        observer: Watches the run.
+    """
 
     output: Path | None = None
     operator: str = ""
@@ -88,5 +87,7 @@ class RunOptions:
     new: bool = False
     skip_invalid: bool = True
     limit: int | None = None
-    go_on: bool = False  # --continue
+    go_on: bool = False
+    confirm: Callable[[Run, Counts], bool] = always
+    commands: Commands = field(default_factory=PlainCommands)
     observer: Observer = field(default_factory=NullObserver)

@@ -18,7 +18,7 @@ log = get_logger()
 
 
 async def plan_input(opened: OpenJob) -> Run:
-    """Plan the input as a new run, and let the watcher see it."""
+    """Plan the input as a new run, and show it to the observer."""
     job = opened.job
     found, baseline = await scan_both(job, opened.target, opened.session)
     with emptied(opened.folder / SPILL):
@@ -35,7 +35,7 @@ async def _plan(opened: OpenJob, found: Source, baseline: Baseline) -> Run:
 
 
 async def plan_undo(opened: OpenJob, undone: Run) -> Run:
-    """Plan the reverse of a run as a new run, and let the watcher see it."""
+    """Plan the undo of a run as a new run, and show it to the observer."""
     job, ledger, session = opened.job, opened.ledger, opened.session
     assert session is not None  # to undo is to send
     ledger.check_seal(undone.id)
@@ -70,6 +70,6 @@ def _planned(opened: OpenJob, run: Run) -> Run:
 
 
 def tripped_guard(opened: OpenJob, run: Run, counts: Counts) -> tuple[str, Stop] | None:
-    # What cannot be undone says nothing of a wrong file, which is what max_invalid is for.
+    # Rows that cannot be undone say nothing about a wrong file, which max_invalid is for.
     waived = run.waived if run.kind == "run" else (*run.waived, "max_invalid")
     return check_plan(opened.job.guards, counts, changes=run.summary.changes, input_rows=run.input_rows, waived=waived)

@@ -20,14 +20,14 @@ log = get_logger()
 
 
 def discard_run(opened: OpenJob, run: Run) -> None:
-    """Drop a run that has sent nothing, or close it when somebody saw its values: that stays on record."""
+    """Drop a run that has sent nothing, or close it when its values were revealed: that stays on record."""
     log.info("plan_replaced", run=run.id, reason="nothing of it was sent")
     revealed = any(action == "revealed" for _, _, action, _ in opened.ledger.notes(run.id))
     (opened.ledger.close_run if revealed else opened.ledger.discard)(run.id)
 
 
 def close_run(opened: OpenJob, run: Run) -> RunSummary:
-    """Never send the rest of a run."""
+    """Close a run: its pending rows are never sent."""
     opened.ledger.close_run(run.id)
     log.info("closed", run=run.id, reason="--new: its pending rows are never sent")
     opened.note(run, "closed", rows=opened.ledger.counts(run.id).get(State.PENDING, 0))
@@ -50,7 +50,7 @@ def finish(opened: OpenJob, run: Run, ended: SessionResult) -> RunSummary:
 
 
 def stop_by_guard(opened: OpenJob, run: Run, guard: str, stop: Stop, *codes: int) -> RunSummary:
-    """Remember a stop that only a person may lift."""
+    """Record a stop that only a person may waive."""
     opened.ledger.update(run.id, stopped_by=guard, stop_reason=stop.reason, stop_hint=stop.hint)
     opened.note(run, "stopped", guard=guard, reason=stop.reason)
     log.error("stopped", run=run.id, guard=guard, reason=stop.reason, hint=stop.hint)
@@ -58,7 +58,7 @@ def stop_by_guard(opened: OpenJob, run: Run, guard: str, stop: Stop, *codes: int
 
 
 def exit_code_from_rows(opened: OpenJob, run: Run) -> Exit:
-    """Return what the rows alone say."""
+    """Return the exit code that the rows alone stand for."""
     to_do = opened.ledger.to_do(run.id) if opened.ledger.run(run.id).state != "closed" else 0
     return exit_code_of(opened.ledger.counts(run.id), to_do=to_do)
 
@@ -71,7 +71,7 @@ def report_run(opened: OpenJob, run: Run, code: Exit, stops: Sequence[Stop] = ()
         opened.ledger.update(run.id, stop_reason=reason, stop_hint=hint)
     run = opened.ledger.run(run.id)
     counts, to_do = opened.ledger.counts(run.id), opened.ledger.to_do(run.id)
-    command = opened.options.observer.next_command(run, counts, to_do)
+    command = opened.options.commands.next_command(run, counts, to_do)
     folder = opened.folder / run.id
     summary = write_files(opened.ledger, run, folder, target=opened.target, next_command=command)
     if run.kind == "undo":
@@ -81,7 +81,7 @@ def report_run(opened: OpenJob, run: Run, code: Exit, stops: Sequence[Stop] = ()
 
 
 def catch_up(opened: OpenJob) -> None:
-    """Write the files of a run whose last process was killed when all was recorded, but not yet reported."""
+    """Write the files of a run whose last process was killed after all was recorded, before it was reported."""
     run = next(sealed_runs(opened.job, opened.ledger), None)
     if run is not None:
         as_reported(opened, run)
@@ -92,7 +92,7 @@ def as_reported(opened: OpenJob, run: Run) -> RunSummary:
     if not is_reported(opened.ledger, run, opened.folder / run.id):
         opened.log_to(run.id)
         return report_run(opened, run, exit_code_from_rows(opened, run))
-    command = opened.options.observer.next_command(run, opened.ledger.counts(run.id), opened.ledger.to_do(run.id))
+    command = opened.options.commands.next_command(run, opened.ledger.counts(run.id), opened.ledger.to_do(run.id))
     return summarise(opened.ledger, run, next_command=command)
 
 

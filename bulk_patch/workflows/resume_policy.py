@@ -1,4 +1,4 @@
-"""One command for the first start, a restart and the nightly cron line: which of them is it now? Pure."""
+"""Resume policy: given the job's runs, should `run` plan, resume, replace, finish or close? Pure functions."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -6,16 +6,17 @@ from enum import Enum
 
 from bulk_patch.errors import RefusedError
 from bulk_patch.ledgers.records import Run
+from bulk_patch.workflows.options import Commands
 
 
 class NextStep(Enum):
-    """What `run` or `plan` has to do about the runs that are there."""
+    """What `run` or `plan` has to do about the existing runs."""
 
     PLAN = "plan"  # no run is open: plan a new one
-    RESUME = "resume"  # go on with the open run, from the ledger alone
-    REPLACE = "replace"  # the open run has sent nothing: discard it and plan anew
-    FINISH = "finish"  # bring the open run to its end from the ledger, then plan the new input
-    CLOSE = "close"  # --new: settle what is ambiguous, close the open run, plan anew
+    RESUME = "resume"  # continue the open run, from the ledger alone
+    REPLACE = "replace"  # the open run has sent nothing: discard it and plan again
+    FINISH = "finish"  # complete the open run from the ledger, then plan the new input
+    CLOSE = "close"  # --new: settle unknown rows, close the open run, plan again
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,12 @@ class Situation:
 
     Args:
         open_run: The run of this job and target that has rows still to be tried.
-        last_run: The newest sealed run of the job's input to this target; an undo is none.
+        last_run: The newest sealed run of the job's input to this target; undos do not count.
         sent: The open run has sent something.
-        changed: The input, or the job's [input], [baseline] or guards.fields, are not those of the run in question: the
-            open one, else the last.
+        changed: The input, or the job's [input], [baseline] or guards.fields, are not those of the open run, or of the
+            last one where none is open.
         new: `--new` was given.
-        approved: Somebody approved the open run; whether that still counts is not asked here.
+        approved: The open run was approved; whether that still counts is not decided here.
         go_on: `--continue` was given.
     """
 
@@ -42,84 +43,110 @@ class Situation:
     go_on: bool = False
 
 
-def decide_run(situation: Situation) -> NextStep:
+def decide_run(situation: Situation, commands: Commands) -> NextStep:
     """Choose the next step of `run`.
+
+    Args:
+        situation: What it depends on.
+        commands: Names commands in hints.
 
     Raises:
         RefusedError: Nothing may be sent without `--new`, or with a `--continue` that has no stop to waive.
     """
-    step = _decide_run(situation)
+    step = _decide_run(situation, commands)
     run = situation.open_run or situation.last_run
     if situation.go_on and step is not NextStep.RESUME and not (run is not None and run.stopped_by):
-        hint = "to plan and send the input as it is: run, without --continue"
-        raise RefusedError("--continue goes on after a stop, and no run that could go on is stopped", hint)
+        hint = f"to plan and send the input as it is: {commands.for_job('run')}"
+        raise RefusedError("--continue resumes a stopped run, and no run that can be resumed is stopped", hint)
     return step
 
 
-def _decide_run(situation: Situation) -> NextStep:
+def _decide_run(situation: Situation, commands: Commands) -> NextStep:
     run = situation.open_run
     if run is None:
-        _refuse_twice(situation)
+        _refuse_twice(situation, commands)
         return NextStep.PLAN
     if situation.new:
-        return (
-            NextStep.CLOSE if situation.sent or situation.approved else NextStep.REPLACE
-        )  # an approval stays on record
+        # An approval stays on record.
+        return NextStep.CLOSE if situation.sent or situation.approved else NextStep.REPLACE
     if not situation.changed:
         return NextStep.RESUME
     if not situation.sent and situation.approved:
         raise RefusedError(
-            f"the input or the job changed since run {run.id} of {_when(run.created_at)} was approved",
-            "put them back to send what was approved, or plan anew, to be approved again: plan",
+            f"the input or the job has changed since run {run.id} of {_when(run.created_at)} was approved",
+            "restore the input and the job to send the approved plan, or make a new plan and have it approved: "
+            + commands.for_job("plan"),
         )
     if not situation.sent:
         return NextStep.REPLACE
     if run.baseline in ("none", "file"):
         raise RefusedError(
-            f"the input or the job changed, and run {run.id} of {_when(run.created_at)} has sent a part of the old one",
-            "put the old input and job back to finish that run, or drop its rest: run --new",
+            f"the input or the job has changed, and run {run.id} of {_when(run.created_at)} has sent part of it",
+            "restore the old input and job to finish that run, or drop the rest of it: "
+            + commands.for_job("run", "--new"),
         )
     return NextStep.FINISH
 
 
-def decide_plan(situation: Situation) -> NextStep:
+def decide_plan(situation: Situation, commands: Commands) -> NextStep:
     """Choose the next step of `plan`, which sends nothing.
+
+    Args:
+        situation: What it depends on.
+        commands: Names commands in hints.
 
     Raises:
         RefusedError: There is a run that it may not replace.
     """
     run = situation.open_run
     if run is None:
-        _refuse_twice(situation)
+        _refuse_twice(situation, commands)
         return NextStep.PLAN
     if not situation.sent:
         return NextStep.CLOSE if situation.approved else NextStep.REPLACE
     if situation.new:
         return NextStep.CLOSE
     raise RefusedError(
-        f"run {run.id} of {_when(run.created_at)} is open and has sent a part of its rows",
-        "finish it with run, or drop its rest with --new",
+        f"run {run.id} of {_when(run.created_at)} is open and has sent part of its rows",
+        f"finish it: {commands.for_job('run')}; or drop the rest of it: {commands.for_job('plan', '--new')}",
     )
 
 
-def decide_undo(open_run: Run | None, undone: Run) -> Run | None:
-    """Return the open run that takes this one back already; None: plan a new one.
+def decide_undo(open_run: Run | None, undone: Run, commands: Commands) -> Run | None:
+    """Return the open run that already undoes this one; None: plan a new one.
+
+    Args:
+        open_run: The open run of the job and target.
+        undone: The run to undo.
+        commands: Names commands in hints.
 
     Raises:
-        RefusedError: Another run of this job and target is open, or there is no sealed plan to take back.
+        RefusedError: Another run of this job and target is open, or there is no sealed plan to undo.
     """
     if undone.state == "planning":
-        raise RefusedError(f"the plan of run {undone.id} was never finished: nothing of it was sent", "nothing to undo")
+        raise RefusedError(f"run {undone.id} has no finished plan, so nothing was sent", "there is nothing to undo")
     if open_run is None or open_run.summary.undoes == undone.id:
         return open_run
     if open_run.id == undone.id:
-        hint = "bring it to its end first: run; or drop its rest: run --new after a change of the input"
-        raise RefusedError(f"run {undone.id} has rows that are still to be sent", hint)
-    raise RefusedError(f"run {open_run.id} of this job is open", "finish it first: run")
+        hint = f"finish it first: {commands.for_job('run')}; or, once the input has changed, drop the rest of it: "
+        raise RefusedError(f"run {undone.id} still has rows to send", hint + commands.for_job("run", "--new"))
+    raise open_run_error(open_run, commands)
 
 
-def _refuse_twice(situation: Situation) -> None:
-    """Refuse to send what was sent already, where no baseline would notice."""
+def no_plan_error(run: Run, commands: Commands) -> RefusedError:
+    """Return the refusal of a command about a run whose plan was never sealed."""
+    return RefusedError(
+        f"run {run.id} has no finished plan, so nothing was sent", f"start over: {commands.for_job('run')}"
+    )
+
+
+def open_run_error(run: Run, commands: Commands) -> RefusedError:
+    """Return the refusal of a command about another run while this one is open."""
+    return RefusedError(f"run {run.id} of this job is open", f"finish it first: {commands.for_job('run')}")
+
+
+def _refuse_twice(situation: Situation, commands: Commands) -> None:
+    """Refuse to send the same input again, where no baseline would notice."""
     last = situation.last_run
     if (
         last is None
@@ -130,8 +157,8 @@ def _refuse_twice(situation: Situation) -> None:
     ):
         return
     raise RefusedError(
-        f"this input was sent already: run {last.id} ended {_when(last.finished_at or last.created_at)}",
-        "to send it once more, on purpose: --new",
+        f"this input has already been sent (run {last.id}, finished {_when(last.finished_at or last.created_at)})",
+        "to send it again on purpose: " + commands.for_job("run", "--new"),
     )
 
 

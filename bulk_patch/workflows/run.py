@@ -14,7 +14,7 @@ from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.job.settings import Job
 from bulk_patch.observe import get_logger
 from bulk_patch.reports.summary import RunSummary
-from bulk_patch.review.approvals import find_lack
+from bulk_patch.review.expiry import find_lack
 from bulk_patch.workflows.event_loop import run_in_event_loop
 from bulk_patch.workflows.open_job import OpenJob, open_job
 from bulk_patch.workflows.options import RunOptions
@@ -27,7 +27,14 @@ from bulk_patch.workflows.report_step import (
     exit_code_from_rows,
     report_run,
 )
-from bulk_patch.workflows.resume_policy import NextStep, decide_plan, decide_run, decide_undo
+from bulk_patch.workflows.resume_policy import (
+    NextStep,
+    decide_plan,
+    decide_run,
+    decide_undo,
+    no_plan_error,
+    open_run_error,
+)
 from bulk_patch.workflows.send_step import refuse_invalid, send_run, settle
 from bulk_patch.workflows.signals import SignalledError
 
@@ -35,11 +42,11 @@ log = get_logger()
 
 
 def run_job(job: Job, options: RunOptions | None = None) -> RunSummary:
-    """Bring a job to its end: pick up its open run or plan a new one, send, report.
+    """Complete a job: resume its open run or plan a new one, send, report.
 
     Args:
         job: From `load_job`.
-        order: What else was asked for; the default sends without asking.
+        options: What else is asked for; the default sends without asking.
 
     Returns:
         The summary of the run, as in summary.json.
@@ -55,7 +62,7 @@ def plan_job(job: Job, options: RunOptions | None = None) -> RunSummary:
 
     Args:
         job: From `load_job`.
-        order: What else was asked for.
+        options: What else is asked for.
 
     Returns:
         The summary of the planned run.
@@ -67,12 +74,12 @@ def plan_job(job: Job, options: RunOptions | None = None) -> RunSummary:
 
 
 def retry_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSummary:
-    """Send again what was rejected (new key) or is unknown (same key, or a read).
+    """Send rows again that were rejected (new key) or are unknown (same key, or a read).
 
     Args:
         job: The job of the run.
         run_id: The run's id.
-        order: What else was asked for.
+        options: What else is asked for.
 
     Returns:
         The summary of the run.
@@ -84,15 +91,15 @@ def retry_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSu
 
 
 def undo_run(job: Job, run_id: str, options: RunOptions | None = None) -> RunSummary:
-    """Take a run back: plan the reverse of its applied rows as a new run of the job, and send that.
+    """Undo a run: plan the reverse of its applied rows as a new run of the job, and send that.
 
     Args:
         job: The job of the run.
-        run_id: The id of the run to take back.
-        order: What else was asked for.
+        run_id: The id of the run to undo.
+        options: What else is asked for.
 
     Returns:
-        The summary of the reverse run.
+        The summary of the undo, which is a run too.
 
     Raises:
         BulkPatchError: As `run_job`.
@@ -110,7 +117,7 @@ async def _run(job: Job, options: RunOptions) -> RunSummary:
             catch_up(opened)
             if not options.new:
                 opened.refuse_stopped(situation.last_run)
-        step = decide_run(situation)
+        step = decide_run(situation, options.commands)
         if situation.open_run is None:
             return await send_run(opened, await plan_input(opened))
         if step is NextStep.REPLACE:
@@ -131,12 +138,12 @@ async def _run(job: Job, options: RunOptions) -> RunSummary:
 
 
 async def _send_new(opened: OpenJob, before: RunSummary) -> RunSummary:
-    """Plan the input as it is, and send it, after this command has brought another run to its end.
+    """Plan the current input and send it, after this command has completed another run.
 
     Args:
         opened: The job.
-        before: How the other run ended. Where the command has to end before the plan is made, this is what it tells:
-            it may have sent much.
+        before: How the other run ended. Where the command has to end before the plan is made, this is what it
+            returns: it may have sent much.
     """
     code = opened.signal or Exit.INCOMPLETE
     if not opened.must_end:
@@ -148,10 +155,10 @@ async def _send_new(opened: OpenJob, before: RunSummary) -> RunSummary:
             code = opened.signal
         except SignalledError as signalled:  # at the question
             code = signalled.exit_code
-    opened.options.observer.sent()  # a read that was cut off leaves its bar
-    log.warning("not_begun", reason="this command ends here; the input as it is now is for the next one")
-    next_command = opened.options.observer.run_command()
-    return replace(before, exit_code=gravest(before.exit_code or Exit.OK, code), next=next_command)
+    opened.options.observer.sent()  # an interrupted read leaves its bar open
+    log.warning("not_begun", reason="this command ends here; the next one plans the current input")
+    command = opened.options.commands.for_job("run")
+    return replace(before, exit_code=gravest(before.exit_code or Exit.OK, code), next=command, before_next="")
 
 
 async def _plan(job: Job, options: RunOptions) -> RunSummary:
@@ -159,13 +166,14 @@ async def _plan(job: Job, options: RunOptions) -> RunSummary:
         situation = opened.situation()
         if situation.open_run is None:
             catch_up(opened)
-        step = decide_plan(situation)
+        step = decide_plan(situation, options.commands)
         if situation.open_run is not None and step is NextStep.REPLACE:
             discard_run(opened, situation.open_run)
         if situation.open_run is not None and step is NextStep.CLOSE:
             if opened.ambiguous_rows(situation.open_run):
                 raise RefusedError(
-                    f"run {situation.open_run.id} has rows whose outcome is unknown", "settle them first: run --new"
+                    f"run {situation.open_run.id} has rows whose outcome is unknown",
+                    f"settle them first: {options.commands.for_job('run', '--new')}",
                 )
             close_run(opened, situation.open_run)
         run = await plan_input(opened)
@@ -177,28 +185,27 @@ async def _retry(job: Job, run_id: str, options: RunOptions) -> RunSummary:
     async with open_job(job, options, sends=True) as opened:
         run = opened.run_here(run_id)
         if run.state == "planning":
-            raise RefusedError(f"the plan of run {run.id} was never finished: nothing of it was sent", "plan anew: run")
+            raise no_plan_error(run, options.commands)
         other = opened.ledger.open_run(job.target_name)
         if other is not None and other.id != run.id:
-            raise RefusedError(f"run {other.id} of this job is open", "finish it first: run")
+            raise open_run_error(other, options.commands)
         if opened.ledger.to_do(run.id):
             opened.refuse_stopped(run)
         else:
-            opened.lift_stop(run)  # it keeps nothing back: to ask for a retry is a person's word
+            opened.lift_stop(run)  # it holds nothing back: a person has asked for this retry
         asked = opened.ledger.request_retry(run.id, now=time.time())
         opened.note(run, "retry", rows=asked)
-        if not asked:  # the files stay as they are: somebody may be mending failures.csv in its place
-            return replace(
-                as_reported(opened, run), exit_code=exit_code_from_rows(opened, run)
-            )  # a plan that was not sent is not done
+        if not asked:  # the files stay as they are: someone may be correcting failures.csv in its place
+            # A plan that was not sent is not done.
+            return replace(as_reported(opened, run), exit_code=exit_code_from_rows(opened, run))
         return await send_run(opened, run, only_requested=True)
 
 
 async def _undo(job: Job, run_id: str, options: RunOptions) -> RunSummary:
     async with open_job(job, options, sends=True) as opened:
         undone = opened.run_here(run_id)
-        begun = decide_undo(opened.ledger.open_run(job.target_name), undone)
-        if begun is None:
+        started = decide_undo(opened.ledger.open_run(job.target_name), undone, options.commands)
+        if started is None:
             return await send_run(opened, await plan_undo(opened, undone))
-        opened.refuse_stopped(begun)
-        return await send_run(opened, begun)
+        opened.refuse_stopped(started)
+        return await send_run(opened, started)

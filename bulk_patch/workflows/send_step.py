@@ -13,11 +13,13 @@ from bulk_patch.model import State
 from bulk_patch.observe import get_logger
 from bulk_patch.reports.html.events import REASON_GIVEN
 from bulk_patch.reports.summary import RunSummary
-from bulk_patch.review.approvals import Validity, ending, find_lack, find_validity, missing_yes, record_expiry
+from bulk_patch.review.approvals import missing_approval
+from bulk_patch.review.expiry import Validity, ending, find_lack, find_validity, record_expiry
 from bulk_patch.sending.claims import SendScope
 from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
 from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
+from bulk_patch.workflows.observer import SendProgress
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.plan_step import tripped_guard
 from bulk_patch.workflows.report_step import (
@@ -33,7 +35,7 @@ log = get_logger()
 
 
 async def settle(opened: OpenJob, run: Run) -> RunSummary | None:
-    """Bring the ambiguous rows of a run to an answer; None when that was done as far as it goes."""
+    """Settle the ambiguous rows of a run; None when all that can be settled is."""
     rows = opened.ambiguous_rows(run)
     if not rows:
         return None
@@ -56,18 +58,22 @@ async def send_run(opened: OpenJob, run: Run, *, only_requested: bool = False) -
         log.error("not_approved", run=run.id)
         record_expiry(ledger, run, current_actor(options.operator))
         return report_run(opened, run, Exit.REFUSED, lack)
-    if not options.observer.agrees(run, counts):
+    if not options.confirm(run, counts):
         log.info("declined", run=run.id)
         if run.kind == "undo" and run.started_at is None:
-            opened.ledger.close_run(run.id)  # a later `run --yes` of the job must not send what somebody refused
+            opened.ledger.close_run(run.id)  # a later `run --yes` of the job must not send what a person declined
         return report_run(opened, run, Exit.INCOMPLETE)
     if (options.reason, options.ticket) not in (("", ""), (run.reason, run.ticket)) and not only_requested:
         opened.note(run, REASON_GIVEN)  # the plan was made before
-    yes = find_validity(opened.job, run, ledger)
-    rows = None if yes else opened.ambiguous_rows(run)  # without a yes each is settled once, and gets no new key
-    ended = await _dispatch(opened, run, rows, only_requested=only_requested, yes=yes)
+    validity = find_validity(opened.job, run, ledger)
+    # Without an approval each ambiguous row is settled once, and gets no new key.
+    rows = None if validity else opened.ambiguous_rows(run)
+    ended = await _dispatch(opened, run, rows, only_requested=only_requested, validity=validity)
     record_expiry(
-        ledger, run, current_actor(options.operator), at=yes.until if yes is not None and yes.is_over else 0.0
+        ledger,
+        run,
+        current_actor(options.operator),
+        at=validity.until if validity is not None and validity.is_over else 0.0,
     )
     lack = find_lack(opened.job, run, ledger) if ledger.to_do(run.id) else []
     ended.stops = [*lack, *(stop for stop in ended.stops if stop.exit_code is not Exit.REFUSED)]
@@ -83,7 +89,7 @@ def refuse_invalid(opened: OpenJob, run: Run) -> None:
     invalid = opened.ledger.counts(run.id).get(State.INVALID, 0)
     if invalid and not opened.options.skip_invalid:
         report_run(opened, run, Exit.USAGE)
-        hint = "failures.csv names each row and how to mend it; without --no-skip-invalid they are set aside"
+        hint = "failures.csv names each row and how to fix it; without --no-skip-invalid they are set aside"
         raise InputError(f"{invalid:,} rows are invalid, and --no-skip-invalid refuses the input for them", hint)
 
 
@@ -93,10 +99,10 @@ async def _dispatch(
     only_rows: Sequence[int] | None,
     *,
     only_requested: bool = False,
-    yes: Validity | None = None,
+    validity: Validity | None = None,
 ) -> SessionResult:
     ledger, job, session = opened.ledger, opened.job, opened.session
-    assert session is not None  # whoever sends opened one
+    assert session is not None  # open_job opened it
     opened.log_to(run.id)
     now = time.time()
     clock_went_back = now < ledger.last_time() - 1
@@ -123,8 +129,10 @@ async def _dispatch(
     opened.options.observer.sending(run, to_do)
     ticks = asyncio.create_task(_tick(opened, opened.dispatcher), name="ticks")
     try:
-        with ending(yes, partial(opened.dispatcher.stop, missing_yes(run, "the approval expired"))):
-            ended = await opened.dispatcher.dispatch(opened.options.observer.progress)
+        with ending(validity, partial(opened.dispatcher.stop, missing_approval(run, "the approval expired"))):
+            ended = await opened.dispatcher.dispatch(
+                lambda dispatcher: opened.options.observer.progress(_progress(dispatcher))
+            )
     finally:
         ticks.cancel()
         opened.options.observer.sent()
@@ -132,12 +140,25 @@ async def _dispatch(
     remember = plugins.find("baseline", job.baseline.kind).remember
     await opened.in_thread(remember, run.target, opened.target, folder=opened.folder, ledger=ledger)
     opened.handed_out += opened.dispatcher.progress.handed_out
-    opened.dispatcher = None  # only now: a signal has to find it as long as there is something to record
+    opened.dispatcher = None  # only now: until all is recorded, a signal has to find it
     return ended
 
 
 async def _tick(opened: OpenJob, dispatcher: Dispatcher) -> None:
-    """Let the watcher look also while nothing moves."""
+    """Show progress also while nothing moves."""
     while True:
         await asyncio.sleep(_TICK_S)
-        opened.options.observer.progress(dispatcher)
+        opened.options.observer.progress(_progress(dispatcher))
+
+
+def _progress(dispatcher: Dispatcher) -> SendProgress:
+    limiter, progress = dispatcher.limiter, dispatcher.progress
+    return SendProgress(
+        done=progress.done,
+        ok=progress.ok,
+        refused=progress.refused,
+        throttled=limiter.throttled,
+        limit_per_s=limiter.rate_per_s,
+        paused_s=limiter.paused_s,
+        pause_reason=limiter.pause_reason if limiter.paused_s else "",
+    )

@@ -1,4 +1,4 @@
-"""Signals: the first one drains, SIGHUP changes nothing."""
+"""Signals: SIGINT and SIGTERM drain, SIGHUP is ignored."""
 
 import asyncio
 import signal
@@ -21,12 +21,12 @@ class SignalledError(BulkPatchError):
 
 @contextmanager
 def draining(on_signal: Callable[[Exit], None]) -> Iterator[None]:
-    """Hand SIGINT and SIGTERM to `on_signal` in the running loop, and ignore SIGHUP: a closed terminal stops no run.
+    """Hand SIGINT and SIGTERM to `on_signal` in the running loop, and ignore SIGHUP, which a closed terminal sends.
 
-    Outside the main thread nothing is installed: signals are the caller's business there.
+    Outside the main thread nothing is installed: there, signals are up to the caller.
 
     Raises:
-        SignalledError: `on_signal` cancelled the task, because nothing had begun yet.
+        SignalledError: `on_signal` cancelled the task, because nothing had been sent yet.
     """
     loop = asyncio.get_running_loop()
     received: list[Exit] = []
@@ -58,16 +58,16 @@ def draining(on_signal: Callable[[Exit], None]) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGINT and SIGTERM break off a read from the terminal, which an event loop's handlers do not.
+    """Let SIGINT and SIGTERM interrupt a read from the terminal, which an event loop's handlers do not.
 
     Raises:
-        SignalledError: One of them did.
+        SignalledError: One of them arrived.
     """
 
     def break_off(number: int, _: object) -> None:
         raise SignalledError(CODES[signal.Signals(number)])
 
-    if threading.current_thread() is not threading.main_thread():  # signals are the caller's business there
+    if threading.current_thread() is not threading.main_thread():  # there, signals are up to the caller
         yield
         return
     before = {number: signal.signal(number, break_off) for number in CODES}

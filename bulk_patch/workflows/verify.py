@@ -1,7 +1,7 @@
-"""Read back what a run applied, and say what is not there any more.
+"""Verify: read back every row that a run applied, and list what has drifted.
 
-Rows are read in batches, in the order of the input and within the job's rate. What was read is kept in the ledger batch
-by batch, so a verify that was killed goes on where it was; one that ended begins anew.
+Rows are read in batches, in the order of the input and within the job's rate. What was read is recorded in the ledger
+batch by batch, so a verify that was killed resumes where it was; one that ended starts again.
 """
 
 import time
@@ -13,7 +13,7 @@ from itertools import islice, takewhile
 from bulk_patch.client.permits import LimiterClosed
 from bulk_patch.client.reads import Unreadable, read_many
 from bulk_patch.client.session import RunHalted
-from bulk_patch.errors import Exit, RefusedError, gravest
+from bulk_patch.errors import Exit, gravest
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
@@ -27,6 +27,7 @@ from bulk_patch.targets.fields import Visibility
 from bulk_patch.workflows.event_loop import run_in_event_loop
 from bulk_patch.workflows.open_job import OpenJob, open_job
 from bulk_patch.workflows.options import RunOptions
+from bulk_patch.workflows.resume_policy import no_plan_error
 
 _BATCHES_AT_ONCE = 8  # so few are read again after a kill
 
@@ -35,7 +36,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What became of the applied rows of a run."""
+    """What reading back the applied rows of a run has shown."""
 
     check: int  # number of the check in the ledger
     rows: int  # applied rows that were read back
@@ -56,29 +57,31 @@ class _Totals:
     in_part: Counter[str] = field(default_factory=Counter)
 
     def look(self, row: LedgerRow, target: Target) -> None:
-        """Count the fields of a row that nobody can compare whole."""
+        """Count the fields of a row that answers show only in part, or not at all."""
         shown = ((name, target.field(name)) for name in row.fields)
-        self.in_part.update(name for name, its in shown if its is not None and its.visibility is not Visibility.WHOLE)
+        self.in_part.update(
+            name for name, field in shown if field is not None and field.visibility is not Visibility.WHOLE
+        )
 
     def add(self, drift: Drift) -> None:
         self.drifted += drift.counts
         self.superseded += not drift.counts
-        self.fields.update(its.name for its in drift.fields if not its.superseded_by)
+        self.fields.update(field.name for field in drift.fields if not field.superseded_by)
 
 
 def verify_run(job: Job, run_id: str, options: RunOptions | None = None) -> Verification:
-    """Read back every applied row of a run, and keep in the ledger what is not as it was left.
+    """Read back every applied row of a run, and record in the ledger what has drifted.
 
     Args:
         job: The job of the run.
         run_id: The run's id.
-        order: Who asks, and who watches.
+        options: Who asks, and who watches.
 
     Returns:
         What was found; its exit code is 0, 3 when something drifted, or what kept rows from being read.
 
     Raises:
-        BulkPatchError: Nothing was read; a signal: what was read is kept, and the same command goes on.
+        BulkPatchError: Nothing was read; after a signal, what was read is kept and the same command resumes.
     """
     return run_in_event_loop(_verify(job, run_id, options or RunOptions()))
 
@@ -87,7 +90,7 @@ async def _verify(job: Job, run_id: str, options: RunOptions) -> Verification:
     async with open_job(job, options, sends=True) as opened:
         run = opened.run_here(run_id)
         if run.state == "planning":
-            raise RefusedError(f"the plan of run {run.id} was never finished: nothing of it was sent", "plan anew: run")
+            raise no_plan_error(run, options.commands)
         ledger = opened.ledger
         ledger.check_seal(run.id)
         opened.log_to(run.id)
@@ -96,13 +99,13 @@ async def _verify(job: Job, run_id: str, options: RunOptions) -> Verification:
         for drift in ledger.drifts(check.number):
             totals.add(drift)
         rows = ledger.rows(run.id, states=(State.APPLIED,))
-        for row in takewhile(lambda its: its.row <= check.upto, rows):  # of a check that goes on
+        for row in takewhile(lambda row: row.row <= check.upto, rows):  # of a check that is resumed
             totals.look(row, opened.target)
         applied = ledger.counts(run.id)[State.APPLIED]
         left = max(0, applied - check.rows)
         log.info("verifying", run=run.id, rows=left)
         stop = await _read_back(opened, run, check, totals, left)
-        done = next(its for its in ledger.checks(run.id) if its.number == check.number)
+        done = next(other for other in ledger.checks(run.id) if other.number == check.number)
         codes = [Exit.NEEDS_PERSON] if totals.drifted else []
         codes += [Exit.INCOMPLETE] if done.rows < applied else []
         if stop is None:
@@ -128,9 +131,9 @@ async def _verify(job: Job, run_id: str, options: RunOptions) -> Verification:
 
 
 async def _read_back(opened: OpenJob, run: Run, check: Check, totals: _Totals, left: int) -> Stop | None:
-    """Read the rows that were not read yet; return what kept some from it."""
+    """Read the rows that have not been read yet; return what stopped that."""
     session, observer = opened.session, opened.options.observer
-    assert session is not None  # whoever reads opened one
+    assert session is not None  # open_job opened it
     size = opened.target.ids_per_read
     at_once = min(_BATCHES_AT_ONCE, opened.job.limits.concurrency) * size
     trusted: set[str] = set()  # later runs whose rows may explain what is found
@@ -145,7 +148,7 @@ async def _read_back(opened: OpenJob, run: Run, check: Check, totals: _Totals, l
                 for row in rows
                 if (drift := find_drift(run, row, by_id.get(row.customer_id), opened.target, opened.ledger))
             ]
-            for later in {its.superseded_by for drift in drifts for its in drift.fields} - {"", *trusted}:
+            for later in {field.superseded_by for drift in drifts for field in drift.fields} - {"", *trusted}:
                 opened.ledger.check_seal(later)
                 trusted.add(later)
             for row in rows:
@@ -155,11 +158,11 @@ async def _read_back(opened: OpenJob, run: Run, check: Check, totals: _Totals, l
                 totals.add(drift)
     except Unreadable as failure:
         reason = f"rows could not be read back: {failure.verdict.reason}"
-        return Stop(Exit.INCOMPLETE, reason, "run the same command again when the API answers: it goes on from there")
+        return Stop(Exit.INCOMPLETE, reason, "run the same command again when the API answers: it resumes there")
     except RunHalted as halt:
         return halt.stop
     except LimiterClosed:
-        return Stop(Exit.INCOMPLETE, "reading was stopped", "run the same command again: it goes on from there")
+        return Stop(Exit.INCOMPLETE, "reading was stopped", "run the same command again: it resumes there")
     finally:
         observer.sent()
     return None

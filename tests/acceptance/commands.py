@@ -22,9 +22,11 @@ from typing import Any
 import pytest
 
 from tests.acceptance import forked
+from tests.acceptance.next_lines import SAFE, missing_files, next_commands
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
+BEFORE = ("first: ", "waiting for approval ")  # lines above that of the next command start so
 #: Root may write everywhere, unless it gives up the right to pass by permissions.
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 needs_permissions = pytest.mark.skipif(
@@ -44,7 +46,20 @@ class Ended:
     @property
     def next(self) -> str:
         """Return what the command said to type next; "" when it named nothing."""
-        return next((line.removeprefix("next: ") for line in self.err.splitlines() if line.startswith("next: ")), "")
+        return self._next_and_before()[0]
+
+    @property
+    def before(self) -> str:
+        """Return what the command said to do or wait for before that; "" when nothing."""
+        return self._next_and_before()[1]
+
+    def _next_and_before(self) -> tuple[str, str]:
+        lines = self.err.splitlines()
+        for at, line in enumerate(lines):
+            if line.startswith("next: "):
+                above = lines[at - 1] if at else ""
+                return line.removeprefix("next: "), above if above.startswith(BEFORE) else ""
+        return "", ""
 
 
 class _Started(subprocess.Popen[str]):
@@ -102,19 +117,29 @@ class Workspace:
         environment = {**self.environment, **(env or {})}
         if not under and not options and forked.can_fork(env):
             done = forked.run([*map(str, words)], cwd=cwd or self.root, env=environment, timeout_s=timeout_s)
-            return Ended(done.returncode, done.stdout, done.stderr)
-        done = subprocess.run(
-            [*under, *self.command(*words)],
-            cwd=cwd or self.root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            **options,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        else:
+            done = subprocess.run(
+                [*under, *self.command(*words)],
+                cwd=cwd or self.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                **options,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        ended = Ended(done.returncode, done.stdout, done.stderr)
+        self._check_next(ended, cwd=cwd or self.root, under=under, env=env)
+        return ended
+
+    def _check_next(self, ended: Ended, *, cwd: Path, under: Sequence[str], env: Mapping[str, str] | None) -> None:
+        """Check that each `next:` line is one command that can be pasted, and run it where it changes nothing."""
+        for command in next_commands(ended.out, ended.err):
+            assert missing_files(command, cwd) == [], command
+            if command[1] in SAFE:
+                again = self.run(*command[1:], cwd=cwd, under=under, env=env)
+                assert again.code == 0, again.err
 
     def start(self, *words: str | Path, **options: Any) -> "subprocess.Popen[str]":
         """Start a command; its output is kept in pipes unless `options` say otherwise."""
@@ -199,7 +224,7 @@ def assert_told(ended: Ended, code: int, *words: str) -> None:
     errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, ended.err
     assert "\nhint: " in ended.err, ended.err
-    last = [line for line in ended.err.splitlines() if not line.startswith("next: ")][-1]
+    last = [line for line in ended.err.splitlines() if not line.startswith(("next: ", *BEFORE))][-1]
     assert last.startswith(f"exit code {code}: ")
     for word in words:
         assert word in ended.err

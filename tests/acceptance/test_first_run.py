@@ -176,7 +176,7 @@ def test_the_messy_file_is_complete_and_needs_a_person(messy: tuple[Workspace, E
     counts = place.summary("messy-corrections")["counts"]
     expected = Counter[str](row.status for row in MESSY_ROWS)
     assert counts == {status: expected[status] for status in STATUSES}
-    assert "correct output/messy-corrections/" in ended.next
+    assert "correct output/messy-corrections/" in ended.before
 
 
 @pytest.mark.parametrize("row", MESSY_ROWS, ids=lambda row: f"{row.row}-{row.what.replace(' ', '-')}")

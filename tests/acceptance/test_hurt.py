@@ -77,7 +77,7 @@ def test_a_full_disk_ends_with_7_and_the_same_words_go_on(prepare: Prepare, comm
     # Coverage, where it is measured, has its own file on that disk, and its own traceback.
     ended = place.run(*words, preexec_fn=fill_disk, env={"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""})
     assert_told(ended, 7, str(place.job_folder(NAME)))
-    assert ended.next == f"make room or mend the disk, then: {same_words(words)}"
+    assert (ended.before, ended.next) == ("first: free disk space or fix the disk", same_words(words))
     assert books(place) == before
 
 
@@ -103,7 +103,7 @@ def test_a_ledger_that_is_read_only_ends_with_7_and_the_same_words_go_on(prepare
     with read_only(place.job_folder(NAME)):
         ended = place.run(*words, under=WITHOUT_RIGHTS)
     assert_told(ended, 7, "ledger.db")
-    assert ended.next == f"make room or mend the disk, then: {same_words(words)}"
+    assert (ended.before, ended.next) == ("first: free disk space or fix the disk", same_words(words))
     assert books(place) == before
 
 
@@ -193,7 +193,7 @@ def test_a_token_that_is_refused_ends_with_6_and_the_same_words_go_on(prepare: P
     assert ended.code == 6, ended.err
     assert "401" in ended.err
     assert "Traceback" not in ended.err
-    assert ended.next == f"mend the credential or the permission, then: {same_words(words)}"
+    assert (ended.before, ended.next) == ("first: fix the credential or permission", same_words(words))
 
 
 @pytest.mark.parametrize("command", ["approve", "report"])
@@ -211,4 +211,5 @@ def test_while_another_process_holds_the_ledger_the_same_words_are_for_later(pre
     with SqliteLedger.open(place.job_folder(NAME) / "ledger.db", job=NAME):
         ended = place.run(*words)
     assert_told(ended, 8)
-    assert ended.next == f"wait until that process has ended, then: {same_words(words)}"
+    assert ended.next == same_words(words)
+    assert "wait" in ended.before

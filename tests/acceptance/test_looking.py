@@ -51,7 +51,7 @@ def test_status_of_a_run_is_one_screen_with_counts_and_what_to_do_next(done: Wor
         counts = dict(re.findall(r"^  ([a-z ]+?) +(\d+)$", ended.out, re.MULTILINE))
         assert counts == {"applied": "2", "unchanged": "1", "duplicate": "1", "invalid": "1", "input rows": "5"}
         assert "exit code 3" in ended.out
-        assert "next: correct output/small/" in ended.out
+        assert "first: correct output/small/" in ended.out
         assert len(ended.out.splitlines()) < 24
 
 

@@ -195,7 +195,7 @@ def test_a_token_that_stops_being_accepted_while_rows_are_sent_leaves_them_open(
         stopped = office.run("run", FILE, *aimed_at(api), *NOTHING_TO_COMPARE)
         assert stopped.code == 6, stopped.err
         assert "401" in stopped.err
-        assert stopped.next.startswith("mend the credential")
+        assert "fix the credential" in stopped.before
         assert set(office.states(NAME).values()) == {"pending"}
         api.token = TOKEN
         ended = office.run("run", FILE, *aimed_at(api), *NOTHING_TO_COMPARE)

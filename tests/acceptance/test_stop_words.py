@@ -19,10 +19,10 @@ ONE_BY_ONE = ("--set", "limits.concurrency=1", "--set", "limits.rate_per_s=100",
 IMPATIENT = ("--set", "retry.give_up_after_s=1")
 STOPPED = "exit code 5: stopped by a guard or an integrity fault; a person must look"
 REFUSED = "exit code 6: the credential, a permission or TLS was refused"
-INCOMPLETE = "exit code 4: incomplete; running it again is safe and continues"
-LOOK = "look at output/{name}/{run}/failures.csv, then: bulk-patch run jobs/small.toml --continue "
-MEND = "mend the credential or the permission, then: bulk-patch run jobs/small.toml "
-AGAIN = "bulk-patch run jobs/small.toml "
+INCOMPLETE = "exit code 4: incomplete; running it again is safe and goes on"
+LOOK = ("first: look at output/{name}/{run}/failures.csv", "bulk-patch run jobs/small.toml --continue ")
+FIX = ("first: fix the credential or permission", "bulk-patch run jobs/small.toml ")
+AGAIN = ("", "bulk-patch run jobs/small.toml ")
 
 
 def own(status: int, code: str, **headers: str) -> Fault:
@@ -52,7 +52,7 @@ class Stop:
     reason: str
     hint: str
     exit_words: str
-    next: str
+    next: tuple[str, str]  # what comes before the command, and how the command starts
     at_row: int | None = None  # named in the reason
     flags: tuple[str, ...] = ()
 
@@ -100,7 +100,7 @@ STOPS = {
         reason="the API refuses the token (HTTP 401)",
         hint="check [target] token: is it for this workspace, and still valid? Then run the same command again",
         exit_words=REFUSED,
-        next=MEND,
+        next=FIX,
     ),
     "a permission is missing": Stop(
         fault=always(own(403, "FORBIDDEN")),
@@ -108,7 +108,7 @@ STOPS = {
         reason="FORBIDDEN, 3 times in a row",
         hint="the token lacks a permission, or belongs to another workspace",
         exit_words=REFUSED,
-        next=MEND,
+        next=FIX,
     ),
     "a long wait is asked for": Stop(
         fault=always(own(429, "TOO_MANY_REQUESTS", Retry_After="7200")),
@@ -153,10 +153,12 @@ def test_a_stop_names_the_fault_the_row_what_is_safe_and_the_next_command(office
     assert run["stop_hint"] == stop.hint
     said = " ".join(ended.out.split())  # long lines are folded
     assert f"stopped: {run['stop_reason']} {stop.hint}" in said
-    counts, exit_words, next_line = ended.err.splitlines()[-3:]
+    first, command = stop.next
+    counts, exit_words = ended.err.splitlines()[-4 if first else -3 :][:2]
     assert counts.endswith(f": {ROWS} input rows")
     assert exit_words == stop.exit_words
-    assert next_line.startswith("next: " + stop.next.format(name=NAME, run=run["id"]))
+    assert ended.before == first.format(name=NAME, run=run["id"])
+    assert ended.next.startswith(command)
     states = office.states(NAME)
     if stop.at_row is not None:
         assert states[stop.at_row] in {"unknown", "rejected"}

@@ -12,7 +12,8 @@ from pathlib import Path
 import bulk_patch.workflows.open_job  # noqa: F401 - pandas and aiohttp are imported before anything is measured
 from bulk_patch import load_job, run_job
 from bulk_patch.ledgers.records import Run
-from bulk_patch.workflows.options import NullObserver, RunOptions
+from bulk_patch.workflows.observer import NullObserver
+from bulk_patch.workflows.options import RunOptions
 
 
 class Meter(NullObserver):

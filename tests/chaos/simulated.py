@@ -31,10 +31,10 @@ from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets.synctera.target import Synctera
+from bulk_patch.workflows.observer import NullObserver, SendProgress
 from bulk_patch.workflows.open_job import OpenJob
-from bulk_patch.workflows.options import NullObserver, RunOptions
+from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.send_step import send_run
 from tests.chaos.evidence import Document, Edit, Evidence, Line, Span, Story, read_ledger
 from tests.chaos.expect import WHOLES, Wish, plan
@@ -57,9 +57,9 @@ class _Shown(NullObserver):
     def __init__(self) -> None:
         self.lines: list[dict[str, int]] = []
 
-    def progress(self, dispatcher: Dispatcher) -> None:
+    def progress(self, progress: SendProgress) -> None:
         """Keep what counts as done."""
-        self.lines.append({"ok": dispatcher.progress.ok, "refused": dispatcher.progress.refused})
+        self.lines.append({"ok": progress.ok, "refused": progress.refused})
 
 
 @dataclass(slots=True)

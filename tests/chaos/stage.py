@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.sandbox import Fault, Seen
-from bulk_patch.sending.dispatcher import Dispatcher
-from bulk_patch.workflows.options import NullObserver, RunOptions
+from bulk_patch.workflows.observer import NullObserver, SendProgress
+from bulk_patch.workflows.options import RunOptions
 from tests.chaos.evidence import Notebook
 from tests.chaos.kill import LONGEST_S, count_to, shepherd, take_what_is_left
 from tests.chaos.scene import JOB, NEW_TOKEN, TOKEN, Scene
@@ -154,9 +154,9 @@ class Announcer(NullObserver):
         self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._left = dies_at
 
-    def progress(self, dispatcher: Dispatcher) -> None:
+    def progress(self, progress: SendProgress) -> None:
         """Announce what counts as done."""
-        line = {"ok": dispatcher.progress.ok, "refused": dispatcher.progress.refused}
+        line = {"ok": progress.ok, "refused": progress.refused}
         os.write(self._file, json.dumps(line).encode() + b"\n")
         if self._left is not None:
             self._left -= 1

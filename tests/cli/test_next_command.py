@@ -4,16 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from bulk_patch.cli.command_lines import CommandLines
 from bulk_patch.cli.entry import same_words
 from bulk_patch.cli.next_command import Invocation, next_command
-from bulk_patch.cli.terminal import go_on
 from bulk_patch.errors import Exit
 from bulk_patch.ledgers.records import PlanSummary, Run
 from bulk_patch.model import Counts, State
+from bulk_patch.reports.next_command import NextCommand
 from tests.support.screen_samples import COUNTS, FOLDER, PLANNED, RUN, SENT
 
 FAILURES = FOLDER / "failures.csv"
 JOB = Invocation("jobs/moves.toml")
+UNDO = replace(RUN, kind="undo", summary=PlanSummary(undoes=SENT.id))
 
 
 def test_a_command_repeats_what_the_first_one_said_quoted_for_a_shell() -> None:
@@ -45,10 +47,9 @@ def test_an_undo_that_may_not_clear_what_was_absent_is_undone_again_once_the_job
     details = {"undoes": "20261121-120000-0001", "may_clear": ["middle_name", "phone_number"]}
     undo = replace(SENT, kind="undo", summary=PlanSummary.from_json(details))
     called = Invocation("x.toml", sets=('input.may_clear=["middle_name"]',))
-    words = next_command(undo, {State.INVALID: 1, State.KEPT: 1}, 0, prefix=called, failures=FAILURES)
-    first, _, command = words.partition(", then: ")
-    assert first == "decide whether what was absent before may be cleared (input.may_clear)"
-    assert shlex.split(command) == [
+    following = next_command(undo, {State.INVALID: 1, State.KEPT: 1}, 0, prefix=called, failures=FAILURES)
+    assert "input.may_clear" in following.before
+    assert shlex.split(following.command) == [
         *("bulk-patch", "undo", "20261121-120000-0001"),
         *("--set", 'input.may_clear=["middle_name", "phone_number"]'),
     ]
@@ -62,17 +63,17 @@ def test_paths_are_as_seen_from_here_unless_the_job_was_named_by_a_whole_path(
     job, folder = typed.format(here=tmp_path), tmp_path / "output" / "small"
     failures = folder / RUN.id / "failures.csv"
     invalid, rejected = (
-        go_on(SENT, {state: 1}, 0, invocation=Invocation(job), folder=folder)
+        CommandLines(Invocation(job), folder).next_command(SENT, {state: 1}, 0)
         for state in (State.INVALID, State.REJECTED)
     )
     if Path(job).is_absolute():  # a cron line's: its mail is read anywhere
         rest = f"--set input.path={failures} --output {tmp_path / 'output'}"
-        assert invalid == f"correct {failures}, then: bulk-patch run {job} {rest}"
-        assert rejected.endswith(f"bulk-patch retry {RUN.id} --output {tmp_path / 'output'}")
+        assert invalid == NextCommand(f"bulk-patch run {job} {rest}", f"first: correct {failures}")
+        assert rejected.command == f"bulk-patch retry {RUN.id} --output {tmp_path / 'output'}"
     else:
         near = failures.relative_to(tmp_path)
-        assert invalid == f"correct {near}, then: bulk-patch run {job} --set input.path={near}"
-        assert rejected.endswith(f"bulk-patch retry {RUN.id}")
+        assert invalid == NextCommand(f"bulk-patch run {job} --set input.path={near}", f"first: correct {near}")
+        assert rejected.command == f"bulk-patch retry {RUN.id}"
 
 
 @pytest.mark.parametrize(
@@ -88,42 +89,42 @@ def test_paths_are_as_seen_from_here_unless_the_job_was_named_by_a_whole_path(
             replace(SENT, stopped_by="canary", exit_code=Exit.STOPPED),
             COUNTS,
             95,
-            f"look at {FAILURES}, then: bulk-patch run jobs/moves.toml --continue",
+            NextCommand("bulk-patch run jobs/moves.toml --continue", f"first: look at {FAILURES}"),
             id="stopped by a guard",
         ),
         pytest.param(
             replace(SENT, exit_code=Exit.CREDENTIAL),
             COUNTS,
             95,
-            "mend the credential or the permission, then: bulk-patch run jobs/moves.toml",
+            NextCommand("bulk-patch run jobs/moves.toml", "first: fix the credential or permission"),
             id="credential",
         ),
         pytest.param(
             replace(SENT, exit_code=Exit.LEDGER),
             COUNTS,
             95,
-            "make room or mend the disk, then: bulk-patch run jobs/moves.toml",
+            NextCommand("bulk-patch run jobs/moves.toml", "first: free disk space or fix the disk"),
             id="ledger",
         ),
         pytest.param(
             replace(RUN, exit_code=Exit.USAGE),
             PLANNED,
             1000,
-            f"correct {FAILURES}, then: bulk-patch run jobs/moves.toml --set input.path={FAILURES}",
+            NextCommand(f"bulk-patch run jobs/moves.toml --set input.path={FAILURES}", f"first: correct {FAILURES}"),
             id="invalid rows are not to be skipped",
         ),
         pytest.param(
             SENT,
             {State.REJECTED: 1, State.INVALID: 1},
             0,
-            f"mend the cause, see {FAILURES}, then: bulk-patch retry {RUN.id}",
+            NextCommand(f"bulk-patch retry {RUN.id}", f"first: fix the cause, see {FAILURES}"),
             id="rejected",
         ),
         pytest.param(
             SENT,
             {State.UNKNOWN: 1},
             0,
-            f"mend the cause, see {FAILURES}, then: bulk-patch retry {RUN.id}",
+            NextCommand(f"bulk-patch retry {RUN.id}", f"first: fix the cause, see {FAILURES}"),
             id="unknown for good",
         ),
         *(
@@ -131,7 +132,9 @@ def test_paths_are_as_seen_from_here_unless_the_job_was_named_by_a_whole_path(
                 SENT,
                 {state: 1},
                 0,
-                f"correct {FAILURES}, then: bulk-patch run jobs/moves.toml --set input.path={FAILURES}",
+                NextCommand(
+                    f"bulk-patch run jobs/moves.toml --set input.path={FAILURES}", f"first: correct {FAILURES}"
+                ),
                 id=state,
             )
             for state in (State.INVALID, State.DRIFTED)
@@ -140,6 +143,17 @@ def test_paths_are_as_seen_from_here_unless_the_job_was_named_by_a_whole_path(
             pytest.param(SENT, {state: 1}, 0, f"bulk-patch show {RUN.id} --status {state}", id=state)
             for state in (State.MISMATCH, State.KEPT)
         ),
+        pytest.param(
+            replace(RUN, stop_reason="not approved: nobody yet"),
+            PLANNED,
+            1000,
+            NextCommand(
+                f"bulk-patch approve {RUN.id}", f"waiting for approval by someone other than {RUN.actor.operator}"
+            ),
+            id="waits for approval",
+        ),
+        pytest.param(UNDO, {State.PENDING: 1}, 1, f"bulk-patch undo {SENT.id}", id="undo, approved"),
+        pytest.param(replace(UNDO, state="planning"), {}, 0, f"bulk-patch undo {SENT.id}", id="undo, not sealed"),
         pytest.param(SENT, {State.APPLIED: 3, State.UNCHANGED: 1, State.DUPLICATE: 1}, 0, "", id="all done"),
         pytest.param(replace(SENT, state="closed"), {State.PENDING: 3}, 0, "", id="closed"),
         pytest.param(
@@ -153,41 +167,48 @@ def test_paths_are_as_seen_from_here_unless_the_job_was_named_by_a_whole_path(
             replace(SENT, state="closed", stopped_by="integrity", exit_code=Exit.STOPPED),
             {State.UNKNOWN: 3},
             3,
-            f"look at {FAILURES}, then: bulk-patch retry {RUN.id} --continue",
+            NextCommand(f"bulk-patch retry {RUN.id} --continue", f"first: look at {FAILURES}"),
             id="closed, retry stopped",
         ),
         pytest.param(
             replace(SENT, state="closed", stopped_by="failures", exit_code=Exit.STOPPED),
             {State.REJECTED: 3},
             0,
-            f"mend the cause, see {FAILURES}, then: bulk-patch retry {RUN.id}",
+            NextCommand(f"bulk-patch retry {RUN.id}", f"first: fix the cause, see {FAILURES}"),
             id="closed, retry stopped by its last row",
         ),
         pytest.param(
             replace(SENT, kind="undo", stopped_by="failures", exit_code=Exit.STOPPED),
             {State.REJECTED: 3},
             0,
-            f"mend the cause, see {FAILURES}, then: bulk-patch retry {RUN.id}",
+            NextCommand(f"bulk-patch retry {RUN.id}", f"first: fix the cause, see {FAILURES}"),
             id="undo stopped by its last row",
         ),
         pytest.param(
             replace(SENT, stopped_by="failures", exit_code=Exit.STOPPED),
             {State.REJECTED: 3},
             0,
-            f"look at {FAILURES}, then: bulk-patch run jobs/moves.toml --continue",
+            NextCommand("bulk-patch run jobs/moves.toml --continue", f"first: look at {FAILURES}"),
             id="stopped by its last row",
         ),
     ],
 )
-def test_the_next_command_follows_from_the_run(run: Run, counts: Counts, to_do: int, expected: str) -> None:
-    assert next_command(run, counts, to_do, prefix=JOB, failures=FAILURES) == expected
+def test_the_next_command_follows_from_the_run(
+    run: Run, counts: Counts, to_do: int, expected: NextCommand | str
+) -> None:
+    wanted = NextCommand(expected) if isinstance(expected, str) else expected
+    assert next_command(run, counts, to_do, prefix=JOB, failures=FAILURES) == wanted
 
 
 @pytest.mark.parametrize(
     ("code", "words", "expected"),
     [
         (Exit.INTERRUPTED, ["verify", "my job.toml"], "bulk-patch verify 'my job.toml'"),
-        (Exit.LEDGER, ["run", "x.toml"], "make room or mend the disk, then: bulk-patch run x.toml"),
+        (
+            Exit.LEDGER,
+            ["run", "x.toml"],
+            NextCommand("bulk-patch run x.toml", "first: free disk space or fix the disk"),
+        ),
         (Exit.LEDGER, ["run", "x.toml", "--new"], ""),
         (Exit.CREDENTIAL, ["run", "x.toml", "--continue"], ""),
         (Exit.USAGE, ["run", "x.toml"], ""),
@@ -195,7 +216,7 @@ def test_the_next_command_follows_from_the_run(run: Run, counts: Counts, to_do: 
     ],
 )
 def test_after_a_failure_that_passes_the_same_words_go_on_unless_they_are_said_once(
-    monkeypatch: pytest.MonkeyPatch, code: Exit, words: list[str], expected: str
+    monkeypatch: pytest.MonkeyPatch, code: Exit, words: list[str], expected: NextCommand | str
 ) -> None:
     monkeypatch.setattr("sys.argv", ["bulk-patch", *words])
-    assert same_words(code) == expected
+    assert same_words(code) == (NextCommand(expected) if isinstance(expected, str) else expected)

@@ -12,6 +12,8 @@ from bulk_patch.ledgers.records import Holder, LedgerRow, PlanSummary, Run
 from bulk_patch.model import Counts, State
 from bulk_patch.planning.changes import Change
 from bulk_patch.planning.summary import SummaryBuilder
+from bulk_patch.reports.summary import RunSummary
+from bulk_patch.workflows.status import RunStatus
 from tests.support.screen_samples import (
     COUNTS,
     CUSTOMER,
@@ -155,6 +157,11 @@ def test_the_end_of_a_complete_run_does_not_tell_of_an_earlier_stop() -> None:
     assert "outage" not in end_screen(summary(exit_code=Exit.NEEDS_PERSON), run, folder=FOLDER)
 
 
+def test_what_comes_first_stands_on_a_line_of_its_own_above_the_command() -> None:
+    ended = summary(state="incomplete", next="bulk-patch run x.toml", before_next="first: fix the credential")
+    assert last_lines(ended).splitlines()[-2:] == ["first: fix the credential", "next: bulk-patch run x.toml"]
+
+
 def test_a_command_to_copy_is_never_broken_into_lines() -> None:
     command = "bulk-patch run " + "very/long/" * 20 + "job.toml"
     assert last_lines(summary(next=command)).endswith(f"\nnext: {command}\n")
@@ -163,10 +170,14 @@ def test_a_command_to_copy_is_never_broken_into_lines() -> None:
 # --- status
 
 
+def status(of: RunSummary, *, holder: Holder | None = None) -> RunStatus:
+    return RunStatus(of, SENT, COUNTS, 95, holder)
+
+
 def test_the_status_of_a_live_run_says_who_sends_it_how_far_it_is_and_how_long_it_takes() -> None:
     live = summary(state="running", exit_code=None)
     holder = Holder(pid=4711, host="batch-1", started_at=NOON)
-    screen = squeeze(status_screen(live, SENT, COUNTS, to_do=95, holder=holder))
+    screen = squeeze(status_screen(status(live, holder=holder)))
     for line in (
         f"run {RUN.id}: running",
         "sent by process 4711 on batch-1 since 2026-11-22 12:00:00 UTC",
@@ -179,7 +190,7 @@ def test_the_status_of_a_live_run_says_who_sends_it_how_far_it_is_and_how_long_i
 
 
 def test_the_status_of_a_run_that_nobody_sends_folds_what_was_in_flight_into_unknown() -> None:
-    screen = squeeze(status_screen(summary(next="bulk-patch run x.toml"), SENT, COUNTS, to_do=95))
+    screen = squeeze(status_screen(status(summary(next="bulk-patch run x.toml"))))
     assert "unknown 15" in screen
     assert not any("in flight" in line or "left" in line for line in screen)
     assert "no process sends it; the last one ended 2026-11-22 12:01:00 UTC" in screen
@@ -191,24 +202,24 @@ def test_the_status_of_a_run_that_nobody_sends_folds_what_was_in_flight_into_unk
 
 def test_the_status_of_another_run_than_the_one_that_is_sent_says_who_holds_the_ledger() -> None:
     holder = Holder(pid=4711, host="batch-1", started_at=NOON)
-    screen = squeeze(status_screen(summary(), SENT, COUNTS, to_do=95, holder=holder))
+    screen = squeeze(status_screen(status(summary(), holder=holder)))
     assert "ledger held by process 4711 on batch-1 since 2026-11-22 12:00:00 UTC" in screen
 
 
 def test_the_status_of_a_holder_that_has_not_said_its_name_invents_none() -> None:
-    screen = squeeze(status_screen(summary(), SENT, COUNTS, to_do=95, holder=Holder(0, "", 0.0)))
+    screen = squeeze(status_screen(status(summary(), holder=Holder(0, "", 0.0))))
     assert "ledger held by a process" in screen
 
 
 def test_a_plan_that_waits_is_called_so() -> None:
     planned = summary(PLANNED, state="planned", exit_code=Exit.OK)
-    screen = squeeze(status_screen(planned, RUN, PLANNED, to_do=1000))
+    screen = squeeze(status_screen(RunStatus(planned, RUN, PLANNED, 1000, None)))
     assert {"to send 1,000", "no process sends it", "0 of 1,000 changes done, 0.0 %"} <= set(screen)
 
 
 def test_done_is_never_rounded_up_to_everything() -> None:
     counts = {State.APPLIED: 99_999, State.PENDING: 1}
-    screen = status_screen(summary(counts), SENT, counts, to_do=1)
+    screen = status_screen(RunStatus(summary(counts), SENT, counts, 1, None))
     assert "99,999 of 100,000 changes done, 99.9 %" in screen
 
 
@@ -225,7 +236,7 @@ def test_done_is_never_rounded_up_to_everything() -> None:
     ],
 )
 def test_a_run_that_will_send_nothing_shows_no_progress(run: Run, counts: Counts, words: str) -> None:
-    assert words in squeeze(status_screen(summary(counts), run, counts, to_do=0))
+    assert words in squeeze(status_screen(RunStatus(summary(counts), run, counts, 0, None)))
 
 
 # --- runs and rows
@@ -345,7 +356,7 @@ def test_nothing_from_a_file_or_an_api_can_steer_the_terminal() -> None:
         *show_screen([(row, [(evil, evil, evil)])]),
         plan_screen(run, PLANNED, rate_per_s=1.0),
         end_screen(ended, run, folder=Path(evil), causes=[(evil, 1)]),
-        status_screen(ended, run, COUNTS, to_do=1, holder=Holder(1, evil, NOON)),
+        status_screen(RunStatus(ended, run, COUNTS, 1, Holder(1, evil, NOON))),
         runs_screen([(run, COUNTS)]),
     ]
     for screen in screens:

@@ -15,6 +15,7 @@ from bulk_patch.files.atomic import draft_of, remove_draft, replacing
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.reports.export import export
 from bulk_patch.reports.files import write_reports
+from bulk_patch.reports.next_command import NextCommand
 from tests.support.report_runs import SYNCTERA, applied, moved, plan, send
 
 
@@ -49,7 +50,7 @@ def test_reports_are_for_the_owner_alone_whatever_the_umask(ledger: SqliteLedger
     run = plan(ledger, [moved(1)])
     folder = tmp_path / "output" / "moves" / run.id
     with umask(mask):
-        write_reports(ledger, run, folder, next_command="")
+        write_reports(ledger, run, folder, next_command=NextCommand(""))
         export(ledger, run, folder / "all.csv", target=SYNCTERA, reveal=False)
     assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent, folder.parent.parent)] == [0o700] * 3
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
@@ -61,7 +62,7 @@ def test_a_folder_that_was_open_to_others_is_closed(ledger: SqliteLedger, tmp_pa
     folder = tmp_path / "run"
     folder.mkdir(mode=0o755)
     (folder / "results.csv").touch(0o644)
-    write_reports(ledger, plan(ledger, [moved(1)]), folder, next_command="")
+    write_reports(ledger, plan(ledger, [moved(1)]), folder, next_command=NextCommand(""))
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "results.csv").stat().st_mode & 0o777 == 0o600
 
@@ -69,11 +70,11 @@ def test_a_folder_that_was_open_to_others_is_closed(ledger: SqliteLedger, tmp_pa
 def test_a_full_disk_leaves_the_reports_of_before_and_is_a_storage_error(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = plan(ledger, [moved(row) for row in range(1, 300)])
     folder = tmp_path / "run"
-    write_reports(ledger, run, folder, next_command="first")
+    write_reports(ledger, run, folder, next_command=NextCommand("first"))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     send(ledger, run, applied(1))
     with longest_file(4096), pytest.raises(StorageError, match=r"results\.csv|failures\.csv") as caught:
-        write_reports(ledger, run, folder, next_command="second")
+        write_reports(ledger, run, folder, next_command=NextCommand("second"))
     assert caught.value.exit_code is Exit.LEDGER
     assert "space" in caught.value.hint
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -92,7 +93,7 @@ def test_a_full_disk_leaves_nothing_of_an_export(ledger: SqliteLedger, tmp_path:
 def test_a_file_in_the_place_of_the_folder_is_a_storage_error(ledger: SqliteLedger, tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(StorageError, match="cannot be written"):
-        write_reports(ledger, plan(ledger, [moved(1)]), tmp_path / "run", next_command="")
+        write_reports(ledger, plan(ledger, [moved(1)]), tmp_path / "run", next_command=NextCommand(""))
 
 
 # --- drafts: writers that are killed, and writers that meet

@@ -76,7 +76,7 @@ def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
 def test_a_header_and_no_rows_is_a_plan_with_a_warning(tmp_path: Path) -> None:
     planned = plan_rows(tmp_path, "email")
     assert (planned.rows, planned.run.input_rows) == ({}, 0)
-    assert planned.run.details["warnings"] == ["the input has a header and no rows"]
+    assert planned.run.summary.to_json()["warnings"] == ["the input has a header and no rows"]
 
 
 def test_a_null_of_parquet_is_no_change_and_never_a_null_in_a_body(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_plan_says_what_a_person_decides_by_and_shows_no_value(tmp_path: Path)
         "17,Lee,",
         f"{ANN},,ZZZZ",
     )
-    details = planned.run.details
+    details = planned.run.summary.to_json()
     assert details["changes"] == 4  # Ann, the first of them, disagrees with herself
     assert details["fields"] == {"last_name": 4}
     assert details["transitions"] == {"last_name": [["?", "S•••", 4]]}
@@ -258,7 +258,7 @@ def test_absent_values_and_clears_are_told_in_the_summary_and_warned_of(tmp_path
             'input.may_clear=["email", "phone_number"]',
         ),
     )
-    details = planned.run.details
+    details = planned.run.summary.to_json()
     assert details["cleared"] == {"email": 2, "phone_number": 1}
     assert details["transitions"]["phone_number"] == [["(none)", "•••99", 1], ["•••00", "(cleared)", 1]]
     assert any("3 values would be cleared" in warning for warning in details["warnings"])
@@ -279,7 +279,7 @@ def test_an_object_completed_from_a_file_is_read_again_and_one_given_whole_is_no
         f"{BEN},{whole}",
         settings=("baseline.kind=file", f"baseline.path={path}"),
     )
-    assert planned.run.details["recheck"] == 1
+    assert planned.run.summary.recheck == 1
     assert planned.bodies[1] == {"legal_address": {**HOME, "city": "Dallas"}}
     assert planned.bodies[2] == {"legal_address": {**HOME, "city": "Waco"}}
 
@@ -301,4 +301,4 @@ def test_ten_times_the_usual_number_of_rows_is_warned_of(
             lines = [f"{make_customer(row)},a{row}@b.co" for row in range(count)]
             write_csv(tmp_path / "input.csv", "customer_id,email", *lines)
             planned = plan_offline(make_job(tmp_path), ledger, run_id=f"20261122-15120{number}-4f2a")
-    assert planned.run.details["warnings"] == expected
+    assert list(planned.run.summary.warnings) == expected

@@ -16,6 +16,7 @@ from bulk_patch.reports.html import rows as page_rows
 from bulk_patch.reports.html.events import list_events
 from bulk_patch.reports.html.page import write_files, write_page
 from bulk_patch.reports.html.rows import PageContext, data, gather, gather_drifted, visible
+from bulk_patch.reports.next_command import NextCommand
 from bulk_patch.reports.summary import summarise
 from bulk_patch.review.approvals import rows_of, state_terms
 from tests.support.report_runs import (
@@ -138,7 +139,7 @@ def test_a_revealed_page_is_for_its_owner_alone_also_in_a_folder_that_a_team_sha
 
 def test_the_page_is_for_its_owner_alone_and_written_before_the_summary(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = plan(ledger, [moved(1)])
-    write_files(ledger, run, tmp_path / "run", target=SYNCTERA, next_command="bulk-patch run x.toml")
+    write_files(ledger, run, tmp_path / "run", target=SYNCTERA, next_command=NextCommand("bulk-patch run x.toml"))
     files = {path.name: path.stat() for path in (tmp_path / "run").iterdir()}
     assert set(files) == {"results.csv", "failures.csv", "report.html", "summary.json"}
     assert files["report.html"].st_mode & 0o777 == 0o600

@@ -16,6 +16,7 @@ from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import REPORTED, Counts, Outcome, State
 from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.files import write_reports
+from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 from bulk_patch.reports.rows import COLUMNS, find_causes
 from bulk_patch.reports.summary import exit_code_of, summarise
 from bulk_patch.targets.synctera.target import ID_PATTERN
@@ -65,7 +66,7 @@ def test_rows_alone_give_exit_code_0_3_or_4(counts: Counts, to_do: int, code: Ex
 
 def test_a_sealed_run_of_which_nothing_was_sent_is_planned(ledger: SqliteLedger) -> None:
     run = plan(ledger, [moved(1), set_aside(2, State.INVALID)], unchanged=3)
-    summary = summarise(ledger, run, next_command="bulk-patch run x.toml")
+    summary = summarise(ledger, run, next_command=NextCommand("bulk-patch run x.toml"))
     assert (summary.state, summary.exit_code) == ("planned", Exit.OK)
     assert (summary.started_at, summary.finished_at) == (None, None)
     assert summary.next == "bulk-patch run x.toml"
@@ -149,7 +150,7 @@ def test_rows_that_are_missing_from_the_ledger_are_not_reported_as_if_all_were_w
     with Lossy.open(tmp_path / "ledger.db", job="moves") as ledger:
         run = plan(ledger, [moved(1), moved(2)])
         with pytest.raises(LedgerError, match="does not balance"):
-            write_reports(ledger, run, tmp_path / "run", next_command="")
+            write_reports(ledger, run, tmp_path / "run", next_command=NOTHING_NEXT)
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -159,7 +160,7 @@ def test_summary_json_holds_exactly_what_the_interface_names(ledger: SqliteLedge
     stats.add([0.1] * 9 + [1.0])
     ledger.update(run.id, stats=stats.to_json())
     run = send(ledger, run, applied(1), rejected(2))
-    returned = write_reports(ledger, run, tmp_path / "run", next_command="bulk-patch retry x")
+    returned = write_reports(ledger, run, tmp_path / "run", next_command=NextCommand("bulk-patch retry x"))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
     assert summary == returned.as_json()
     p50_ms, p99_ms = summary["timings"].pop("p50_ms"), summary["timings"].pop("p99_ms")
@@ -189,7 +190,7 @@ def test_summary_json_holds_exactly_what_the_interface_names(ledger: SqliteLedge
 def test_results_list_every_row_that_is_not_unchanged_in_input_order(ledger: SqliteLedger, tmp_path: Path) -> None:
     rows = [moved(2), moved(3), set_aside(5, State.INVALID, reason="dob breaks its rule"), moved(9)]
     run = send(ledger, plan(ledger, rows, unchanged=5), applied(2), rejected(3, "last_name"))
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     header, *lines = read_csv(tmp_path / "results.csv")
     assert tuple(header) == COLUMNS
     sent, done = "2026-11-22T12:00:01.000Z", "2026-11-22T12:00:02.500Z"
@@ -206,20 +207,20 @@ def test_results_list_every_row_that_is_not_unchanged_in_input_order(ledger: Sql
 
 def test_several_fields_are_joined_by_semicolons(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = plan(ledger, [change(1, {"first_name": "A", "last_name": "B"}, "first_name", "last_name")])
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     assert read_dicts(tmp_path / "results.csv")[0]["fields"] == "first_name;last_name"
 
 
 def test_a_row_left_in_flight_is_reported_unknown_and_can_be_fed_back(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = send(ledger, plan(ledger, [moved(1)]), also_claim=1, ends=False)
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     assert read_dicts(tmp_path / "results.csv")[0]["status"] == "unknown"
     assert read_dicts(tmp_path / "failures.csv")[0]["_status"] == "unknown"
 
 
 def test_results_hold_no_values(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = send(ledger, plan(ledger, [moved(1, last_name="Whitaker"), moved(2)]), applied(1))
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     written = (tmp_path / "results.csv").read_text() + (tmp_path / "summary.json").read_text()
     assert "Whitaker" not in written
     assert "Smith" not in written
@@ -231,7 +232,7 @@ def test_results_are_escaped_for_spreadsheets_and_failures_are_not(
 ) -> None:
     trap = f"{start}HYPERLINK(A1)"
     run = plan(ledger, [set_aside(1, State.INVALID, trap, "x", reason=trap, hint=trap)])
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     result, failure = read_dicts(tmp_path / "results.csv")[0], read_dicts(tmp_path / "failures.csv")[0]
     assert (result["customer_id"], result["reason"]) == (f"'{trap}", f"'{trap}")
     assert (failure["id"], failure["_reason"], failure["_hint"]) == (trap, trap, trap)
@@ -244,7 +245,7 @@ def test_failures_hold_every_row_that_did_not_reach_its_goal(ledger: SqliteLedge
     ]
     unknown = Outcome(row=3, state=State.UNKNOWN, reason="no answer", attempts=8, ambiguous=True, spent=True)
     run = send(ledger, plan(ledger, rows, unchanged=2), applied(1), rejected(2, "last_name"), unknown)
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     failures = {line["_row"]: line for line in read_dicts(tmp_path / "failures.csv")}
     statuses = {row: line["_status"] for row, line in failures.items()}
     assert statuses == {"2": "rejected", "3": "unknown", "4": "pending", "6": "kept", "7": "invalid"}
@@ -258,14 +259,14 @@ def test_failures_hold_every_row_that_did_not_reach_its_goal(ledger: SqliteLedge
 def test_pending_rows_of_a_closed_run_are_said_to_be_never_sent(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = send(ledger, plan(ledger, [moved(1), moved(2)]), applied(1))
     ledger.close_run(run.id)
-    summary = write_reports(ledger, run, tmp_path, next_command="")
+    summary = write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     assert "never sent" in read_dicts(tmp_path / "failures.csv")[0]["_hint"]
     assert (summary.state, summary.exit_code) == ("complete", Exit.NEEDS_PERSON)
 
 
 def test_failures_have_their_header_when_there_are_none(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = send(ledger, plan(ledger, [moved(1)]), applied(1))
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     assert read_csv(tmp_path / "failures.csv") == [["id", "last_name", "_status", "_reason", "_hint", "_row", "_run"]]
 
 
@@ -282,7 +283,7 @@ def test_cells_come_back_from_failures_exactly_as_the_input_had_them(ledger: Sql
         set_aside(2, State.INVALID, customer(2), *HOSTILE[::-1]),
     ]
     run = plan(ledger, rows, columns=columns)
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     found = source.scan(
         InputSettings(path=tmp_path / "failures.csv", id="id", rename=dict.fromkeys(columns[1:], "")),
         knows=lambda name: True,
@@ -294,7 +295,7 @@ def test_cells_come_back_from_failures_exactly_as_the_input_had_them(ledger: Sql
 
 
 def test_lines_end_with_a_line_feed_alone(ledger: SqliteLedger, tmp_path: Path) -> None:
-    write_reports(ledger, plan(ledger, [moved(1), moved(2)]), tmp_path, next_command="")
+    write_reports(ledger, plan(ledger, [moved(1), moved(2)]), tmp_path, next_command=NOTHING_NEXT)
     for name in ("results.csv", "failures.csv"):
         data = (tmp_path / name).read_bytes()
         assert b"\r" not in data
@@ -304,14 +305,14 @@ def test_lines_end_with_a_line_feed_alone(ledger: SqliteLedger, tmp_path: Path) 
 
 def test_a_missing_cell_is_written_as_an_empty_one(ledger: SqliteLedger, tmp_path: Path) -> None:
     run = plan(ledger, [set_aside(1, State.INVALID, customer(1), None)])
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     assert (tmp_path / "failures.csv").read_text().splitlines()[1].startswith(f"{customer(1)},,invalid,")
 
 
 def test_failures_of_failures_repeat_no_column(ledger: SqliteLedger, tmp_path: Path) -> None:
     # The job maps `_status` of an earlier failures.csv to a field, so it is a column of the input.
     run = plan(ledger, [set_aside(1, State.INVALID, customer(1), "ACTIVE")], columns=["id", "_status"])
-    write_reports(ledger, run, tmp_path, next_command="")
+    write_reports(ledger, run, tmp_path, next_command=NOTHING_NEXT)
     assert read_csv(tmp_path / "failures.csv")[0] == ["id", "_status", "_reason", "_hint", "_row", "_run"]
     assert read_dicts(tmp_path / "failures.csv")[0]["_status"] == "ACTIVE"
 
@@ -361,7 +362,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
         peaks = []
         for Long.repeats in (1_000, 20_000):
             tracemalloc.start()
-            write_reports(ledger, run, tmp_path / "run", next_command="")
+            write_reports(ledger, run, tmp_path / "run", next_command=NOTHING_NEXT)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert len((tmp_path / "run" / "results.csv").read_bytes().splitlines()) == 20_001

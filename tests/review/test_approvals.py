@@ -16,20 +16,15 @@ from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.review.approvals import (
     Approval,
     Note,
-    Validity,
     approvals_of,
-    ending,
-    find_lack,
     find_objection,
-    find_time,
-    find_validity,
     is_same_person,
     prepare,
     record_approval,
-    record_expiry,
     rows_of,
     waits_for_approval,
 )
+from bulk_patch.review.expiry import Validity, ending, find_lack, find_time, find_validity, record_expiry
 from tests.support.ledger_plans import START, make_run, seal_plan
 
 ALEX = Actor("Alex", "alex", "desk", 7)
@@ -208,7 +203,7 @@ def test_an_approval_that_was_given_by_a_clock_ahead_does_not_last_longer_for_it
     clock.now += 30 * 86400
     give(ledger, run)
     clock.now -= 30 * 86400
-    assert "still to come" in lack(ledger, run)
+    assert "in the future" in lack(ledger, run)
     give(ledger, run)
     assert lack(ledger, run) == ""
 

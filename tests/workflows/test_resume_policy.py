@@ -1,6 +1,7 @@
 """One command for the first start, a restart and the nightly cron line: the whole table, line by line."""
 
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 
 from bulk_patch.errors import Exit, RefusedError
 from bulk_patch.ledgers.records import PlanSummary, Run
+from bulk_patch.workflows.options import Commands, PlainCommands
 from bulk_patch.workflows.resume_policy import NextStep, Situation, decide_plan, decide_run, decide_undo
 from tests.support.ledger_plans import START, make_run
 
 BASELINES = ("none", "file", "last-run", "live")
+COMMANDS = PlainCommands()
 REFUSED = None  # what the tables below say where the exit code is 9
 
 
@@ -19,9 +22,9 @@ def run_of(baseline: str, **facts: Any) -> Run:
     return make_run(baseline=baseline, state="sealed", **facts)
 
 
-def decided(decide: Callable[[Situation], NextStep], facts: Situation) -> NextStep | None:
+def decided(decide: Callable[[Situation, Commands], NextStep], facts: Situation) -> NextStep | None:
     try:
-        return decide(facts)
+        return decide(facts, COMMANDS)
     except RefusedError:
         return REFUSED
 
@@ -82,7 +85,7 @@ def test_a_plan_that_somebody_approved_is_sent_or_refused_and_its_record_is_neve
 
 @pytest.mark.parametrize("decide", [decide_run, decide_plan])
 @pytest.mark.parametrize("new", [False, True])
-def test_the_first_run_of_a_job_is_planned(decide: Callable[[Situation], NextStep], new: bool) -> None:
+def test_the_first_run_of_a_job_is_planned(decide: Callable[[Situation, Commands], NextStep], new: bool) -> None:
     assert decided(decide, Situation(open_run=None, last_run=None, sent=False, changed=False, new=new)) is NextStep.PLAN
 
 
@@ -92,7 +95,7 @@ def test_the_first_run_of_a_job_is_planned(decide: Callable[[Situation], NextSte
     list(itertools.product(BASELINES, (False, True), (False, True), (False, True))),
 )
 def test_what_was_sent_already_is_refused_only_where_no_baseline_would_notice(
-    decide: Callable[[Situation], NextStep], baseline: str, started: bool, changed: bool, new: bool
+    decide: Callable[[Situation, Commands], NextStep], baseline: str, started: bool, changed: bool, new: bool
 ) -> None:
     last = run_of(baseline, started_at=START if started else None)
     facts = Situation(open_run=None, last_run=last, sent=False, changed=changed, new=new)
@@ -126,9 +129,9 @@ def test_to_go_on_after_a_stop_that_was_lifted_by_a_command_that_was_killed_resu
 
 def test_the_first_command_of_a_job_has_nothing_to_go_on_after() -> None:
     facts = Situation(open_run=None, last_run=None, sent=False, changed=False, new=False, go_on=True)
-    with pytest.raises(RefusedError, match="--continue goes on after a stop") as caught:
-        decide_run(facts)
-    assert "without --continue" in caught.value.hint
+    with pytest.raises(RefusedError, match="--continue resumes a stopped run") as caught:
+        decide_run(facts, COMMANDS)
+    assert caught.value.hint.endswith("bulk-patch run JOB")
 
 
 # --- what a refusal says
@@ -136,23 +139,23 @@ def test_the_first_command_of_a_job_has_nothing_to_go_on_after() -> None:
 
 def test_a_refusal_to_send_twice_says_when_it_was() -> None:
     last = run_of("none", started_at=START, finished_at=1_795_363_200.0)
-    with pytest.raises(RefusedError, match=rf"sent already: run {last.id} ended 2026-11-22 16:00 UTC"):
-        decide_run(Situation(open_run=None, last_run=last, sent=False, changed=False, new=False))
+    with pytest.raises(RefusedError, match=rf"already been sent \(run {last.id}, finished 2026-11-22 16:00 UTC\)"):
+        decide_run(Situation(open_run=None, last_run=last, sent=False, changed=False, new=False), COMMANDS)
 
 
 def test_a_run_whose_end_is_not_known_is_told_by_its_beginning() -> None:
     last = run_of("none", started_at=START, created_at=1_795_363_200.0)
     with pytest.raises(RefusedError, match="2026-11-22 16:00 UTC"):
-        decide_plan(Situation(open_run=None, last_run=last, sent=False, changed=False, new=False))
+        decide_plan(Situation(open_run=None, last_run=last, sent=False, changed=False, new=False), COMMANDS)
 
 
 @pytest.mark.parametrize("decide", [decide_run, decide_plan])
-def test_a_refusal_names_the_run_that_is_in_the_way(decide: Callable[[Situation], NextStep]) -> None:
+def test_a_refusal_names_the_run_that_is_in_the_way(decide: Callable[[Situation, Commands], NextStep]) -> None:
     open_run = run_of("file")
     with pytest.raises(RefusedError, match=open_run.id) as caught:
-        decide(Situation(open_run=open_run, last_run=open_run, sent=True, changed=True, new=False))
-    assert "sent a part" in caught.value.message
-    assert "--new" in caught.value.hint
+        decide(Situation(open_run=open_run, last_run=open_run, sent=True, changed=True, new=False), COMMANDS)
+    assert "has sent part of" in caught.value.message
+    assert re.search(r"bulk-patch (run|plan) JOB --new", caught.value.hint)
     assert caught.value.exit_code is Exit.REFUSED
 
 
@@ -160,23 +163,23 @@ def test_a_refusal_names_the_run_that_is_in_the_way(decide: Callable[[Situation]
 
 
 def test_an_undo_is_planned_where_nothing_is_open() -> None:
-    assert decide_undo(None, run_of("live")) is None
+    assert decide_undo(None, run_of("live"), COMMANDS) is None
 
 
 def test_an_undo_that_is_open_is_gone_on_with() -> None:
     undone = run_of("live")
     begun = run_of("live", id="20261122-160000-00ff", kind="undo", summary=PlanSummary(undoes=undone.id))
-    assert decide_undo(begun, undone) is begun
+    assert decide_undo(begun, undone, COMMANDS) is begun
 
 
 def test_an_undo_waits_for_the_run_that_is_open() -> None:
     undone, other = run_of("live"), run_of("live", id="20261122-160000-00ff")
-    with pytest.raises(RefusedError, match="still to be sent"):
-        decide_undo(undone, undone)
+    with pytest.raises(RefusedError, match="still has rows to send"):
+        decide_undo(undone, undone, COMMANDS)
     with pytest.raises(RefusedError, match=f"run {other.id} of this job is open"):
-        decide_undo(other, undone)
+        decide_undo(other, undone, COMMANDS)
 
 
 def test_a_plan_that_was_never_finished_has_nothing_to_undo() -> None:
-    with pytest.raises(RefusedError, match="never finished"):
-        decide_undo(None, make_run(state="planning"))
+    with pytest.raises(RefusedError, match="no finished plan"):
+        decide_undo(None, make_run(state="planning"), COMMANDS)

@@ -1,17 +1,13 @@
 import os
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 
 from bulk_patch.cli import terminal
-from bulk_patch.cli.next_command import Invocation
-from bulk_patch.cli.terminal import Terminal
 from bulk_patch.errors import Exit
 from bulk_patch.model import State
 from bulk_patch.workflows.signals import SignalledError, interruptible
-from tests.support.job_files import make_job
 from tests.support.ledger_plans import make_run
 
 SIGNALS = [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)]
@@ -31,12 +27,11 @@ def test_a_signal_breaks_off_a_read_that_waits_for_a_person(number: signal.Signa
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_the_question_can_be_broken_off_from_the_moment_it_is_seen(
-    number: signal.Signals, code: Exit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, code: Exit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "say", lambda *_, **__: os.kill(os.getpid(), number))
-    asking = Terminal(make_job(tmp_path), Invocation("job.toml"), output=None, asks=True, quiet=False, bar=False)
     with pytest.raises(SignalledError) as broken_off:
-        asking.agrees(make_run(), {State.PENDING: 1})
+        terminal.ask_to_send(make_run(), {State.PENDING: 1})
     assert broken_off.value.exit_code == code
 
 

@@ -35,6 +35,7 @@ from bulk_patch.reports.html.rows import (
     gather_drifted,
 )
 from bulk_patch.reports.html.template import policy, style_and_script, template
+from bulk_patch.reports.next_command import NextCommand
 from bulk_patch.reports.summary import VERIFIED, RunSummary, summarise
 from bulk_patch.review.approvals import Approval, approvals_of, find_objection, waits_for_approval
 from bulk_patch.targets import Target
@@ -69,7 +70,7 @@ _ALWAYS_TOLD = frozenset({State.APPLIED, State.UNCHANGED})
 
 
 def write_files(
-    ledger: Ledger, run: Run, folder: Path, *, target: Target, next_command: str, running: bool = False
+    ledger: Ledger, run: Run, folder: Path, *, target: Target, next_command: NextCommand, running: bool = False
 ) -> RunSummary:
     """Write all files of a sealed run, summary.json last.
 
@@ -168,7 +169,7 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
         "revealed_by": revealed_by,
         "undone": [Undone(**its).words for its in summary.undone_by],
         "stop": (_stop_words(run), run.stop_hint) if run.stop_reason else None,
-        "warnings": run.details.get("warnings", []),
+        "warnings": run.summary.warnings,
         "facts": list(_facts(run, summary, notes, view.ledger.sessions(run.id))),
         "approvals": [_approval(one, run) for one in approvals_of(notes)],
         "no_approval": _no_approval(run),
@@ -204,7 +205,7 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
 
 def _heading(run: Run) -> str:
     if run.kind == "undo":
-        return f"Undo {run.id} of run {run.details.get('undoes', '?')}"
+        return f"Undo {run.id} of run {run.summary.undoes}"
     return f"{'Plan' if run.started_at is None else 'Run'} {run.id}"
 
 
@@ -232,7 +233,7 @@ def _facts(
     yield "Job", run.job
     yield "Target", run.target
     if run.kind == "undo":
-        yield "Reverses", f"run {run.details.get('undoes', '?')}: its applied rows, back to what they were"
+        yield "Reverses", f"run {run.summary.undoes}: its applied rows, back to what they were"
     if run.input_path:
         yield "Input", f"{Path(run.input_path).name}, {amount(run.input_rows, 'row')}"
     yield "Compared with", _BASELINES.get(run.baseline, run.baseline)
@@ -270,7 +271,7 @@ def _approval(approval: Approval, run: Run) -> dict[str, str]:
 
 
 def _no_approval(run: Run) -> str:
-    if run.details.get("approval") or waits_for_approval(run):
+    if run.summary.needs_approval or waits_for_approval(run):
         return f"The job asks for one, and nobody but the operator, {run.actor.operator}, has said yes to this plan."
     return "The job asks for none, and nobody gave one."
 
@@ -300,8 +301,8 @@ def _balance_bar(summary: RunSummary) -> list[dict[str, str]]:
 
 def _fields(run: Run) -> list[tuple[str, int, int, Sequence[Any]]]:
     """Return field, rows that change it, rows that clear it, and (before, after, rows) as they are most frequent."""
-    cleared, moves = run.details.get("cleared", {}), run.details.get("transitions", {})
-    fields = run.details.get("fields", {})
+    cleared, moves = run.summary.cleared, run.summary.transitions
+    fields = run.summary.fields
     return [(name, rows, cleared.get(name, 0), moves.get(name, ())) for name, rows in fields.items()]
 
 

@@ -1,0 +1,70 @@
+"""Approve: record a second person's approval of a sealed plan, and say what comes next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulk_patch.errors import LedgerError
+from bulk_patch.job.settings import Job
+from bulk_patch.ledgers.operator import current_actor
+from bulk_patch.ledgers.records import Actor, Run
+from bulk_patch.reports.next_command import NextCommand
+from bulk_patch.reports.runs import LocatedRun
+from bulk_patch.review.approvals import prepare, record_approval
+from bulk_patch.workflows.options import Commands
+from bulk_patch.workflows.report import refresh_page
+from bulk_patch.workflows.status import next_of_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedApproval:
+    """An approval that is now in the ledger.
+
+    Attributes:
+        run: The approved run.
+        actor: Who approved it.
+        detail: Of the approval's note: what it is bound to, until when, and its signature.
+        asked_for: The job asks for an approval.
+        next: The command that goes on with the run.
+        outdated_page: Why report.html could not be brought up to date; None: it was.
+    """
+
+    run: Run
+    actor: Actor
+    detail: Mapping[str, Any]
+    asked_for: bool
+    next: NextCommand
+    outdated_page: LedgerError | None
+
+
+def approve_run(
+    job: Job, found: LocatedRun, *, operator: str = "", key: Path | None = None, commands: Commands
+) -> RecordedApproval:
+    """Approve the plan of a run.
+
+    Args:
+        job: The job that the run was planned from.
+        found: The run.
+        operator: Who approves; "": the login.
+        key: Signs the approval; None: it is recorded, not cryptographically proven.
+        commands: Names the next command.
+
+    Raises:
+        RefusedError: This person may not approve this run, or nothing of it is left to send.
+        UsageError: The key does not sign, or its signature could not be checked.
+        LockedError: Another process holds the ledger.
+    """
+    actor = current_actor(operator)
+    detail = prepare(job, found.run, actor, key=key)
+    with found.record() as ledger:
+        record_approval(ledger, found.run, actor, detail)
+        following = next_of_run(ledger, found.run.id, commands=commands)
+    return RecordedApproval(
+        run=found.run,
+        actor=actor,
+        detail=detail,
+        asked_for=job.guards.approval,
+        next=following,
+        outdated_page=refresh_page(found, commands=commands),
+    )

@@ -1,0 +1,69 @@
+"""Status: how far runs are and what comes next, read from their ledgers, also while they are sent."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers.records import Holder, Run
+from bulk_patch.model import Counts
+from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
+from bulk_patch.reports.runs import LocatedRun, list_runs
+from bulk_patch.reports.summary import RunSummary, summarise
+from bulk_patch.workflows.options import Commands
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How far a run is.
+
+    Attributes:
+        summary: As in summary.json, as of now.
+        run: The run as the ledger has it.
+        counts: Rows per state, those in flight included.
+        to_do: Rows still to be tried.
+        holder: The process that holds the ledger, if any.
+    """
+
+    summary: RunSummary
+    run: Run
+    counts: Counts
+    to_do: int
+    holder: Holder | None
+
+
+def list_statuses(output: Path | None) -> list[tuple[Run, Counts]]:
+    """Return all runs of all jobs of an output folder with their rows per state, the newest first.
+
+    Raises:
+        LedgerError: No ledger can be read; one that cannot be read beside others is skipped.
+    """
+    statuses = []
+    for found in list_runs(output):
+        with found.read() as ledger:
+            statuses.append((found.run, ledger.counts(found.run.id)))
+    return statuses
+
+
+def read_status(found: LocatedRun, *, commands: Commands) -> RunStatus:
+    """Return how far a run is.
+
+    Args:
+        found: The run.
+        commands: Names the next command.
+    """
+    with found.read() as ledger:
+        return status_in(ledger, found, commands=commands)
+
+
+def status_in(ledger: Ledger, found: LocatedRun, *, commands: Commands) -> RunStatus:
+    """Return how far a run is, from its ledger that is open already."""
+    run, holder = ledger.run(found.run.id), found.holder()
+    running = holder is not None and bool(ledger.to_do(run.id))
+    following = NOTHING_NEXT if running else next_of_run(ledger, run.id, commands=commands)
+    summary = summarise(ledger, run, running=running, next_command=following)
+    return RunStatus(summary, ledger.run(run.id), ledger.counts(run.id), ledger.to_do(run.id), holder)
+
+
+def next_of_run(ledger: Ledger, run_id: str, *, commands: Commands) -> NextCommand:
+    """Return the command that goes on with a run as its ledger has it now."""
+    return commands.next_command(ledger.run(run_id), ledger.counts(run_id), ledger.to_do(run_id))
