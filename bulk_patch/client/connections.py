@@ -133,7 +133,7 @@ class Connections:
         self._idle.append((connection, now))
 
     def _take_idle(self) -> Connection | None:
-        """Take the connection that was used last, if it is open and the server has sent nothing since the last answer."""
+        """Take the connection that was used last, if it is open and nothing has arrived since the last answer."""
         now = self._loop.time()
         while self._idle:
             connection, since = self._idle.pop()
