@@ -9,7 +9,7 @@ from bulk_patch.errors import JobError
 #: (group, kind) -> "module:attribute", imported when asked for.
 BUILT_IN = {
     ("target", "synctera"): "bulk_patch.targets.synctera.target:Synctera",
-    ("ledger", "sqlite"): "bulk_patch.ledgers.sqlite.ledger:SqliteLedger",
+    ("ledger", "sqlite"): "bulk_patch.ledgers.sqlite.store:SqliteStore",
     ("engine", "local"): "bulk_patch.engines.local:LocalEngine",
     ("baseline", "none"): "bulk_patch.baselines.none:NoBaseline",
     ("baseline", "file"): "bulk_patch.baselines.file:FileBaseline",

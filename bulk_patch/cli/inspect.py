@@ -92,6 +92,7 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str)
         if reveal:
             found.note_reveal(operator, command="export")
         with found.read() as ledger:
+            ledger.check_seal(found.run.id)
             count = export_rows(ledger, found.run, to, target=found.target(), reveal=reveal)
         say(f"{count:,} rows written to {to}")
 

@@ -10,11 +10,10 @@ from bulk_patch.cli.screens import end_screen, last_lines, plan_screen
 from bulk_patch.job.load import output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
-from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Counts, State
 from bulk_patch.observe import ProgressBar, silence
 from bulk_patch.reports.rows import find_causes
-from bulk_patch.reports.runs import LEDGER_FILE
+from bulk_patch.reports.runs import read_ledger
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.sending.claims import fewest_claimed
 from bulk_patch.words import amount, duration_words
@@ -38,7 +37,7 @@ def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
 def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool) -> None:
     """Show how a run ended: its screen on stdout, the last lines, which cron mails, on stderr."""
     folder = output_root(job.file, given=output) / job.name
-    with SqliteLedger.read(folder / LEDGER_FILE, job=job.name) as ledger:
+    with read_ledger(folder) as ledger:
         run = ledger.run(summary.run)
         causes = find_causes(ledger, run)
     if not quiet:

@@ -10,17 +10,15 @@ from pathlib import Path
 
 from bulk_patch import plugins
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
-from bulk_patch.files.atomic import is_shared
 from bulk_patch.job.load import load_job, output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Holder, Run
-from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.stores import all_stores, find_store
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
 
-LEDGER_FILE = "ledger.db"
 RECORD_WAIT_S = 10.0
 
 log = get_logger()
@@ -44,7 +42,7 @@ class LocatedRun:
 
     def holder(self) -> Holder | None:
         """Return who sends or plans now, if anybody does."""
-        return SqliteLedger.holder(self.folder / LEDGER_FILE)
+        return find_store(self.folder.name, self.folder.parent).holder(self.folder.name)
 
     def target(self) -> Target:
         """Return the target of the run, for its fields and their masks.
@@ -64,8 +62,7 @@ class LocatedRun:
         Raises:
             LockedError: Another process still holds it.
         """
-        path = self.folder / LEDGER_FILE
-        return SqliteLedger.open(path, job=self.run.job, group=is_shared(self.folder), wait_s=RECORD_WAIT_S)
+        return find_store(self.folder.name, self.folder.parent).write(self.folder.name, wait_s=RECORD_WAIT_S)
 
     def note_reveal(self, operator: str, *, command: str) -> None:
         """Record that somebody looks at whole values; waits as `record`."""
@@ -159,7 +156,7 @@ def job_of(found: LocatedRun, overrides: tuple[str, ...]) -> Job:
 
 def job_folders(root: Path) -> list[Path]:
     """Return the folders of the jobs of an output folder that have a ledger."""
-    return sorted(path.parent for path in root.glob(f"*/{LEDGER_FILE}")) if root.is_dir() else []
+    return sorted(root / job for store in all_stores(root) for job in store.jobs())
 
 
 @contextmanager
@@ -190,7 +187,7 @@ def _runs_below(root: Path) -> tuple[list[LocatedRun], list[LedgerError]]:
 
 
 def _runs_in(folder: Path) -> list[Run]:
-    if not (folder / LEDGER_FILE).exists():
+    if folder not in job_folders(folder.parent):
         return []
     with read_ledger(folder) as ledger:
         return ledger.runs()
@@ -199,6 +196,6 @@ def _runs_in(folder: Path) -> list[Run]:
 def read_ledger(folder: Path) -> Ledger:
     """Open the ledger in a job's folder to read; the caller closes it."""
     try:
-        return SqliteLedger.read(folder / LEDGER_FILE, job=folder.name)
+        return find_store(folder.name, folder.parent).read(folder.name)
     except LedgerError as error:
         raise type(error)(f"{folder.name}: {error.message}", error.hint) from None

@@ -58,6 +58,7 @@ def approve_run(
     actor = current_actor(operator)
     detail = prepare(job, found.run, actor, key=key)
     with found.record() as ledger:
+        ledger.check_seal(found.run.id)  # what was shown is what is approved
         record_approval(ledger, found.run, actor, detail)
         following = next_of_run(ledger, found.run.id, commands=commands)
     return RecordedApproval(

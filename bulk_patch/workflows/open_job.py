@@ -23,6 +23,7 @@ from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Run
+from bulk_patch.ledgers.stores import open_store
 from bulk_patch.model import State
 from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.sending.dispatcher import Dispatcher
@@ -43,8 +44,8 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
         job.target.resource, today=dt.datetime.now(tz=dt.UTC).date()
     )
     async with AsyncExitStack() as stack:
-        group = share_folder(folder, job.ledger.group)
-        ledger: Ledger = plugins.find("ledger", job.ledger.kind).open(folder / "ledger.db", job=job.name, group=group)
+        share_folder(folder, job.ledger.group)
+        ledger = open_store(job.ledger.kind, folder.parent).write(job.name)
         stack.callback(ledger.close)
         session: ApiSession | None = None
         if sends:

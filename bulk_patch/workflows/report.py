@@ -29,11 +29,13 @@ def report_again(
 
     Raises:
         UsageError: The run has no finished plan.
-        LedgerError: The disk failed.
+        LedgerError: The plan is not as it was sealed, or the disk failed.
         LockedError: Another process holds the ledger, so that the reveal cannot be recorded.
     """
     if found.run.state == "planning":
         raise UsageError(f"run {found.run.id} has no finished plan", f"plan again: {commands.for_job('plan')}")
+    with found.read() as ledger:
+        ledger.check_seal(found.run.id)
     if reveal:
         found.note_reveal(operator, command="report")
     make_private_folder(found.run_folder)

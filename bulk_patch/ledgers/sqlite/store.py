@@ -1,12 +1,11 @@
 """Where SQLite ledgers are: `output/<job>/ledger.db`."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from bulk_patch.files.atomic import is_shared
 from bulk_patch.ledgers.records import Holder
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
-
-_FILE = "ledger.db"
 
 
 class SqliteStore:
@@ -16,22 +15,30 @@ class SqliteStore:
         output: The `output/` folder.
     """
 
+    file_name: ClassVar[str] = "ledger.db"
+
     def __init__(self, output: Path) -> None:
         self._output = output
 
     def jobs(self) -> list[str]:
         """Return the names of the jobs that have a ledger here."""
-        return sorted(path.parent.name for path in self._output.glob(f"*/{_FILE}")) if self._output.is_dir() else []
+        return (
+            sorted(path.parent.name for path in self._output.glob(f"*/{self.file_name}"))
+            if self._output.is_dir()
+            else []
+        )
 
     def write(self, job: str, *, wait_s: float = 0.0) -> SqliteLedger:
         """Open the ledger of a job to write; make it when there is none. A folder of a team has one for the team."""
         folder = self._output / job
-        return SqliteLedger.open(folder / _FILE, job=job, group=folder.is_dir() and is_shared(folder), wait_s=wait_s)
+        return SqliteLedger.open(
+            folder / self.file_name, job=job, group=folder.is_dir() and is_shared(folder), wait_s=wait_s
+        )
 
     def read(self, job: str) -> SqliteLedger:
         """Open the ledger of a job to read."""
-        return SqliteLedger.read(self._output / job / _FILE, job=job)
+        return SqliteLedger.read(self._output / job / self.file_name, job=job)
 
     def holder(self, job: str) -> Holder | None:
         """Return who holds the ledger of a job for writing now, if anyone does."""
-        return SqliteLedger.holder(self._output / job / _FILE)
+        return SqliteLedger.holder(self._output / job / self.file_name)
