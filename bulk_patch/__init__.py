@@ -1,4 +1,4 @@
-"""Bulk updates through a PATCH API: a diff before anything is sent, a ledger that survives, proof afterwards."""
+"""Apply bulk updates through a PATCH API: a diff before anything is sent, a durable ledger, proof afterwards."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["BulkPatchError", "RunOptions", "RunSummary", "load_job", "plan_job", "run_job"]
 
 #: Loaded when first used: pandas alone takes over a second to import.
-_HOMES = {
+_MODULES = {
     "BulkPatchError": "bulk_patch.errors",
     "RunOptions": "bulk_patch.workflows.options",
     "RunSummary": "bulk_patch.reports.summary",
@@ -24,6 +24,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'bulk_patch' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

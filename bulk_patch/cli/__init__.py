@@ -1,4 +1,4 @@
-"""The command line: words to calls, errors to exit codes. Everything heavy is imported when a command runs."""
+"""The command line: words to calls, errors to exit codes. Heavy modules are imported when a command runs."""
 
 import click
 
@@ -10,10 +10,10 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "sho
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name="bulk-patch", prog_name="bulk-patch")
 def main() -> None:
-    """Bulk updates through a PATCH API: a diff before anything is sent, a ledger that survives, proof afterwards.
+    """Apply bulk updates through a PATCH API: a diff before anything is sent, a durable ledger, proof afterwards.
 
     \b
-    Try it without a token or a job of your own:
+    Try it without a token or your own job:
       bulk-patch init tryout
       bulk-patch run tryout/jobs/first_job.toml --sandbox
     """

@@ -1,4 +1,4 @@
-"""What surrounds every command: a log, errors as words and exit codes, the job it is about."""
+"""What every command needs: a log, errors as words and exit codes, the job it is about."""
 
 import shlex
 import sys
@@ -33,7 +33,7 @@ _FIX_FIRST = {
 
 @contextmanager
 def error_boundary(common: Common) -> Iterator[None]:
-    """Let the log speak, and turn whatever is raised into words and an exit code."""
+    """Start the log, and turn any exception into words and an exit code."""
     from bulk_patch.observe import get_logger, start_logging
 
     with start_logging(console=cast(Any, common.log_format), quiet=common.quiet, verbose=common.verbose):
@@ -47,20 +47,20 @@ def error_boundary(common: Common) -> Iterator[None]:
             get_logger().error("bug", error=error, exc_info=True)
             fail(
                 BulkPatchError(
-                    f"unexpected {type(error).__name__}", "please report it, with run.log; the ledger is intact"
+                    f"unexpected {type(error).__name__}", "please report it with run.log; the ledger is intact"
                 )
             )
 
 
 def fail(error: BulkPatchError) -> None:
-    """Say what happened, what to do and the exit code in words, and end."""
+    """Say what happened, what to do and the exit code in words; exit."""
     from bulk_patch.cli.terminal import say
 
     say(f"error: {error.message}", stream=sys.stderr)
     if error.hint:
         say(f"hint: {error.hint}", stream=sys.stderr)
     say(f"exit code {error.exit_code:d}: {Exit(error.exit_code).words}", stream=sys.stderr)
-    first = "first: bring the ledger up to date: `bulk-patch plan` or `run` with its job file does"
+    first = "first: bring the ledger up to date with `bulk-patch plan` or `bulk-patch run` of its job"
     say_next(same_words(Exit(error.exit_code), first=first if isinstance(error, OutdatedLedgerError) else ""))
     sys.exit(error.exit_code)
 
@@ -76,10 +76,10 @@ def say_next(following: NextCommand) -> None:
 def same_words(code: Exit, *, first: str = "") -> NextCommand:
     """Return the command as it was typed, where it goes on once the cause is gone; none elsewhere.
 
-    `--new` and `--continue` are said once: what they ask for may have happened already.
+    `--new` and `--continue` are not repeated: what they ask for may have happened already.
 
     Args:
-        code: What it ended with.
+        code: The exit code.
         first: What to do before, where that is not what the code stands for.
     """
     words = sys.argv[1:]
@@ -89,7 +89,7 @@ def same_words(code: Exit, *, first: str = "") -> NextCommand:
 
 
 def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
-    """Show how it ended, and end so."""
+    """Show how a run ended, and exit with its code."""
     from bulk_patch.cli.terminal import show_end
 
     show_end(summary, job, output=common.output, quiet=common.quiet)
@@ -97,10 +97,10 @@ def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
 
 
 def must_ask(*, sandbox: bool, yes: bool) -> bool:
-    """Tell whether a person must say yes first; without a terminal to ask on, refuse before anything is planned."""
+    """Tell whether a person must confirm first; without a terminal to ask on, refuse before anything is planned."""
     if sandbox or yes:
         return False
-    if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed before we started
+    if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed before this process started
         raise UsageError("there is no terminal to ask on before sending", "add --yes, or rehearse with --sandbox")
     return True
 
@@ -111,7 +111,7 @@ def states_named(name: str | None) -> Any:
     if name is None:
         return None
     if name not in REPORTED:
-        raise UsageError(f"--status: {name!r} is no status", f"use one of: {', '.join(REPORTED)}")
+        raise UsageError(f"--status: {name!r} is not a status", f"use one of: {', '.join(REPORTED)}")
     return (State.UNKNOWN, State.SENDING) if name == State.UNKNOWN else (State(name),)
 
 

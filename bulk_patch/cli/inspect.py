@@ -1,4 +1,4 @@
-"""Commands that look at what is there."""
+"""Commands that show runs, rows and customers."""
 
 from pathlib import Path
 
@@ -34,8 +34,8 @@ def status(common: Common, run_name: str | None) -> None:
 @click.command()
 @run_argument
 @click.option("--id", "customer_id", metavar="CUSTOMER", help="Only this customer.")
-@click.option("--status", "state", metavar="S", help="Only rows of this status, for example rejected.")
-@click.option("--reveal", is_flag=True, help="Show values whole; recorded in the ledger.")
+@click.option("--status", "state", metavar="S", help="Only rows with this status, for example rejected.")
+@click.option("--reveal", is_flag=True, help="Show whole values; recorded in the ledger.")
 @operator_flag
 @common
 def show(
@@ -65,7 +65,7 @@ def show(
                 say(text)
                 shown += 1
         if not shown:
-            say("no such rows; those that are unchanged are only counted")
+            say("no such rows; unchanged rows are only counted, not kept")
 
 
 @click.command()
@@ -73,7 +73,7 @@ def show(
 @click.option(
     "--to", "to", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".csv, .parquet or .jsonl"
 )
-@click.option("--reveal", is_flag=True, help="Write values whole; recorded in the ledger.")
+@click.option("--reveal", is_flag=True, help="Write whole values; recorded in the ledger.")
 @operator_flag
 @common
 def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str) -> None:
@@ -103,7 +103,7 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str)
 @operator_flag
 @common
 def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
-    """Write report.html and summary.json of a run anew, also while it runs.
+    """Write report.html and summary.json of a run again, also while it runs.
 
     With --reveal also report-revealed.html, readable by you only.
 
@@ -127,11 +127,11 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
 
 @click.command()
 @click.argument("customer_id", metavar="CUSTOMER")
-@click.option("--reveal", is_flag=True, help="Show values whole; recorded in every ledger that has some.")
+@click.option("--reveal", is_flag=True, help="Show whole values; recorded in every ledger that has some.")
 @operator_flag
 @common
 def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> None:
-    """Show everything that any run of any job did to one customer, or was to do; values are masked.
+    """Show what any run of any job did, or would have done, to one customer; values are masked.
 
     \b
     Example:

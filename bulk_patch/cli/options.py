@@ -1,4 +1,4 @@
-"""The flags that commands share."""
+"""Flags shared by commands."""
 
 import functools
 from collections.abc import Callable
@@ -33,9 +33,14 @@ def common(command: Command) -> Command:
 
     options = [
         click.option("--no-progress", is_flag=True, help="Show no progress bar and no progress lines."),
-        click.option("--log-format", type=click.Choice(["console", "json"]), default="console", help="On stderr."),
+        click.option(
+            "--log-format",
+            type=click.Choice(["console", "json"]),
+            default="console",
+            help="Format of the log on stderr.",
+        ),
         click.option("-v", "--verbose", is_flag=True, help="Log more, also to run.log."),
-        click.option("-q", "--quiet", is_flag=True, help="Only warnings, errors and the last lines."),
+        click.option("-q", "--quiet", is_flag=True, help="Show only warnings, errors and the last lines."),
         click.option(
             "--set",
             "sets",
@@ -47,43 +52,45 @@ def common(command: Command) -> Command:
             "--output",
             type=click.Path(file_okay=False, path_type=Path),
             envvar="BULK_PATCH_OUTPUT",
-            help="The output/ folder. Default: beside the jobs/ folder of the job file; without one ./output.",
+            help="The output/ folder. Default: beside the jobs/ folder of the job file, else ./output.",
         ),
     ]
     return cast(Command, _with_options(wrapped, options))
 
 
 operator_flag = click.option(
-    "--operator", envvar="BULK_PATCH_OPERATOR", default="", metavar="NAME", help="Who does this. Default: the login."
+    "--operator", envvar="BULK_PATCH_OPERATOR", default="", metavar="NAME", help="Who runs this. Default: the login."
 )
 sandbox_flag = click.option(
-    "--sandbox", is_flag=True, help="Start the local API for this command and send there; its world is kept."
+    "--sandbox", is_flag=True, help="Start the local API for this command and send there; its data is kept."
 )
-new_flag = click.option("--new", is_flag=True, help="Close the open run, once what is ambiguous is settled; plan anew.")
+new_flag = click.option("--new", is_flag=True, help="Settle unknown rows, close the open run, and plan again.")
 invalid_flag = click.option(
-    "--skip-invalid/--no-skip-invalid", default=True, help="Set invalid rows aside, or refuse the whole input."
+    "--skip-invalid/--no-skip-invalid",
+    default=True,
+    help="Set invalid rows aside, or refuse the whole input because of them.",
 )
 continue_flag = click.option(
-    "--continue", "go_on", is_flag=True, help="Go on after a guard stopped the run: waives that one stop."
+    "--continue", "go_on", is_flag=True, help="Resume a run that a guard stopped: waives that one stop."
 )
 job_argument = click.argument("job_file", metavar="JOB", type=click.Path(path_type=str))
 run_argument = click.argument("run_name", metavar="RUN")
 
 
 def sending_flags(command: Command) -> Command:
-    """Add the flags of what sends: `run`, `retry`, `undo`."""
+    """Add the flags of commands that send: `run`, `retry`, `undo`."""
     options = [
         operator_flag,
         sandbox_flag,
         click.option("--ticket", default="", metavar="TEXT", help="Which ticket; kept in the ledger."),
         click.option("--reason", default="", metavar="TEXT", help="Why; kept in the ledger."),
-        click.option("--yes", is_flag=True, help="Do not ask before sending. Never skips a guard."),
+        click.option("--yes", is_flag=True, help="Do not ask before sending. Does not skip any guard."),
     ]
     return cast(Command, _with_options(command, options))
 
 
 def _with_options(command: Any, options: list[Callable[[Any], Any]]) -> Any:
-    """Add options; in a command's help the last one comes first."""
+    """Add options; a command's help shows them in reverse."""
     for option in options:
         command = option(command)
     return command

@@ -33,14 +33,16 @@ if TYPE_CHECKING:
 @job_argument
 @new_flag
 @invalid_flag
-@click.option("--detailed-exitcode", is_flag=True, help="End with 0 when nothing would change, with 10 when something.")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit with 0 when nothing would change, with 10 when something would."
+)
 @sandbox_flag
 @operator_flag
 @common
 def plan(
     common: Common, job_file: str, new: bool, skip_invalid: bool, detailed_exitcode: bool, sandbox: bool, operator: str
 ) -> None:
-    """Read, validate, compare and seal a plan; show it; send nothing.
+    """Read, validate and compare the input, seal a plan and show it; send nothing.
 
     \b
     Example:
@@ -67,7 +69,7 @@ def plan(
 @sending_flags
 @common
 def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -> None:
-    """Bring a job to its end: pick up its open run or plan a new one, send, report.
+    """Complete a job: resume its open run or plan a new one, send, report.
 
     The same command is the first start, the restart after a crash, and the nightly cron line.
 
@@ -91,9 +93,9 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
 @sending_flags
 @common
 def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) -> None:
-    """Send again what was rejected or is unknown, after its cause was mended.
+    """Send rejected and unknown rows again, after their cause is fixed.
 
-    Rejected rows get a new key; unknown ones keep theirs or are read first.
+    Rejected rows get a new key; unknown rows keep theirs or are read first.
 
     \b
     Example:
@@ -110,9 +112,9 @@ def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any)
 @sending_flags
 @common
 def undo(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) -> None:
-    """Take a run back: plan the reverse of what it applied as a new run, ask, send.
+    """Undo a run: plan the reverse of what it applied as a new run, ask, send.
 
-    Every customer is read first: what somebody changed since is kept, and listed.
+    Every customer is read first: what someone has changed since is kept, and listed.
 
     \b
     Example:

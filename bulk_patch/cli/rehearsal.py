@@ -1,4 +1,4 @@
-"""The built-in sandbox beside a command: `--sandbox`."""
+"""`--sandbox`: run the built-in sandbox during a command."""
 
 import secrets
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from bulk_patch.sandbox.world import TAKEN
 def at_sandbox(job: Job, output: Path) -> Iterator[Job]:
     """Yield the job aimed at a local API that lives as long as the block, and no longer than this process.
 
-    Its world and its log `requests.jsonl` are kept in `output/<job>/sandbox/`, so that a killed run goes on against
-    the same customers and keys; delete the folder to reset it.
+    Its data and its log `requests.jsonl` are kept in `output/<job>/sandbox/`, so that a killed run resumes against the
+    same customers and keys; delete the folder to reset it.
 
     Args:
         job: The job; `[sandbox] customers` seeds the world, once.
@@ -29,7 +29,7 @@ def at_sandbox(job: Job, output: Path) -> Iterator[Job]:
     world = output / job.name / "sandbox"
     if job.sandbox.customers is None and not world.exists():
         hint = "name a CSV or Parquet file of customers under [sandbox], the input's ids among them"
-        raise UsageError("--sandbox has no customers to begin with", hint)
+        raise UsageError("--sandbox has no customers to start with", hint)
     make_private_folder(world)
     reset = f"delete {world} to reset it"
     token = secrets.token_hex(16)
@@ -39,6 +39,10 @@ def at_sandbox(job: Job, output: Path) -> Iterator[Job]:
             base_url = stack.enter_context(child(settings))
         except SandboxError as error:
             taken = TAKEN in str(error)
-            hint = "stop the other one, then type the same again" if taken else f"check [sandbox] customers; {reset}"
+            hint = (
+                "stop the other one, then run the same command again"
+                if taken
+                else f"check [sandbox] customers; {reset}"
+            )
             raise UsageError(f"the sandbox: {error}", hint) from None
         yield job.at_sandbox(base_url, token)

@@ -1,4 +1,4 @@
-"""Commands for the second person: say yes before a run, and check after it."""
+"""Commands for the second person: approve a plan before it is sent, and verify it afterwards."""
 
 import sys
 from contextlib import nullcontext
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 @operator_flag
 @common
 def approve(common: Common, run_name: str, key: Path | None, operator: str) -> None:
-    """Say yes to a plan that somebody else made; bound to its hash, its target and its number of changes.
+    """Approve a plan that someone else made; bound to its hash, its target and its number of changes.
 
-    The yes expires (guards.approval_valid_h). Without a signature it is a record, not a proof.
+    An approval expires (guards.approval_valid_h). Unsigned, it is recorded, not cryptographically proven.
 
     \b
     Example:
@@ -66,9 +66,9 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
 @operator_flag
 @common
 def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
-    """Read back every row that a run applied, and list what is not there any more, field by field.
+    """Read back every row that a run applied, and list what has drifted, field by field.
 
-    A verify that was stopped goes on where it was; one that came to its end begins anew.
+    A verify that was stopped resumes where it was; one that was completed starts again.
 
     \b
     Example:

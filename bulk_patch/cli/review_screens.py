@@ -1,4 +1,4 @@
-"""What a reviewer reads: an approval, what reading back has shown, the history of one customer. Pure, as `screens`."""
+"""A reviewer's screens: an approval, what a verify found, the history of one customer. Pure, like `screens`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from bulk_patch.ledgers.records import Actor, Drift, FieldDrift, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import IN_PART
 from bulk_patch.reports.rows import FieldChange
+from bulk_patch.review.approvals import UNSIGNED
 from bulk_patch.words import amount, time_words
 
 
@@ -28,27 +29,27 @@ def approval_screen(run: Run, actor: Actor, detail: Mapping[str, Any], *, asked_
     if detail["signed_by"]:
         lines += wrap(f"signed by {detail['signed_by']}, and checked again before anything is sent")
     elif actor.login == run.actor.login and actor.host == run.actor.host:
-        lines += wrap(f"not signed, and by the login that planned it ({actor.login}): a record, not a proof")
+        lines += wrap(f"not signed, and by the login that planned it ({actor.login}): {UNSIGNED}")
     else:
-        lines += wrap("not signed: a record, not a proof")
+        lines += wrap(f"not signed: {UNSIGNED}")
     if not asked_for:
-        lines += wrap("the job asks for no approval: guards.approval = true makes it wait for one")
+        lines += wrap("the job does not ask for approval: guards.approval = true makes it wait for one")
     return join(lines)
 
 
 def drift_screen(drifts: Iterable[Drift]) -> Iterator[str]:
-    """Yield each row whose customer is not as the row left it, field by field, masked."""
+    """Yield each row whose customer is no longer as the row left it, field by field, masked."""
     for drift in drifts:
         lines = [f"row {drift.row}  {safe(drift.customer_id)}"]
         lines += wrap(drift.reason, "  ") if drift.reason else []
-        yield join([*lines, *(_drift_line(its) for its in drift.fields)])
+        yield join([*lines, *(_drift_line(field) for field in drift.fields)])
 
 
-def _drift_line(its: FieldDrift) -> str:
-    another = "another " if its.found == its.planned else ""  # alike behind the mask
-    by = f", sent by the later run {its.superseded_by}" if its.superseded_by else ""
-    sent, found = safe(its.planned) or "(cleared)", safe(its.found) or "(none)"
-    return f"    {safe(its.name)}  sent {sent}, found {another}{found}{by}"
+def _drift_line(field: FieldDrift) -> str:
+    another = "another " if field.found == field.planned else ""  # the masked texts are equal
+    by = f", sent by the later run {field.superseded_by}" if field.superseded_by else ""
+    sent, found = safe(field.planned) or "(cleared)", safe(field.found) or "(none)"
+    return f"    {safe(field.name)}  sent {sent}, found {another}{found}{by}"
 
 
 def verification_screen(
@@ -61,23 +62,23 @@ def verification_screen(
     fields: Mapping[str, int],
     in_part: Mapping[str, int],
 ) -> str:
-    """Return what reading back the applied rows of a run has shown.
+    """Return what reading back the applied rows of a run found.
 
     Args:
         run: The run.
         rows: Applied rows that were read back.
-        left: Applied rows that were not.
-        drifted: Rows that are not as they were left.
-        superseded: Rows that later runs of the job changed.
+        left: Applied rows that were not read.
+        drifted: Rows that have drifted.
+        superseded: Rows changed by later runs of the job.
         fields: Drifted fields, how often.
         in_part: Fields that answers mask or never show: in how many rows.
     """
     lines = [*heading(f"run {run.id}: read back", run), ""]
-    found = [("as they were sent", rows - drifted - superseded), ("changed by later runs of this job", superseded)]
+    found = [("as sent", rows - drifted - superseded), ("changed by later runs of this job", superseded)]
     found += [("drifted", drifted), ("not read yet", left)]
-    lines += [*numbered(found[:1] + [its for its in found[1:] if its[1]]), ""]
+    lines += [*numbered(found[:1] + [line for line in found[1:] if line[1]]), ""]
     lines += section("what drifted, in how many rows", numbered(fields.items()))
-    lines += section(f"{IN_PART}, for the API masks it or never shows it", numbered(in_part.items()))
+    lines += section(f"{IN_PART}: the API masks or never shows it", numbered(in_part.items()))
     return join(lines)
 
 
@@ -93,7 +94,7 @@ def history_screen(
     drift: Drift | None = None,
     checked_at: float | None = None,
 ) -> str:
-    """Return what one run did, or was to do, to one customer.
+    """Return what one run did, or would have done, to one customer.
 
     Args:
         run: The run.
@@ -103,15 +104,15 @@ def history_screen(
         senders: Operators who sent it.
         reason: Why, if that was said.
         ticket: Of the run, if one was named.
-        drift: What the last reading-back found of this customer; None: nothing.
-        checked_at: When that began; None: it has not looked at this row.
+        drift: What the last verify found for this customer; None: nothing.
+        checked_at: When that verify started; None: it did not read this row.
     """
     at = row.done_at or row.first_intent_at or run.created_at
     what = f"run {run.id}" + ("" if run.kind == "run" else f"  {safe(kind_words(run))}")
     lines = [f"{time_words(at)}  {safe(run.job)}  {what}  {safe(run.target)}"]
     people = [f"planned by {run.actor.operator}"]
     if row.state is State.INVALID:
-        people.append("refused by a rule, so nothing of it was approved or sent")
+        people.append("refused by a rule, so it was neither approved nor sent")
     else:
         people += [f"approved by {', '.join(approvers)}"] if approvers else []
         people += [f"sent by {', '.join(senders)}"] if row.key else ["not sent"]
@@ -122,30 +123,30 @@ def history_screen(
     lines += [f"  {line}" for line in text.splitlines()]
     if checked_at is not None:
         lines += wrap(f"verified {time_words(checked_at)}: {_found_words(drift)}", "    ")
-    lines += [f"  {_drift_line(its)}" for its in drift.fields] if drift is not None else []
+    lines += [f"  {_drift_line(field)}" for field in drift.fields] if drift is not None else []
     return join(lines)
 
 
 def _found_words(drift: Drift | None) -> str:
     if drift is None:
-        return "as it was sent"
+        return "as sent"
     return drift.reason or ("drifted" if drift.counts else "changed by later runs of this job")
 
 
 def nowhere_screen(root: Path, *, jobs: int, runs: int, is_id: bool) -> str:
-    """Return where a customer was looked for, and in vain.
+    """Return where a customer was searched for but not found.
 
     Args:
         root: The `output/` folder.
         jobs: Jobs that have a ledger there.
         runs: Their runs.
-        is_id: What was looked for could be a customer's id.
+        is_id: The search text could be a customer's id.
     """
-    lines = [f"looked in {safe(root)}: {amount(jobs, 'job')}, {amount(runs, 'run')}"]
+    lines = [f"searched {safe(root)}: {amount(jobs, 'job')}, {amount(runs, 'run')}"]
     if not runs:
-        lines += wrap("no run was ever made there; --output names another folder")
+        lines += wrap("there are no runs in it; --output names another folder")
         return join(lines)
-    lines += wrap("no run of any job there has a row about this customer; rows that are unchanged are only counted")
+    lines += wrap("no run of any job there has a row for this customer; unchanged rows are only counted, not kept")
     if not is_id:
-        lines += wrap("what was typed does not look like a customer's id of these jobs' targets: lookup goes by the id")
+        lines += wrap("this does not look like a customer id of these jobs' targets; lookup needs the id")
     return join(lines)

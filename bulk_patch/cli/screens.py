@@ -1,6 +1,6 @@
-"""What a tired person reads: plan, end, status, runs and rows as plain text. Pure functions, no I/O.
+"""Screens: plan, end, status, runs and rows as plain text. Pure functions, no I/O.
 
-Everything here was masked before it came, and what a cell or an API may have put into it cannot steer a terminal.
+All values are masked by the caller, and no text from a cell or an API can steer a terminal.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,10 +14,11 @@ from bulk_patch.model import Counts, State
 from bulk_patch.reports.files import FAILURES, PAGE, RESULTS, SUMMARY
 from bulk_patch.reports.rows import FieldChange, merge_rows
 from bulk_patch.reports.summary import RunSummary, fold_counts
+from bulk_patch.review.approvals import UNSIGNED
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
 from bulk_patch.workflows.status import RunStatus
 
-#: In the order in which a person wants to know them.
+#: In the order in which a person needs them.
 _ORDER = (
     *(State.APPLIED, State.UNCHANGED, State.DUPLICATE, State.PENDING, State.UNKNOWN),
     *(State.REJECTED, State.MISMATCH, State.DRIFTED, State.INVALID, State.KEPT),
@@ -34,24 +35,24 @@ _TRANSITIONS_SHOWN = 3
 
 
 def plan_screen(run: Run, counts: Counts, *, rate_per_s: float | None, canary: int = 0, ids_per_read: int = 100) -> str:
-    """Return what a person decides by before anything is sent.
+    """Return what a person needs to decide whether to send.
 
     Args:
         run: The sealed run.
         counts: Rows per state.
         rate_per_s: Requests a second at most; None: unlimited.
-        canary: How many of the first rows are read back.
-        ids_per_read: Customers that are read again together before they are sent.
+        canary: How many of the first rows are sent one by one and read back.
+        ids_per_read: Customers that are read again in one request before they are sent.
     """
     summary = run.summary
     lines = [*heading(f"plan {run.id}", run), f"  plan    {run.plan_sha256[:12]}"]
     lines += ["", *_count_lines(counts, {State.PENDING: "to send"}, shown={State.UNCHANGED, State.PENDING}), ""]
     reasons = _merge(summary.invalid)
     lines += section("invalid because", numbered(reasons, shown=_REASONS_SHOWN))
-    lines += section("what changes, in how many rows", _field_lines(summary))
-    lines += section("what would be cleared", numbered(summary.cleared.items()))
+    lines += section("fields that change, in how many rows", _field_lines(summary))
+    lines += section("fields to be cleared, in how many rows", numbered(summary.cleared.items()))
     samples = summary.samples
-    lines += section("for example", [line for sample in samples for line in _sample_lines(sample)])
+    lines += section("examples", [line for sample in samples for line in _sample_lines(sample)])
     lines += section("warnings", [line for warning in summary.warnings for line in wrap(warning, "  ")])
     lines += wrap(f"cost: {_cost(run, counts, rate_per_s, canary, ids_per_read)}")
     lines += _stop_lines(run)
@@ -78,7 +79,7 @@ def _cost(run: Run, counts: Counts, rate_per_s: float | None, canary: int, ids_p
     sends = counts.get(State.PENDING, 0)
     summary = run.summary
     recheck = summary.recheck
-    alone = min(canary, recheck)  # the canary goes out row by row
+    alone = min(canary, recheck)  # the canary is sent row by row
     rechecks = alone - (-(recheck - alone) // ids_per_read)
     reads = rechecks + min(canary, sends) + min(sum(summary.cleared.values()), sends)
     text = f"{amount(sends, 'change')} to send"
@@ -91,20 +92,20 @@ def _cost(run: Run, counts: Counts, rate_per_s: float | None, canary: int, ids_p
     else:
         text += f", {duration_words((sends + reads) / rate_per_s)} at {rate_per_s:g} requests a second"
     made = summary.reads
-    return f"{text}; {amount(made, 'read')} made for the plan" if made else text
+    return f"{text}; planning made {amount(made, 'read')}" if made else text
 
 
 # --- the end
 
 
 def end_screen(summary: RunSummary, run: Run, *, folder: Path, causes: Sequence[tuple[str, int]] = ()) -> str:
-    """Return what became of a run; `last_lines` come after it.
+    """Return how a run ended; `last_lines` come after it.
 
     Args:
         summary: What summary.json says.
         run: The run as the ledger has it after its session.
         folder: Where its files are, as seen from the current directory.
-        causes: All of them, from `report.find_causes`.
+        causes: All of them, from `reports.rows.find_causes`.
     """
     counts = {State(status): rows for status, rows in summary.counts.items()}
     lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary), *_undo_lines(summary), ""]
@@ -128,7 +129,7 @@ def _cause_lines(causes: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def last_lines(summary: RunSummary) -> str:
-    """Return counts, exit code in words, and the exact next command."""
+    """Return counts, the exit code in words, and the next command."""
     counts = {State(status): rows for status, rows in summary.counts.items()}
     lines = [_one_line(counts, summary.input_rows)]
     if summary.exit_code is not None:
@@ -173,9 +174,9 @@ def status_screen(status: RunStatus) -> str:
         since = f" since {time_words(holder.started_at)}" if holder.pid else ""
         lines.append(f"  {'sent' if running else 'ledger held'} by {safe(who)}{since}")
     elif run.finished_at is not None and run.started_at is not None:
-        lines.append(f"  no process sends it; the last one ended {time_words(run.finished_at)}")
+        lines.append(f"  no process is sending it; the last one ended {time_words(run.finished_at)}")
     else:
-        lines.append("  no process sends it")
+        lines.append("  no process is sending it")
     shown = counts if running else fold_counts(counts)
     names = {State.SENDING: "in flight"} | ({} if run.started_at else {State.PENDING: "to send"})
     lines += ["", *_count_lines(shown, names, shown=_ALWAYS), ""]
@@ -193,15 +194,15 @@ def status_screen(status: RunStatus) -> str:
 
 
 def _undo_lines(summary: RunSummary) -> list[str]:
-    return [line for its in summary.undone_by for line in wrap(Undone(**its).words, "  ")]
+    return [line for undo in summary.undone_by for line in wrap(Undone(**undo).words, "  ")]
 
 
 def _approval_lines(summary: RunSummary) -> list[str]:
-    """Return who said yes to the plan, and what that is worth."""
+    """Return who approved the plan, and what that is worth."""
     return [
-        f"  approved by {safe(its['operator'])} until {its['expires_at']}, "
-        + (f"signed by {safe(its['signed_by'])}" if its["signed_by"] else "not signed: a record, not a proof")
-        for its in summary.approvals
+        f"  approved by {safe(approval['operator'])} until {approval['expires_at']}, "
+        + (f"signed by {safe(approval['signed_by'])}" if approval["signed_by"] else f"not signed: {UNSIGNED}")
+        for approval in summary.approvals
     ]
 
 
@@ -210,7 +211,7 @@ def _done(run: Run, counts: Counts, to_do: int) -> str:
     if run.state == "planning":
         return "the plan is not sealed yet"
     if run.state == "closed":
-        return f"closed by --new: {amount(counts.get(State.PENDING, 0), 'change')} of it will never be sent"
+        return f"closed by --new: {amount(counts.get(State.PENDING, 0), 'change')} will never be sent"
     if not total:
         return "nothing to send"
     done = total - to_do
@@ -218,7 +219,7 @@ def _done(run: Run, counts: Counts, to_do: int) -> str:
 
 
 def runs_screen(runs: Sequence[tuple[Run, Counts]]) -> str:
-    """Return a table of runs, in the order given: how many rows, and what became of them."""
+    """Return a table of runs, in the order given: their rows, and what became of them."""
     if not runs:
         return "no runs yet\n"
     lines = [("run", "job", "rows", "applied", "no change", "unsettled", "for a person", "state", "target", "kind")]
@@ -247,18 +248,18 @@ def _short_state(run: Run, counts: Counts) -> str:
         return "stopped"
     if run.started_at is None and counts.get(State.PENDING):
         return "planned"
-    return "begun" if run.exit_code is None else f"exit {run.exit_code}"
+    return "started" if run.exit_code is None else f"exit {run.exit_code}"
 
 
 def show_screen(rows: Iterable[tuple[LedgerRow, Sequence[FieldChange]]]) -> Iterator[str]:
-    """Yield each row with what it changes, what became of it, and when.
+    """Yield each row with its changes, its status, and when.
 
     Args:
-        rows: With what `report.changes_of` says of each, masked or not.
+        rows: Each with its changes from `reports.rows.changes_of`, masked or not.
     """
     for row, changes in rows:
         status = "unknown, maybe in flight" if row.state is State.SENDING else str(row.state)
-        status += " for good" if row.final else ""
+        status += ", final" if row.final else ""
         lines = [f"row {row.row}  {safe(row.customer_id)}  {status}"]
         lines += wrap("; ".join(filter(None, (row.reason, row.hint))), "  ")
         lines += change_lines(changes)
@@ -286,7 +287,7 @@ def heading(title: str, run: Run) -> list[str]:
 
 
 def _count_lines(counts: Counts, names: Mapping[State, str], *, shown: Iterable[State]) -> list[str]:
-    """Return the counts that are not 0, and those to be shown anyway, with the sum that they balance to."""
+    """Return the counts that are not 0 and those always shown, with their sum."""
     options = (State.SENDING, *_ORDER)
     rows = [
         (names.get(state, str(state)), counts.get(state, 0)) for state in options if counts.get(state) or state in shown

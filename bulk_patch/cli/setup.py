@@ -1,4 +1,4 @@
-"""Commands for the first hour: a first job, a local API, completion."""
+"""Commands to set up: a first job, a local API, shell completion."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from bulk_patch.errors import UsageError
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
 @common
 def init(common: Common, folder: Path) -> None:
-    """Write a commented job file and a tiny input to begin with.
+    """Write a commented job file and a tiny input to start with.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def init(common: Common, folder: Path) -> None:
         places = {"first_job.toml": "jobs", "changes.csv": "sample_inputs", "customers.csv": "sample_inputs"}
         existing = [str(folder / where / name) for name, where in places.items() if (folder / where / name).exists()]
         if existing:
-            raise UsageError(f"{existing[0]} is there already", "name another folder; nothing was written")
+            raise UsageError(f"{existing[0]} already exists", "name another folder; nothing was written")
         for name, where in places.items():
             (folder / where).mkdir(parents=True, exist_ok=True)
             (folder / where / name).write_bytes((files("bulk_patch.cli") / "templates" / name).read_bytes())
@@ -38,20 +38,22 @@ def init(common: Common, folder: Path) -> None:
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: any free port.")
 @click.option("--customers", type=click.Path(path_type=Path), help="CSV or Parquet with dotted columns.")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Answer 429 above N requests a second."
 )
-@click.option("--latency", "latency_ms", type=click.FloatRange(min=0), default=0, metavar="MS", help="Per request.")
+@click.option(
+    "--latency", "latency_ms", type=click.FloatRange(min=0), default=0, metavar="MS", help="Delay of each answer."
+)
 @click.option(
     "--faults", default="", metavar="SPEC", help="For example 500=0.02,429=0.05,reset=0.01,timeout=0.01,drop=0.01"
 )
-@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="One JSON line a request.")
-@click.option("--token", default="sandbox-token", help="What it accepts as a bearer token.")
-@click.option("--seed", type=int, default=0, help="Of the random faults.")
+@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line per request.")
+@click.option("--token", default="sandbox-token", help="The bearer token that it accepts.")
+@click.option("--seed", type=int, default=0, help="Seed of the random faults.")
 @click.option(
-    "--state", type=click.Path(path_type=Path), metavar="DIR", help="Keep the world there. Default: in memory."
+    "--state", type=click.Path(path_type=Path), metavar="DIR", help="Keep its data there. Default: in memory."
 )
 def sandbox(**given: Any) -> None:
     """Serve a local API that behaves as Synctera documents it; its first line on stdout is its base URL.
@@ -65,7 +67,7 @@ def sandbox(**given: Any) -> None:
     try:
         sys.exit(serve(SandboxSettings(**given)))
     except (RuntimeError, ValueError, OSError) as error:
-        fail(UsageError(str(error), "bulk-patch sandbox --help explains the flags"))
+        fail(UsageError(str(error), "see the flags: bulk-patch sandbox --help"))
 
 
 @click.command()

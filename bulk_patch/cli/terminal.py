@@ -1,4 +1,4 @@
-"""What a person at a terminal, or cron's mail, sees of a run: screens on stdout, question and bar on stderr."""
+"""Show a run at a terminal or in cron's mail: screens on stdout, the question and the bar on stderr."""
 
 import math
 import sys
@@ -22,12 +22,14 @@ from bulk_patch.workflows.signals import interruptible
 
 
 def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
-    """Print; a terminal or pipe that is gone stops no run."""
+    """Print; a closed terminal or pipe does not stop a run."""
     out = stream or sys.stdout
-    if out is None:  # it was closed before we started
+    if out is None:  # it was closed before this process started
         return
     encoding = out.encoding or "utf-8"
-    text = text.removesuffix("\n").encode(encoding, "replace").decode(encoding)  # an old locale has no dots for masks
+    text = (
+        text.removesuffix("\n").encode(encoding, "replace").decode(encoding)
+    )  # an old locale cannot show the dots of masks
     try:
         print(text, end=end, file=out, flush=True)
     except (OSError, ValueError):
@@ -35,7 +37,7 @@ def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
 
 
 def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool) -> None:
-    """Show how a run ended: its screen on stdout, the last lines, which cron mails, on stderr."""
+    """Show how a run ended: its screen on stdout; on stderr the last lines, which cron mails."""
     folder = output_root(job.file, given=output) / job.name
     with read_ledger(folder) as ledger:
         run = ledger.run(summary.run)
@@ -79,7 +81,7 @@ class Terminal:
             say(plan_screen(run, counts, rate_per_s=self._rate, canary=canary, ids_per_read=min(100, together)))
 
     def reading(self, customers: int, requests: int) -> None:
-        """Say what a live baseline costs before it begins."""
+        """Say what reading a live baseline will cost."""
         if requests and not self._quiet:
             at = f", {duration_words(requests / self._rate)}" if self._rate else ""
             say(f"reading {amount(customers, 'customer')}: {amount(requests, 'request')}{at}", stream=sys.stderr)

@@ -12,7 +12,7 @@ def safe(text: object) -> str:
 
 
 def wrap(text: str, lead: str = "") -> list[str]:
-    """Break text into lines; the first begins with `lead`, the others below it. Long words stay whole."""
+    """Break text into lines; the first starts with `lead`, the others are indented. Long words are not broken."""
     return textwrap.wrap(
         safe(text),
         WIDTH,
@@ -24,17 +24,17 @@ def wrap(text: str, lead: str = "") -> list[str]:
 
 
 def join(lines: Iterable[str]) -> str:
-    """Make one text of lines."""
+    """Join lines to a text."""
     return "\n".join(lines) + "\n"
 
 
 def section(title: str, lines: Sequence[str]) -> list[str]:
-    """Return lines under a title and an empty one after them; nothing when there are none."""
+    """Return lines under a title, and an empty line after them; nothing when there are no lines."""
     return [title, *lines, ""] if lines else []
 
 
 def numbered(things: Iterable[tuple[str, int]], *, shown: int | None = None) -> list[str]:
-    """Return numbers, and beside each what it counts; of more than `shown`, how many are left out."""
+    """Return numbers, each with what it counts beside it; after `shown` of them, how many are left out."""
     listed = list(things)
     places = digits(count for _, count in listed)
     lines = [line for text, count in listed[:shown] for line in wrap(text, f"  {count:>{places},}  ")]

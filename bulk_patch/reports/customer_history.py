@@ -1,4 +1,4 @@
-"""Everything that any run of any job under an output folder did to one customer, or was to do."""
+"""The history of one customer: what any run of any job under an output folder did, or would have done, to it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from bulk_patch.review.approvals import approvals_of
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row about the customer."""
+    """A row for the customer."""
 
     found: LocatedRun
     row: LedgerRow
@@ -25,7 +25,7 @@ class Entry:
     reason: str
     ticket: str
     drift: Drift | None  # what the last `verify` found of this customer
-    checked_at: float | None  # when that began, Unix seconds; None: it has not looked at this row
+    checked_at: float | None  # when that verify started, Unix seconds; None: it did not read this row
 
     @property
     def run(self) -> Run:
@@ -40,36 +40,36 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """Where a customer was looked for."""
+    """Where a customer was searched for."""
 
     root: Path  # the `output/` folder
     jobs: int
     runs: int
-    is_id: bool  # what was looked for looks like a customer's id of a target there
+    is_id: bool  # the search text looks like a customer id of a target there
 
 
 def look_where(customer_id: str, *, output: Path | None) -> Searched:
-    """Return where `find_history` looks, for those who found nothing."""
+    """Return where `find_history` searches, for when it finds nothing."""
     found = list_runs(output)
     wanted = customer_id.strip().lower()
-    targets = {its.run.target: its for its in found}
+    targets = {each.run.target: each for each in found}
     is_id = False
-    for one in targets.values():
-        with passing_over(one.folder, []):
-            is_id = is_id or one.target().id_pattern.fullmatch(wanted) is not None
+    for each in targets.values():
+        with passing_over(each.folder, []):
+            is_id = is_id or each.target().id_pattern.fullmatch(wanted) is not None
     root = output_root(None, given=output)
     return Searched(root, len(job_folders(root)), len(found), is_id)
 
 
 def find_history(customer_id: str, *, output: Path | None) -> list[Entry]:
-    """Return all rows about a customer, the oldest first; rows that changed nothing are only counted, so not there.
+    """Return all rows about a customer, the oldest first; unchanged rows are only counted, so they are not included.
 
     Args:
         customer_id: As in the input; ids are compared in lower case.
         output: The `output/` folder; None: `./output`.
 
     Raises:
-        LedgerError: There are none, and a ledger cannot be read; else that one is passed over.
+        LedgerError: There are none, and a ledger cannot be read; else that one is skipped.
     """
     wanted = customer_id.strip().lower()
     entries: list[Entry] = []
@@ -85,8 +85,8 @@ def find_history(customer_id: str, *, output: Path | None) -> list[Entry]:
 def _entries(job_folder: Path, customer_id: str) -> Iterator[Entry]:
     with read_ledger(job_folder) as ledger:
         for run_id, row in ledger.history(customer_id):
-            approvers = dict.fromkeys(its.actor.operator for its in approvals_of(ledger.notes(run_id)))
-            senders = dict.fromkeys(its.actor.operator for its in ledger.sessions(run_id))
+            approvers = dict.fromkeys(approval.actor.operator for approval in approvals_of(ledger.notes(run_id)))
+            senders = dict.fromkeys(session.actor.operator for session in ledger.sessions(run_id))
             run = ledger.run(run_id)
             reason, ticket = why_words(run, ledger.notes(run_id))
             yield Entry(
@@ -101,8 +101,8 @@ def _entries(job_folder: Path, customer_id: str) -> Iterator[Entry]:
 
 
 def _last_look(ledger: Ledger, row: LedgerRow, run: Run) -> tuple[Drift | None, float | None]:
-    """Return what the last reading-back found of a row, and when that began."""
+    """Return what the last verify found for a row, and when that started."""
     check = next(iter(ledger.checks(run.id)), None)
     if check is None or row.state is not State.APPLIED or check.upto < row.row:
         return None, None
-    return next((its for its in ledger.drifts(check.number) if its.row == row.row), None), check.started_at
+    return next((drift for drift in ledger.drifts(check.number) if drift.row == row.row), None), check.started_at

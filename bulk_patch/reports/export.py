@@ -1,4 +1,4 @@
-"""From the ledger to a file that somebody asked for: every row with what it changes, as CSV, Parquet or JSON lines."""
+"""Export the rows of a run with their changes, as CSV, Parquet or JSON lines."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def export(ledger: Ledger, run: Run, to: Path, *, target: Target, reveal: bool) 
     Args:
         ledger: Holds the run.
         run: The run.
-        to: A file ending in .csv, .parquet or .jsonl; one that is there is replaced.
+        to: A file ending in .csv, .parquet or .jsonl; an existing one is replaced.
         target: Knows the fields and their masks.
         reveal: Write whole values, in a file for its owner alone.
 
@@ -29,15 +29,17 @@ def export(ledger: Ledger, run: Run, to: Path, *, target: Target, reveal: bool) 
         How many rows were written.
 
     Raises:
-        UsageError: For any other file name, or a folder that is not there.
+        UsageError: For any other file name, or where the folder does not exist.
         LedgerError: When the disk fails.
     """
     write = ROW_WRITERS.get(to.suffix.lower())
     if write is None:
-        raise UsageError(f"cannot export to {to}: its format is not known", "let it end in .csv, .parquet or .jsonl")
+        raise UsageError(
+            f"cannot export to {to}: its format is not known", "use a name that ends in .csv, .parquet or .jsonl"
+        )
     if to.is_dir() or not to.parent.is_dir():
-        what = "it is a folder" if to.is_dir() else f"there is no folder {to.parent}"
-        raise UsageError(f"cannot export to {to}: {what}", "name a file in a folder that is there")
+        what = "it is a folder" if to.is_dir() else f"the folder {to.parent} does not exist"
+        raise UsageError(f"cannot export to {to}: {what}", "name a file in an existing folder")
     names = sorted({name for row in ledger.rows(run.id) if row.body is not None for name in row.fields})
     columns = [*COLUMNS, *(f"{when}.{name}" for name in names for when in ("before", "after"))]
 

@@ -1,7 +1,7 @@
 """Write results.csv, failures.csv and summary.json.
 
-Everything is streamed row by row, and each file takes its place whole or not at all. What is for people is escaped, so
-that a spreadsheet runs nothing; failures.csv is fed back, so its cells stay as they were read.
+Everything is streamed row by row, and each file is replaced atomically. Files for people are escaped, so that a
+spreadsheet runs no formulas; failures.csv is an input again, so its cells stay as they were read.
 """
 
 import json
@@ -18,14 +18,8 @@ from bulk_patch.reports.rows import COLUMNS, NOTES, notes_on, result_of
 from bulk_patch.reports.summary import RunSummary, fold_counts, summarise, unbalanced
 
 RESULTS = "results.csv"
-
-
 FAILURES = "failures.csv"
-
-
 SUMMARY = "summary.json"
-
-
 PAGE = "report.html"
 
 
@@ -43,10 +37,10 @@ def write_reports(
     Args:
         ledger: Holds the run.
         run: The run.
-        folder: Where to, usually `output/<job>/<run>`; made when it is not there, and closed to others.
+        folder: Where to, usually `output/<job>/<run>`; created private when it does not exist.
         next_command: What to type next.
         running: A process is sending it now.
-        page: Writes the page for people; before summary.json, which says that all is there.
+        page: Writes report.html; before summary.json, which says that all files are there.
 
     Returns:
         What summary.json says.
@@ -58,7 +52,9 @@ def write_reports(
     make_private_folder(folder)
     with replacing(folder / RESULTS) as results, replacing(folder / FAILURES) as failures:
         write_result, write_failure = csv_line_writer(results), csv_line_writer(failures)
-        added = [at for at, name in enumerate(NOTES) if name not in run.columns]  # one may be mapped to a field
+        added = [
+            at for at, name in enumerate(NOTES) if name not in run.columns
+        ]  # a column of that name may be mapped to a field
         write_result(COLUMNS)
         write_failure([*run.columns, *(NOTES[at] for at in added)])
         rows = run.unchanged
@@ -88,10 +84,10 @@ def write_summary(summary: RunSummary, folder: Path) -> None:
 
 
 def is_reported(ledger: Ledger, run: Run, folder: Path) -> bool:
-    """Tell whether the files of a run say what the ledger says; a kill may have come before they were written."""
+    """Tell whether the files of a run agree with the ledger; a kill may have come before they were written."""
     try:
-        told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))  # written last
+        recorded = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))  # written last
     except (OSError, ValueError):
         return False
     counts = {str(status): number for status, number in fold_counts(ledger.counts(run.id)).items()}
-    return isinstance(told, dict) and told.get("counts") == counts
+    return isinstance(recorded, dict) and recorded.get("counts") == counts

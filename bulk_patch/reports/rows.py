@@ -1,4 +1,4 @@
-"""What a report says of one row: its status, reason, hint, and what it changes. Pure but for reading rows."""
+"""What a report says about a row: its status, reason, hint and changes. Pure, except that it reads rows."""
 
 import json
 import re
@@ -15,26 +15,26 @@ from bulk_patch.words import utc_text
 FieldChange = tuple[str, str | None, str]  # field, before (None: not known), after; "" is absent
 
 
-#: Columns of results.csv; exports begin with them.
+#: Columns of results.csv; exports start with them.
 COLUMNS = (
     *("row", "customer_id", "status", "reason", "fields", "attempts", "http_status", "api_code"),
     *("idempotency_key", "sent_at", "done_at"),
 )
 
 
-#: What failures.csv adds to the input's own columns; a re-read ignores columns that begin with `_`.
+#: What failures.csv adds to the input's own columns; as an input, columns that start with `_` are ignored.
 NOTES = ("_status", "_reason", "_hint", "_row", "_run")
 
 
-#: What a person can do about a row that did not reach its goal.
+#: What a person can do about a row that has failed.
 ADVICE: Mapping[State, str] = {
     State.PENDING: "not sent yet: run the job again",
-    State.UNKNOWN: "run the job again; if it is given up, look at the customer and retry the run",
-    State.REJECTED: "correct the row and run this file; or retry the run once the cause is gone",
-    State.MISMATCH: "the API accepted it and shows another value: look at the customer, it is not sent again",
-    State.DRIFTED: "someone changed the customer since the plan: look at it, then run this file",
+    State.UNKNOWN: "run the job again; once it is given up, look at the customer and retry the run",
+    State.REJECTED: "correct the row and run this file, or retry the run once the cause is fixed",
+    State.MISMATCH: "the API accepted it but shows another value: look at the customer; the row is not sent again",
+    State.DRIFTED: "someone has changed the customer since the plan: look at it, then run this file",
     State.INVALID: "correct the row and run this file",
-    State.KEPT: "someone changed the customer since: look at it, nothing was undone",
+    State.KEPT: "someone has changed the customer since: look at it, nothing was undone",
 }
 
 
@@ -59,18 +59,18 @@ def find_causes(ledger: Ledger, run: Run, *, most: int | None = None) -> list[tu
     for row in ledger.rows(run.id, states=[state for state in State if state not in REACHED | {State.PENDING}]):
         hint = f" ({row.hint})" if row.hint else ""
         causes[f"{status_of(row)}: {merge_rows(row.reason)}{hint}"] += 1
-        if len(causes) > _MOST_CAUSES:  # the causes are few, but nobody promised it
+        if len(causes) > _MOST_CAUSES:  # usually the causes are few
             causes = Counter(dict(causes.most_common(_MOST_CAUSES // 2)))
     return causes.most_common(most)
 
 
 def merge_rows(reason: str) -> str:
-    """Make reasons alike that only name other rows."""
+    """Make reasons equal that differ only in the rows they name."""
     return _OTHER_ROWS.sub("another row", reason)
 
 
 def status_of(row: LedgerRow) -> State:
-    """Return what a report calls a row's state: what is in flight is `unknown` until its outcome is recorded."""
+    """Return a row's status in reports: a row in flight is `unknown` until its outcome is recorded."""
     return State.UNKNOWN if row.state is State.SENDING else row.state
 
 
@@ -92,11 +92,11 @@ def result_of(row: LedgerRow) -> tuple[Cell, ...]:
 
 
 def hint_on(row: LedgerRow, run: Run) -> str:
-    """Return what a person can do about a row that did not reach its goal."""
+    """Return what a person can do about a row that has failed."""
     status = status_of(row)
     if status is State.PENDING and run.state == "closed":
         return "never sent: --new closed this run"
-    if status is State.INVALID and row.hint:  # says more than any general advice
+    if status is State.INVALID and row.hint:  # more specific than the general advice
         return row.hint
     return "; ".join(filter(None, (row.hint, ADVICE[status])))
 
@@ -110,7 +110,7 @@ def changes_of(row: LedgerRow, target: Target, *, reveal: bool) -> list[FieldCha
     """Return what a row changes, field by field, masked.
 
     Args:
-        row: The row; one that was never to be sent changes nothing.
+        row: The row; one that is not to be sent changes nothing.
         target: Knows the fields and their masks.
         reveal: Show whole values.
     """

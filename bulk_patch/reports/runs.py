@@ -1,4 +1,4 @@
-"""From what a user names, an id, a prefix of one, or a job file, to a run in a ledger."""
+"""Locate a run in a ledger by its id, a prefix of it, or a job file."""
 
 import time
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class LocatedRun:
         return read_ledger(self.folder)
 
     def holder(self) -> Holder | None:
-        """Return who sends or plans now, if anybody does."""
+        """Return the process that is sending or planning, if any."""
         return find_store(self.folder.name, self.folder.parent).holder(self.folder.name)
 
     def target(self) -> Target:
@@ -57,7 +57,7 @@ class LocatedRun:
         return target
 
     def record(self) -> Ledger:
-        """Open the ledger to add a record; waits up to 10 s for whoever holds it. The caller closes it.
+        """Open the ledger to add a record; waits up to 10 s for the process that holds it. The caller closes it.
 
         Raises:
             LockedError: Another process still holds it.
@@ -65,7 +65,7 @@ class LocatedRun:
         return find_store(self.folder.name, self.folder.parent).write(self.folder.name, wait_s=RECORD_WAIT_S)
 
     def note_reveal(self, operator: str, *, command: str) -> None:
-        """Record that somebody looks at whole values; waits as `record`."""
+        """Record that whole values are revealed; waits as `record` does."""
         with self.record() as ledger:
             ledger.note(self.run.id, current_actor(operator), "revealed", {"command": command}, now=time.time())
 
@@ -79,35 +79,32 @@ def locate_run(name: str, *, output: Path | None) -> LocatedRun:
 
     Raises:
         UsageError: There is none, or more than one.
-        LedgerError: There is none in the ledgers that can be read, and one cannot; else that one is passed over.
+        LedgerError: There is none in the readable ledgers, and one cannot be read; else that one is skipped.
     """
     if name.endswith(".toml") or Path(name).is_file():
         job = load_job(name)
         folder = output_root(job.file, given=output) / job.name
         runs = _runs_in(folder)
         if not runs:
-            raise UsageError(f"no run of {job.name} in {folder}", f"begin one: bulk-patch plan {name}")
+            raise UsageError(f"no run of {job.name} in {folder}", f"start one: bulk-patch plan {name}")
         return LocatedRun(runs[0], folder)
     root = output_root(None, given=output)
     every, unread = _runs_below(root)
-    found = [its for its in every if its.run.id.startswith(name)]
-    exact = [its for its in found if its.run.id == name]
+    found = [each for each in every if each.run.id.startswith(name)]
+    exact = [each for each in found if each.run.id == name]
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
-        raise UsageError(f"{len(found)} runs begin with {name}", "give more of the id; bulk-patch status lists them")
-    if not any(root.glob(f"*/{escape(name)}*/")):  # nothing is wrong with an outdated one: it has no such run
-        unread = [its for its in unread if not isinstance(its, OutdatedLedgerError)]
+        raise UsageError(f"{len(found)} runs start with {name}", "give more of the id; to list them: bulk-patch status")
+    if not any(root.glob(f"*/{escape(name)}*/")):  # an outdated ledger without such a run is not at fault
+        unread = [error for error in unread if not isinstance(error, OutdatedLedgerError)]
     if unread:
         raise type(unread[0])(f"no run {name} in the ledgers that can be read: {unread[0].message}", unread[0].hint)
-    raise UsageError(f"no run {name} in {root}", "bulk-patch status lists the runs; --output names another folder")
+    raise UsageError(f"no run {name} in {root}", "--output names another folder; to list the runs: bulk-patch status")
 
 
 def latest_run(found: LocatedRun, job: Job) -> LocatedRun:
-    """Return the newest run of a job at the target that it is aimed at now, or the one that was found without any.
-
-    A plan that was never sealed is none.
-    """
+    """Return the newest sealed run of a job at its current target; the given run where there is none."""
     runs = [run for run in _runs_in(found.folder) if run.target == job.target_name and run.state != "planning"]
     return LocatedRun(runs[0], found.folder) if runs else found
 
@@ -116,7 +113,7 @@ def run_to_undo(found: LocatedRun) -> str:
     """Return the id of the run that `undo` of a job's latest run is about.
 
     Raises:
-        RefusedError: The latest run is an undo that has come to its end: undoing that would send the change again.
+        RefusedError: The latest run is a completed undo: undoing that would send the change again.
     """
     run = found.run
     if run.kind != "undo":
@@ -124,33 +121,35 @@ def run_to_undo(found: LocatedRun) -> str:
     with found.read() as ledger:
         if run.state == "sealed" and ledger.to_do(run.id):
             return run.summary.undoes
-    raise RefusedError(f"the latest run, {run.id}, is an undo itself", "name the run to take back by its id")
+    raise RefusedError(f"the latest run, {run.id}, is an undo itself", "name the run to undo by its id")
 
 
 def list_runs(output: Path | None) -> list[LocatedRun]:
     """Return all runs of all jobs of an output folder, newest first.
 
     Raises:
-        LedgerError: None can be listed, for a ledger cannot be read; else that one is passed over.
+        LedgerError: None can be listed because a ledger cannot be read; else that one is skipped.
     """
     found, unread = _runs_below(output_root(None, given=output))
     if unread and not found:
         raise unread[0]
-    return sorted(found, key=lambda its: its.run.created_at, reverse=True)
+    return sorted(found, key=lambda found: found.run.created_at, reverse=True)
 
 
 def job_of(found: LocatedRun, overrides: tuple[str, ...]) -> Job:
     """Load the job that a run was planned from, with the overrides it had.
 
     Raises:
-        UsageError: The job file is gone, or is another job by now.
+        UsageError: The job file no longer exists, or is now another job.
     """
     file = found.run.job_file
     if not Path(file).is_file():
-        raise UsageError(f"the job file of run {found.run.id} is gone", "name the job file instead of the run")
+        raise UsageError(f"the job file of run {found.run.id} no longer exists", "name the job file instead of the run")
     job = load_job(file, (*found.run.overrides, *overrides))
     if job.name != found.run.job:
-        raise UsageError(f"{file} is the job {job.name} now, the run was of {found.run.job}", "put the old file back")
+        raise UsageError(
+            f"{file} is now the job {job.name}, but the run is of {found.run.job}", "restore the old job file"
+        )
     return job
 
 
@@ -161,11 +160,11 @@ def job_folders(root: Path) -> list[Path]:
 
 @contextmanager
 def passing_over(folder: Path, unread: list[LedgerError]) -> Iterator[None]:
-    """Say which ledger cannot be read, and go on: what is wrong with one job stops no question about another.
+    """Log which ledger cannot be read and carry on: one damaged job must not hide the others.
 
     Args:
         folder: Of the job.
-        unread: Gets what was wrong.
+        unread: The error is appended to it.
     """
     try:
         yield
@@ -177,7 +176,7 @@ def passing_over(folder: Path, unread: list[LedgerError]) -> Iterator[None]:
 
 
 def _runs_below(root: Path) -> tuple[list[LocatedRun], list[LedgerError]]:
-    """Return the runs of all jobs of an output folder, and what was wrong with ledgers that cannot be read."""
+    """Return the runs of all jobs of an output folder, and the errors of ledgers that cannot be read."""
     found: list[LocatedRun] = []
     unread: list[LedgerError] = []
     for folder in job_folders(root):

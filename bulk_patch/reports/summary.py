@@ -1,8 +1,4 @@
-"""From the ledger to files: results.csv, failures.csv and summary.json.
-
-Everything is streamed row by row, and each file takes its place whole or not at all. What is for people is escaped, so
-that a spreadsheet runs nothing; failures.csv is fed back, so its cells stay as they were read.
-"""
+"""The summary of a run: what became of it, its exit code, and what comes next."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +14,7 @@ from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 from bulk_patch.review.approvals import Note, approvals_of
 from bulk_patch.words import utc_text
 
-VERIFIED = "verified"  # action of the note of a `verify` that came to its end
+VERIFIED = "verified"  # action of the note of a completed `verify`
 
 
 _FROM_ROWS = frozenset({Exit.OK, Exit.NEEDS_PERSON, Exit.INCOMPLETE})
@@ -36,7 +32,7 @@ class RunSummary:
         job: The job's name.
         target: Kind, base URL and resource; the sandbox is a target of its own.
         state: `planned`, `running`, `complete` (nothing is left to try), `incomplete` or `stopped`.
-        exit_code: Of the last session, see `Exit`; None while one is going on.
+        exit_code: Of the last session, see `Exit`; None while a session is running.
         input_rows: Rows of the input, the sum of all counts.
         counts: Rows for every status, zeros included.
         timings: `plan_s`, `send_s`, `requests`, `requests_per_s`, and latencies `p50_ms`, `p99_ms` of a PATCH.
@@ -48,11 +44,11 @@ class RunSummary:
         next: The command to type next, "" when nothing is left to do.
         before_next: What has to be done or waited for before `next`, "" when nothing.
         approvals: Who approved the plan: `operator`, `login`, `host`, `at`, `expires_at`, and `signed_by` ("" when it
-            is not signed: a record, not a proof).
-        verified: What the last `verify` that came to its end found: `operator`, `at`, `rows`, `drifted`, `fields`
-            (drifted fields, how often) and `in_part` (fields that the API masks or never shows, in how many rows).
-        undone_by: Undos that have taken rows of it back: `run`, `rows` so far, and `of` how many applied rows.
-        killed: Sessions that were killed; they kept no count of their last second, so `requests` is "at least".
+            is not signed: recorded, not cryptographically proven).
+        verified: Found by the last completed `verify`: `operator`, `at`, `rows`, `drifted`, `fields`
+            (drifted fields, how often) and `in_part` (fields that the API masks or never shows, how many rows).
+        undone_by: Undos of the run: `run`, undone `rows` so far, and `of` how many applied rows.
+        killed: Sessions that were killed; the requests of their last second are not counted, so `requests` is "at least".
     """
 
     run: str
@@ -76,19 +72,19 @@ class RunSummary:
     killed: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the summary as JSON values; those after `next` are there when there is something to tell."""
-        told = {"before_next", "approvals", "verified", "undone_by", "killed"}
-        return {name: value for name, value in asdict(self).items() if value or name not in told}
+        """Return the summary as JSON values; the keys after `next` only where they are not empty."""
+        optional = {"before_next", "approvals", "verified", "undone_by", "killed"}
+        return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
 
 def summarise(
     ledger: Ledger, run: Run, *, running: bool = False, next_command: NextCommand = NOTHING_NEXT
 ) -> RunSummary:
-    """Say what became of a run so far.
+    """Summarise a run as it is now.
 
     Args:
         ledger: Holds the run.
-        run: The run; its facts are read again, since some of them change while it is sent.
+        run: The run; it is read again, since some of it changes while it is sent.
         running: A process is sending it now.
         next_command: What to type next.
 
@@ -105,7 +101,7 @@ def summarise(
     notes = ledger.notes(run.id)
     killed = count_killed(ledger.sessions(run.id), running=running)
     undos = undos_of(ledger, run)
-    if undos and not to_do:  # its failures.csv asks for what was taken back
+    if undos and not to_do:  # its failures.csv asks for what was undone
         next_command = NOTHING_NEXT
     return RunSummary(
         run=run.id,
@@ -136,18 +132,18 @@ def summarise(
         before_next=next_command.before,
         approvals=[approval.as_json() for approval in approvals_of(notes)],
         verified=_last_check(notes),
-        undone_by=[asdict(its) for its in undos],
+        undone_by=[asdict(undo) for undo in undos],
         killed=killed,
     )
 
 
 def count_killed(sessions: Sequence[SessionRecord], *, running: bool) -> int:
-    """Return how many sessions recorded no end; when a process sends now, the last one goes on."""
-    return sum(its.ended_at is None for its in (sessions[:-1] if running else sessions))
+    """Return how many sessions have no recorded end; while a process sends, the last one does not count."""
+    return sum(session.ended_at is None for session in (sessions[:-1] if running else sessions))
 
 
 def _last_check(notes: Sequence[Note]) -> dict[str, Any]:
-    """Return what the last `verify` that came to its end found; nothing where none did."""
+    """Return what the last completed `verify` found; nothing where there is none."""
     for at, actor, action, detail in reversed(notes):
         if action == VERIFIED:
             found = {name: detail[name] for name in ("rows", "drifted", "fields", "in_part") if name in detail}
@@ -191,11 +187,11 @@ def _exit_code_of_run(run: Run, state: str, from_rows: Exit) -> Exit:
     code = run.exit_code
     if code is None:
         return {"stopped": Exit.STOPPED, "planned": Exit.OK}.get(state, from_rows)
-    # A session that was killed since left no code, but other rows, and its `--continue` lifted the stop.
+    # A session killed since then has left other rows but no code, and its `--continue` waived the stop.
     outdated = code in _FROM_ROWS or (code == Exit.STOPPED and not run.stopped_by)
     return from_rows if outdated and run.started_at is not None else Exit(code)
 
 
 def unbalanced(run: Run, rows: int) -> LedgerError:
-    what = f"report does not balance: run {run.id} accounts for {rows} rows, and its input has {run.input_rows}"
+    what = f"the report does not balance: run {run.id} accounts for {rows} rows, its input has {run.input_rows}"
     return LedgerError(what, "Keep the ledger as it is and report this.")

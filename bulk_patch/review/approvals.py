@@ -23,6 +23,7 @@ from bulk_patch.review.signatures import find_fault, sign
 
 APPROVED = "approved"  # the note's action
 EXPIRED = "approval expired"  # the action of the note that an approval has expired
+UNSIGNED = "recorded, not cryptographically proven"  # what an approval without a signature is worth
 UNAPPROVED = "not approved"  # how the stop reason of a run that waits for approval starts
 
 Note = tuple[float, Actor, str, Mapping[str, Any]]
@@ -64,7 +65,7 @@ def rows_of(run: Run) -> int:
 
 
 def state_terms(run: Run, operator: str, expires_at: int) -> bytes:
-    """Return what is approved, and signed, as the same bytes every time."""
+    """Return what is approved and signed, as reproducible bytes."""
     terms = {"run": run.id, "plan_sha256": run.plan_sha256, "target": run.target, "rows": rows_of(run)}
     return encode_json({**terms, "operator": operator, "expires_at": expires_at})
 
@@ -73,19 +74,19 @@ def approvals_of(notes: Iterable[Note]) -> list[Approval]:
     """Return the approvals among the notes of a run, in order.
 
     Raises:
-        LedgerError: A note is not as it was written.
+        LedgerError: A note has been altered.
     """
     try:
         return [Approval(at, actor, **detail) for at, actor, action, detail in notes if action == APPROVED]
     except TypeError as error:
         raise LedgerError(
-            "the ledger is damaged: the record of an approval is not as it was written",
+            "the ledger is damaged: the record of an approval has been altered",
             "Do not edit it: move it away and restore it from a backup.",
         ) from error
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Tell whether two operators are one: apart from case, blanks, and what looks the same or cannot be seen."""
+    """Tell whether two operators are the same person, ignoring case, blanks, look-alike and invisible characters."""
     return _plain_name(one) == _plain_name(other)
 
 
@@ -115,14 +116,14 @@ def find_objection(approval: Approval, run: Run, *, now: float, fault: Callable[
         return f"{who} approved {approval.rows:,} changes, these are {rows_of(run):,}"
     statement = state_terms(run, who, approval.expires_at)
     if hashlib.sha256(statement).hexdigest() != approval.statement_sha256:
-        return f"the approval of {who} is not as it was given"
+        return f"the approval of {who} has been altered"
     if now >= approval.expires_at:
         return f"the approval of {who} expired {utc_seconds(approval.expires_at)}"
     return fault(statement, approval)
 
 
 def waits_for_approval(run: Run) -> bool:
-    """Tell whether the last command left a run waiting for another person."""
+    """Tell whether a run waits for another person's approval."""
     return not run.stopped_by and run.stop_reason.startswith(UNAPPROVED)
 
 

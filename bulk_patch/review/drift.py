@@ -1,4 +1,4 @@
-"""What is not as a run left it."""
+"""Drift: what is no longer as a run left it."""
 
 import json
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from bulk_patch.model import Patch, State
 from bulk_patch.targets import Record, Target
 from bulk_patch.targets.fields import hidden
 
-GONE = "the API does not know this customer any more"
+GONE = "this customer no longer exists in the API"
 
 
 _SENT = frozenset({State.APPLIED, State.MISMATCH, State.UNKNOWN, State.SENDING})
 
 
 def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, ledger: Ledger) -> Drift | None:
-    """Compare one applied row with its customer as it is; None: as it was left, masked fields as far as visible.
+    """Compare an applied row with its customer as it is now; None: unchanged, as far as masked fields can show.
 
     Args:
         run: The row's run.
         row: The row.
-        record: The customer; None: the API knows no such one.
-        target: Knows the fields, what answers show of them, and what the server rewrites.
+        record: The customer; None: it does not exist in the API.
+        target: Knows the fields, how answers show them, and what the server rewrites.
         ledger: Knows what later runs of the job sent.
     """
     if record is None:
@@ -39,14 +39,14 @@ def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, 
     for name in names:
         shown = target.field(name)
         mask = shown.mask if shown is not None else hidden
-        by = next((run_id for run_id, its in later if _left_so(its, name, record, target)), "")
+        by = next((run_id for run_id, other in later if _explains(other, name, record, target)), "")
         fields.append(FieldDrift(name, mask(planned.get(name, "")), mask(found.get(name, "")), by))
-    counts = not all(its.superseded_by for its in fields)
+    counts = not all(field.superseded_by for field in fields)
     return Drift(row.row, row.customer_id, "", tuple(fields), counts=counts)
 
 
 def _added(patch: Patch, record: Record, target: Target) -> Iterator[str]:
-    """Yield parts that somebody gave to an object which was sent whole without them."""
+    """Yield parts that someone has added to an object that was sent as a whole without them."""
     differing = target.evidence.differences(replace(patch, before=patch.body), record)
     planned = target.evidence.flatten(json.loads(patch.body))
     for name, text in target.evidence.flatten(record).items() if differing else ():
@@ -59,18 +59,18 @@ def _added(patch: Patch, record: Record, target: Target) -> Iterator[str]:
 
 def _later_rows(run: Run, row: LedgerRow, ledger: Ledger) -> Iterator[tuple[str, LedgerRow]]:
     """Yield what later runs sent to the same customer of the same target, the latest first."""
-    for run_id, its in reversed(ledger.history(row.customer_id)):
+    for run_id, other in reversed(ledger.history(row.customer_id)):
         if run_id == run.id:
             return
-        if its.state in _SENT and its.body is not None and ledger.run(run_id).target == run.target:
-            yield run_id, its
+        if other.state in _SENT and other.body is not None and ledger.run(run_id).target == run.target:
+            yield run_id, other
 
 
-def _left_so(later: LedgerRow, name: str, record: Record, target: Target) -> bool:
-    """Tell whether a later row set this field to what is there now."""
-    sets_it = any(its == name or its.startswith(f"{name}.") for its in later.fields)
+def _explains(later: LedgerRow, name: str, record: Record, target: Target) -> bool:
+    """Tell whether a later row set this field to its current value."""
+    sets_it = any(field == name or field.startswith(f"{name}.") for field in later.fields)
     missing = target.evidence.missing(_as_patch(later), record)
-    return sets_it and not any(its == name or its.startswith(f"{name}.") for its in missing)
+    return sets_it and not any(field == name or field.startswith(f"{name}.") for field in missing)
 
 
 def _as_patch(row: LedgerRow) -> Patch:

@@ -1,4 +1,4 @@
-"""Signatures with the keys that people have already: `ssh-keygen -Y sign` and `-Y verify`."""
+"""Signatures with existing SSH keys: `ssh-keygen -Y sign` and `-Y verify`."""
 
 import subprocess
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bulk_patch.errors import UsageError
 
-NAMESPACE = "bulk-patch"  # a signature for anything else does not count here
+NAMESPACE = "bulk-patch"  # signatures for other purposes do not count here
 _TIMEOUT_S = 20.0
 
 
@@ -15,7 +15,7 @@ def sign(statement: bytes, *, key: Path) -> str:
     """Sign a statement; a key with a passphrase asks for it on the terminal.
 
     Raises:
-        UsageError: It cannot be signed with this key.
+        UsageError: This key cannot sign.
     """
     try:
         done = _ssh_keygen(["-Y", "sign", "-f", str(key), "-n", NAMESPACE], statement, timeout_s=None)
@@ -27,16 +27,16 @@ def sign(statement: bytes, *, key: Path) -> str:
 
 
 def find_fault(statement: bytes, signature: str, *, signer: str, allowed_signers: Path) -> str:
-    """Say why a signature proves nothing; "" when this signer signed this statement.
+    """Say why a signature is not valid; "" when this signer signed this statement.
 
     Args:
         statement: What was signed.
         signature: As `sign` returned it.
         signer: A principal of the allowed signers.
-        allowed_signers: A file as ssh-keygen reads it, its times of validity included.
+        allowed_signers: A file as ssh-keygen reads it, including validity times.
     """
     if not allowed_signers.is_file():
-        return f"there is no file of allowed signers at {allowed_signers}"
+        return f"the file of allowed signers does not exist: {allowed_signers}"
     with tempfile.NamedTemporaryFile(prefix="bulk-patch-", suffix=".sig") as file:
         file.write(signature.encode())
         file.flush()
@@ -56,4 +56,4 @@ def _ssh_keygen(
 
 def _first_line(output: bytes) -> str:
     lines = [line for line in output.decode("utf-8", "replace").splitlines() if line and "Signing data" not in line]
-    return lines[0].strip() if lines else "ssh-keygen says nothing"
+    return lines[0].strip() if lines else "ssh-keygen gives no reason"

@@ -68,11 +68,13 @@ def test_an_approved_run_is_sent_and_says_who_approved_it(planned: Workspace, ap
     run = planned.runs(NAME)[-1]["id"]
     approved = planned.run("approve", run, *REVIEWER)
     assert approved.code == 0, approved.err
-    assert "a record, not a proof" in approved.out
+    assert "not cryptographically proven" in approved.out
     assert approved.next.startswith("bulk-patch run ")
     status = planned.run("status", run).out
     assert "bulk-patch approve" not in status
-    assert re.search(r"^  approved by Alex until \S+Z, not signed: a record, not a proof$", status, re.MULTILINE)
+    assert re.search(
+        r"^  approved by Alex until \S+Z, not signed: recorded, not cryptographically proven$", status, re.MULTILINE
+    )
     ended = planned.run("run", FILE, *aimed_at(api), *PLANNER)
     assert ended.code == 0, ended.err
     assert len(patches(api)) == 3

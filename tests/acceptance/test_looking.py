@@ -47,7 +47,7 @@ def test_status_of_a_run_is_one_screen_with_counts_and_what_to_do_next(done: Wor
         ended = done.run("status", name)
         assert ended.code == 0, ended.err
         assert f"run {run}: complete" in ended.out
-        assert "no process sends it" in ended.out
+        assert "no process is sending it" in ended.out
         counts = dict(re.findall(r"^  ([a-z ]+?) +(\d+)$", ended.out, re.MULTILINE))
         assert counts == {"applied": "2", "unchanged": "1", "duplicate": "1", "invalid": "1", "input rows": "5"}
         assert "exit code 3" in ended.out
@@ -85,7 +85,7 @@ def test_status_works_while_another_process_sends(office: Workspace) -> None:
     assert re.search(r"\d+ of 100 changes done", ended.out)
     after = office.run("status", FILE)
     assert ": incomplete" in after.out
-    assert "no process sends it" in after.out
+    assert "no process is sending it" in after.out
     assert re.search(r"unknown +\d", after.out)
     assert "next: bulk-patch run jobs/small.toml" in after.out
 

@@ -105,7 +105,7 @@ def test_what_was_sent_and_never_confirmed_counts_as_not_known_so_even_the_old_v
         assert Night(office, api).ended.code == 0
         lost.add(id_of(1))
         write_input(office, [*new_emails(1, domain="example.net"), *new_emails(2)])
-        assert [Night(office, api).ended.code for _ in range(2)] == [4, 3]  # spent twice: unknown for good
+        assert [Night(office, api).ended.code for _ in range(2)] == [4, 3]  # spent twice: unknown, final
         lost.clear()
         write_input(office, new_emails(1, 2))
         night = Night(office, api)

@@ -121,7 +121,7 @@ def test_the_page_of_an_evening_shows_it_all_and_complains_of_nothing(browser: "
     with opened(browser, evening / REPORT) as page:
         text = page.inner_text("body")
         for part in (
-            *("Robin (login", "Alex (login", "Domain moved to example.org", "OPS-1187", "a record, not a proof"),
+            *("Robin (login", "Alex (login", "Domain moved to example.org", "OPS-1187", "not cryptographically proven"),
             *("INVALID_STATUS", "correct the row", "paused: rate limited", "sending went on", "verified", "1 restart"),
             *("Throughput", "Time to an answer", "429 throttled", summary["plan_sha256"]),
         ):
@@ -186,7 +186,7 @@ def test_a_cause_leads_to_its_rows(browser: "Browser", evening: Path) -> None:
 def test_the_page_of_a_plan_is_what_people_review(browser: "Browser", planned: Path) -> None:
     with opened(browser, planned / REPORT) as page:
         text = page.inner_text("body")
-        assert "Nothing was sent yet. 5 changes would go to synctera sandbox customers." in text
+        assert "Nothing has been sent yet. 5 changes would go to synctera sandbox customers." in text
         assert "The job asks for none, and nobody gave one." in text
         assert "a•••@example.com → n•••@example.org" in text
         assert page.locator("figure").count() == 0

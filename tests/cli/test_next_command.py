@@ -125,7 +125,7 @@ def test_paths_are_as_seen_from_here_unless_the_job_was_named_by_a_whole_path(
             {State.UNKNOWN: 1},
             0,
             NextCommand(f"bulk-patch retry {RUN.id}", f"first: fix the cause, see {FAILURES}"),
-            id="unknown for good",
+            id="unknown, final",
         ),
         *(
             pytest.param(

@@ -58,9 +58,7 @@ def test_a_plan_says_what_it_costs_and_how_long_it_takes() -> None:
     # 250 rows are read again, the 10 of the canary one by one, 240 in 3 reads; the canary and 4 cleared values are
     # read back.
     screen = plan_screen(replace(RUN, summary=PlanSummary.from_json(DETAILS)), PLANNED, rate_per_s=20.0, canary=10)
-    cost = (
-        "cost: 1,000 changes to send and up to 27 reads, about 51 s at 20 requests a second; 13 reads made for the plan"
-    )
+    cost = "cost: 1,000 changes to send and up to 27 reads, about 51 s at 20 requests a second; planning made 13 reads"
     assert cost in " ".join(squeeze(screen))
 
 
@@ -100,7 +98,7 @@ def test_a_plan_screen_reads_what_a_plan_counted() -> None:
         "row 9",
         "note ? → •••",
         "look out",
-        "1 read made",
+        "planning made 1 read",
     ):
         assert any(line in shown for shown in screen)
 
@@ -193,7 +191,7 @@ def test_the_status_of_a_run_that_nobody_sends_folds_what_was_in_flight_into_unk
     screen = squeeze(status_screen(status(summary(next="bulk-patch run x.toml"))))
     assert "unknown 15" in screen
     assert not any("in flight" in line or "left" in line for line in screen)
-    assert "no process sends it; the last one ended 2026-11-22 12:01:00 UTC" in screen
+    assert "no process is sending it; the last one ended 2026-11-22 12:01:00 UTC" in screen
     assert screen[-2:] == [
         "exit code 4: incomplete; running it again is safe and continues",
         "next: bulk-patch run x.toml",
@@ -214,7 +212,7 @@ def test_the_status_of_a_holder_that_has_not_said_its_name_invents_none() -> Non
 def test_a_plan_that_waits_is_called_so() -> None:
     planned = summary(PLANNED, state="planned", exit_code=Exit.OK)
     screen = squeeze(status_screen(RunStatus(planned, RUN, PLANNED, 1000, None)))
-    assert {"to send 1,000", "no process sends it", "0 of 1,000 changes done, 0.0 %"} <= set(screen)
+    assert {"to send 1,000", "no process is sending it", "0 of 1,000 changes done, 0.0 %"} <= set(screen)
 
 
 def test_done_is_never_rounded_up_to_everything() -> None:
@@ -231,7 +229,7 @@ def test_done_is_never_rounded_up_to_everything() -> None:
         (
             replace(SENT, state="closed"),
             {State.APPLIED: 1, State.PENDING: 2},
-            "closed by --new: 2 changes of it will never be sent",
+            "closed by --new: 2 changes will never be sent",
         ),
     ],
 )
@@ -260,7 +258,7 @@ def test_runs_are_a_table_of_what_became_of_their_rows() -> None:
         f"20261122-120000-4f2a moves 1,234 0 204 1,000 30 planned {TARGET} run",
         "20261121-120000-0001 moves 1,234 900 204 95 35 exit 4 synctera sandbox customers run",
         f"20261120-120000-0001 moves 1,234 900 204 95 35 stopped {TARGET} run",
-        f"20261119-120000-0001 moves 1,234 900 204 95 35 begun {TARGET} run",
+        f"20261119-120000-0001 moves 1,234 900 204 95 35 started {TARGET} run",
         f"20261118-120000-0001 moves 1,234 900 204 95 35 closed {TARGET} run",
         f"20261123-120000-0001 moves 1,234 900 204 95 35 exit 4 {TARGET} undo of {SENT.id}",
     ]
@@ -319,7 +317,7 @@ def test_rows_that_are_unknown_say_whether_for_good_or_in_flight() -> None:
     final, out = show_screen(
         [(replace(ROW, state=State.UNKNOWN, final=True), []), (replace(ROW, state=State.SENDING), [])]
     )
-    assert "unknown for good" in final
+    assert "unknown, final" in final
     assert "unknown, maybe in flight" in out
 
 

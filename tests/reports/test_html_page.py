@@ -119,7 +119,7 @@ def test_values_are_masked_unless_revealed_and_a_revealed_page_says_who_asked(
     for part in (without_data(revealed), json.dumps(data_of(revealed))):
         assert "Verylongname" in part
         assert "Secretcell" in part
-    assert "on the word of Robin" in revealed
+    assert "at the request of Robin" in revealed
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == masked
 
 
@@ -152,15 +152,15 @@ def test_the_page_is_for_its_owner_alone_and_written_before_the_summary(ledger: 
 def test_a_plan_that_did_not_run_says_so_and_what_it_would_send(ledger: SqliteLedger, tmp_path: Path) -> None:
     page = page_of(ledger, plan(ledger, [moved(1), moved(2)], unchanged=3), tmp_path)
     assert "Plan 20261122-120000-4f2a" in page
-    assert "Nothing was sent yet. 2 changes would go to synctera https://api.example.com/v0 customers." in page
-    assert "The job asks for none, and nobody gave one." in page
+    assert "Nothing has been sent yet. 2 changes would go to synctera https://api.example.com/v0 customers." in page
+    assert "The job does not ask for approval, and none was given." in page
     assert "<svg viewBox" not in page  # no plots of nothing
     assert "3 rows unchanged: only counted" in page
 
 
 def test_a_plan_that_waits_for_an_approval_says_so(ledger: SqliteLedger, tmp_path: Path) -> None:
     page = page_of(ledger, plan(ledger, [moved(1)], details={"approval": True}), tmp_path)
-    assert "The job asks for one, and nobody but the operator, operator, has said yes to this plan." in page
+    assert "The job asks for approval, and no one other than operator has approved this plan." in page
     assert "asks for none" not in page
 
 
@@ -213,7 +213,7 @@ def test_rows_that_need_a_person_come_first_and_beyond_the_limit_the_page_says_w
     assert len(whole) == 8
     page = page_of(ledger, run, tmp_path, most_rows=3)
     assert statuses_in(data_of(page)) == whole[:3]
-    assert "The table holds 3 of 8 rows, first those that need a person; 5 are left out." in page
+    assert "The table holds 3 of 8 rows, those that need a person first; 5 are left out." in page
 
 
 def test_what_is_printed_is_bounded_too(ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +250,7 @@ def test_an_unsigned_approval_is_called_a_record_and_one_of_another_plan_does_no
     ledger.note(run.id, OTHER, "approved", detail, now=NOON + 1)
     page = page_of(ledger, run, tmp_path)
     assert "Alex (login alex on host)" in page
-    assert "none: this approval is a record, not a proof" in page
+    assert "none: this approval is recorded, not cryptographically proven" in page
     assert "is not the one that" not in page
     ledger.note(run.id, OTHER, "approved", detail | {"plan_sha256": "00"}, now=NOON + 2)
     assert "the plan is not the one that Alex approved" in page_of(ledger, run, tmp_path)
@@ -263,7 +263,7 @@ def test_an_undo_says_which_run_it_reverses_and_what_it_kept(ledger: SqliteLedge
     undo = plan(ledger, rows, kind="undo", details={"undoes": "20261121-101500-aaaa"})
     page = page_of(ledger, undo, tmp_path)
     assert "Undo 20261122-120000-4f2a of run 20261121-101500-aaaa" in page
-    assert "someone changed the customer since; not undone" in page
+    assert "someone has changed the customer since; not undone" in page
     assert "changed since: email" in without_data(page)
 
 
@@ -286,15 +286,15 @@ def test_the_timeline_tells_guards_pauses_restarts_reveals_retries_and_verifies_
     events = list_events(ledger, run, ledger.notes(run.id), pauses, running=False)
     assert [(event.what, event.detail) for event in events] == [
         ("planned", "in about 2 s"),
-        ("sending began", ""),
-        ("this session was killed; it recorded no end", ""),
+        ("sending started", ""),
+        ("this session was killed; its end was not recorded", ""),
         ("paused: rate limited", "2.5 s, 4 times"),
         ("stopped by guard failures", "too many"),
         ("the stop by guard failures was waived", "reason: mended"),
-        ("sending went on", ""),
+        ("sending resumed", ""),
         ("sending ended", ""),
-        ("retry asked for", "3 rows"),
-        ("values shown whole by `report`", ""),
+        ("retry requested", "3 rows"),
+        ("whole values shown by `report`", ""),
         ("verified", "9 rows read back, 1 row drifted (email 1)"),
         ("blessed", "with water 2"),
     ]
@@ -316,7 +316,7 @@ def test_what_drifted_is_listed_row_by_row_and_what_later_runs_explain_is_not(
     ledger.record_check(run.id, check.number, found, upto=3, rows=3)
     page = without_data(page_of(ledger, run, tmp_path))
     section = page.partition("<h2>What drifted</h2>")[2].partition("</section>")[0]
-    assert "2 rows of 3 had changed, and it did not come to its end" in section
+    assert "2 rows of 3 had changed, and the verify was not completed" in section
     assert re.findall(r'data-label="Row">(\d+)', section) == ["1", "3"]
     assert "last_name</span> <bdi>N•••</bdi> → <bdi>X&lt;b&gt;•••</bdi>" in section
     assert customer(3) in section
@@ -333,4 +333,4 @@ def test_of_many_drifted_rows_the_first_are_listed_and_the_page_says_so(ledger: 
     drifted = gather_drifted(PageContext(ledger, run, SYNCTERA, reveal=False))
     assert drifted is not None
     assert ([its.row for its in drifted.listed], drifted.more) == (list(rows)[: page_rows.MOST_PRINTED], 2)
-    assert "The first 1,000 of them are listed; verify names all." in page_of(ledger, run, tmp_path)
+    assert "The first 1,000 of them are listed; verify lists all." in page_of(ledger, run, tmp_path)

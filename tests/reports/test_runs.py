@@ -70,8 +70,8 @@ def test_a_run_is_found_by_its_id_or_any_unique_prefix_among_all_jobs(
 
 
 def test_a_prefix_of_several_runs_is_refused_with_their_number(output: Path) -> None:
-    assert "2 runs begin with 20261122" in refused("20261122", output)
-    assert "3 runs begin with 2026" in refused("2026", output)
+    assert "2 runs start with 20261122" in refused("20261122", output)
+    assert "3 runs start with 2026" in refused("2026", output)
 
 
 def test_an_id_that_is_also_the_beginning_of_another_is_that_run(tmp_path: Path) -> None:
@@ -252,14 +252,14 @@ def test_the_job_of_a_run_has_the_overrides_that_it_was_planned_with_and_new_one
 
 def test_a_job_file_that_is_gone_is_asked_for(tmp_path: Path) -> None:
     run = planned(tmp_path / "output", job_file=str(tmp_path / "gone.toml"))
-    with pytest.raises(UsageError, match=r"the job file of run .* is gone"):
+    with pytest.raises(UsageError, match=r"the job file of run .* no longer exists"):
         job_of(locate_run(run.id, output=tmp_path / "output"), ())
 
 
 def test_a_job_file_that_is_another_job_by_now_is_refused(tmp_path: Path) -> None:
     file = make_job(tmp_path, text=JOB.replace('"moves"', '"others"')).file
     run = planned(tmp_path / "output", job_file=str(file))
-    with pytest.raises(UsageError, match="is the job others now, the run was of moves"):
+    with pytest.raises(UsageError, match="is now the job others, but the run is of moves"):
         job_of(locate_run(run.id, output=tmp_path / "output"), ())
 
 

@@ -1,4 +1,4 @@
-"""What happened to a run when, in words: planned, approved, sent, paused, stopped, retried, looked at, verified."""
+"""The timeline of a run: planned, approved, sent, paused, stopped, retried, revealed, verified."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.observe.timeline import Pause
 from bulk_patch.reports.summary import VERIFIED
+from bulk_patch.review.approvals import UNSIGNED
 from bulk_patch.words import amount, duration_words, time_words
 
-REASON_GIVEN = "reason given"  # the action of a note: why a plan that was made before is sent
+REASON_GIVEN = "reason given"  # the action of a note: why an earlier plan is sent
 
-#: Of fields that answers mask, or never show: that they are as they were sent is more than a read can tell.
+#: Of fields that answers mask or never show: a read cannot prove that they are as sent.
 IN_PART = "seen only in part, in how many rows"
 
 TimedNote = tuple[float, Actor, str, Mapping[str, Any]]
@@ -49,35 +50,35 @@ def list_events(
     events = [Event(run.created_at, "planned", who_words(run.actor), f"in {duration_words(run.plan_s)}")]
     sessions = ledger.sessions(run.id)
     for at, session in enumerate(sessions):
-        events.append(Event(session.started_at, "sending went on" if at else "sending began", who_words(session.actor)))
+        events.append(
+            Event(session.started_at, "sending resumed" if at else "sending started", who_words(session.actor))
+        )
         if session.ended_at is not None:
             events.append(Event(session.ended_at, "sending ended"))
         elif at < len(sessions) - 1 or not running:
-            events.append(Event(session.started_at, "this session was killed; it recorded no end", kind="guard"))
+            events.append(Event(session.started_at, "this session was killed; its end was not recorded", kind="guard"))
     for pause in pauses:
         times = f", {pause.times} times" if pause.times > 1 else ""
         events.append(Event(pause.time_s, f"paused: {pause.reason}", "", f"{pause.seconds:.3g} s{times}", "pause"))
     for at_s, actor, action, detail in notes:
-        what, about, kind = _TOLD.get(action, _tell_any)(detail, action)
+        what, about, kind = _DESCRIPTIONS.get(action, _describe_other)(detail, action)
         events.append(Event(at_s, what, who_words(actor), about, kind))
     return sorted(events, key=lambda event: event.at)
 
 
-_Tell = Callable[[Mapping[str, Any], str], tuple[str, str, str]]
+_Describe = Callable[[Mapping[str, Any], str], tuple[str, str, str]]
 
 
-def _tell_any(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
+def _describe_other(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
     return action, _detail(detail), ""
 
 
-def _tell_stop(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
+def _describe_stop(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
     return f"stopped by guard {detail.get('guard', '')}", str(detail.get("reason", "")), "guard"
 
 
-def _tell_approval(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
-    signed = (
-        f"signed by {detail['signed_by']}" if detail.get("signed_by") else "without a signature: a record, no proof"
-    )
+def _describe_approval(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
+    signed = f"signed by {detail['signed_by']}" if detail.get("signed_by") else f"not signed: {UNSIGNED}"
     return "approved", f"{amount(detail.get('rows', 0), 'change')}, {signed}", "approved"
 
 
@@ -93,24 +94,24 @@ def _counted(fields: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {rows:,}" for name, rows in fields.items())
 
 
-def _tell_verified(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
+def _describe_verified(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
     return "verified", verified_words(detail), "guard" if detail.get("drifted") else "approved"
 
 
-#: Action of a note -> what was done, more about it, style.
-_TOLD: Mapping[str, _Tell] = {
-    "approved": _tell_approval,
-    VERIFIED: _tell_verified,
-    "stopped": _tell_stop,
+#: Action of a note -> function that returns what was done, details, style.
+_DESCRIPTIONS: Mapping[str, _Describe] = {
+    "approved": _describe_approval,
+    VERIFIED: _describe_verified,
+    "stopped": _describe_stop,
     "continued": lambda detail, _: (f"the stop by guard {detail.get('guard', '')} was waived", _why(detail), "guard"),
-    "closed": lambda detail, _: ("closed by --new", f"{amount(detail.get('rows', 0), 'row')} never to be sent", ""),
-    "retry": lambda detail, _: ("retry asked for", f"{amount(detail.get('rows', 0), 'row')}{_why(detail, '; ')}", ""),
-    "revealed": lambda detail, _: (f"values shown whole by `{detail.get('command', '?')}`", "", "guard"),
+    "closed": lambda detail, _: ("closed by --new", f"{amount(detail.get('rows', 0), 'row')} never sent", ""),
+    "retry": lambda detail, _: ("retry requested", f"{amount(detail.get('rows', 0), 'row')}{_why(detail, '; ')}", ""),
+    "revealed": lambda detail, _: (f"whole values shown by `{detail.get('command', '?')}`", "", "guard"),
 }
 
 
 def why_words(run: Run, notes: Sequence[TimedNote]) -> tuple[str, str]:
-    """Return reason and ticket of a run, as they were given last: with its plan, or when it was sent."""
+    """Return the reason and ticket that were given last for a run: with its plan, or when it was sent."""
     given: dict[str, Any] = {}
     for _, _, action, detail in notes:
         given |= detail if action == REASON_GIVEN else {}

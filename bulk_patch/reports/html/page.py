@@ -1,11 +1,11 @@
-"""From a ledger to report.html: one file for people, which loads nothing, runs nothing but its own script, and prints.
+"""Write report.html: one file for people, which loads nothing, runs only its own script, and can be printed.
 
-page.py          what the page says, and writing it
-page_rows.py     rows, grouped by cause, as text and as data
-page_events.py   what happened when
-page_template.py the template with its style and script, and the policy that allows nothing else
-plots.py         the run over time
-templates/       report.html.j2 with report.css and report.js, both put into the page
+page.py       what the page says, and writing it
+rows.py       rows, grouped by cause, as text and as data
+events.py     the timeline
+template.py   the template with its style and script, and the policy that allows nothing else
+plots.py      the run over time
+templates/    report.html.j2 with report.css and report.js, both put into the page
 """
 
 import time
@@ -37,7 +37,7 @@ from bulk_patch.reports.html.rows import (
 from bulk_patch.reports.html.template import policy, style_and_script, template
 from bulk_patch.reports.next_command import NextCommand
 from bulk_patch.reports.summary import VERIFIED, RunSummary, summarise
-from bulk_patch.review.approvals import Approval, approvals_of, find_objection, waits_for_approval
+from bulk_patch.review.approvals import Approval, approval_words, approvals_of, find_objection, waits_for_approval
 from bulk_patch.targets import Target
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
 
@@ -46,21 +46,21 @@ _COLUMNS = (
     *(("reason", "Why, and what to do"), ("sent", "Sent")),
 )
 _MEANINGS: Mapping[State, str] = {
-    State.APPLIED: "the API held the planned values",
-    State.UNCHANGED: "nothing to change: the customer is so already",
+    State.APPLIED: "the API holds the planned values",
+    State.UNCHANGED: "nothing to change: the customer already has these values",
     State.DUPLICATE: "another row carries the same change",
     State.PENDING: "not sent",
-    State.UNKNOWN: "sent, and no proof either way yet",
+    State.UNKNOWN: "sent, and not yet known whether it was applied",
     State.REJECTED: "the API refused it",
-    State.MISMATCH: "accepted, and a read shows another value",
-    State.DRIFTED: "someone changed the customer since the plan; not sent",
+    State.MISMATCH: "accepted, but a read shows another value",
+    State.DRIFTED: "someone has changed the customer since the plan; not sent",
     State.INVALID: "the row breaks a rule; not sent",
-    State.KEPT: "someone changed the customer since; not undone",
+    State.KEPT: "someone has changed the customer since; not undone",
 }
 _MEANINGS_OF_UNDO: Mapping[State, str] = {
-    State.APPLIED: "taken back: the API held the values of before",
-    State.UNCHANGED: "nothing to take back: the customer is as before already",
-    State.DRIFTED: "someone changed the customer since the plan of the undo; not taken back",
+    State.APPLIED: "undone: the API holds the previous values",
+    State.UNCHANGED: "nothing to undo: the customer already has the previous values",
+    State.DRIFTED: "someone has changed the customer since the undo was planned; not undone",
     State.INVALID: (
         "cannot be undone: the old value is masked or not known, or the field was absent and input.may_clear does not "
         "name it; nothing was sent"
@@ -101,15 +101,15 @@ def write_page(
 ) -> Path:
     """Write report.html, which is always masked; with whole values report-revealed.html, for its owner alone.
 
-    A report-revealed.html is of one moment: whoever writes report.html anew removes it.
+    report-revealed.html shows one moment: it is removed whenever report.html is written again.
 
     Args:
         ledger: Holds the run.
         run: The run.
         folder: Of the run.
-        summary: What summary.json says.
+        summary: The summary, as in summary.json.
         target: Knows the fields and their masks.
-        revealed_by: Who asked for whole values, and is noted in the ledger for it; "": they are masked.
+        revealed_by: Who asked for whole values, as recorded in the ledger; "": they are masked.
         most_rows: Rows in its table at most.
 
     Returns:
@@ -131,7 +131,7 @@ def write_page(
 
 
 def retell(ledger: Ledger, undone: Run, job_folder: Path, *, target: Target) -> None:
-    """Let the page of an undone run, and its summary.json, say so; its failures.csv may be being mended, and stays.
+    """Update the page and summary.json of an undone run; its failures.csv stays, since someone may be correcting it.
 
     Args:
         ledger: Holds the run.
@@ -144,7 +144,7 @@ def retell(ledger: Ledger, undone: Run, job_folder: Path, *, target: Target) -> 
     """
     folder = job_folder / undone.id
     summary = summarise(ledger, undone)
-    if summary.undone_by and is_reported(ledger, undone, folder):  # else its files have to be written anyhow
+    if summary.undone_by and is_reported(ledger, undone, folder):  # else its files have to be written anyway
         write_page(ledger, undone, folder, summary, target=target)
         write_summary(summary, folder)
 
@@ -167,19 +167,19 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
         "heading": _heading(run),
         "lead": _lead(run, summary),
         "revealed_by": revealed_by,
-        "undone": [Undone(**its).words for its in summary.undone_by],
+        "undone": [Undone(**undo).words for undo in summary.undone_by],
         "stop": (_stop_words(run), run.stop_hint) if run.stop_reason else None,
         "warnings": run.summary.warnings,
         "facts": list(_facts(run, summary, notes, view.ledger.sessions(run.id))),
-        "approvals": [_approval(one, run) for one in approvals_of(notes)],
+        "approvals": [_approval(approval, run) for approval in approvals_of(notes)],
         "no_approval": _no_approval(run),
         "balance": _balance(run, summary),
         "balance_bar": _balance_bar(summary),
         "fields": _fields(run),
         "plots": [
-            {"title": its.title, "svg": Markup(its.svg), "words": its.words, "legend": its.legend} for its in plots
+            {"title": plot.title, "svg": Markup(plot.svg), "words": plot.words, "legend": plot.legend} for plot in plots
         ],
-        "pace_words": _pace_words(summary),
+        "speed_words": _speed_words(summary),
         "gathered": gathered,
         "columns": _COLUMNS,
         "about_rows": list(_about_rows(view, summary, listed, most_rows)),
@@ -212,9 +212,9 @@ def _heading(run: Run) -> str:
 def _lead(run: Run, summary: RunSummary) -> str:
     pending = summary.counts[State.PENDING]
     if run.started_at is None:
-        return f"Nothing was sent yet. {amount(pending, 'change')} would go to {run.target}."
+        return f"Nothing has been sent yet. {amount(pending, 'change')} would go to {run.target}."
     if summary.state == "running":
-        return f"Being sent to {run.target} while this page was written."
+        return f"This run was being sent to {run.target} when this page was written."
     ended = "" if summary.exit_code is None else f" Exit code {summary.exit_code:d}: {Exit(summary.exit_code).words}."
     applied = summary.counts[State.APPLIED]
     return f"{amount(applied, 'change')} of {amount(summary.input_rows, 'row')} applied at {run.target}.{ended}"
@@ -222,7 +222,7 @@ def _lead(run: Run, summary: RunSummary) -> str:
 
 def _stop_words(run: Run) -> str:
     if waits_for_approval(run):
-        return f"It waits for another person: {run.stop_reason}"
+        return f"It is {approval_words(run)}: {run.stop_reason}"
     return f"Stopped by {run.stopped_by}: {run.stop_reason}" if run.stopped_by else f"It ended early: {run.stop_reason}"
 
 
@@ -233,16 +233,16 @@ def _facts(
     yield "Job", run.job
     yield "Target", run.target
     if run.kind == "undo":
-        yield "Reverses", f"run {run.summary.undoes}: its applied rows, back to what they were"
+        yield "Undoes", f"the applied rows of run {run.summary.undoes}"
     if run.input_path:
         yield "Input", f"{Path(run.input_path).name}, {amount(run.input_rows, 'row')}"
     yield "Compared with", _BASELINES.get(run.baseline, run.baseline)
     yield "Planned", f"{time_words(run.created_at)}, {who_words(run.actor)}"
-    yield "Reason", reason or "none was given"
-    yield "Ticket", ticket or "none was given"
+    yield "Reason", reason or "none given"
+    yield "Ticket", ticket or "none given"
     if run.started_at is not None:
         yield "First sent", time_words(run.started_at)
-        yield "Sent by", "; ".join(dict.fromkeys(who_words(its.actor) for its in sessions))
+        yield "Sent by", "; ".join(dict.fromkeys(who_words(session.actor) for session in sessions))
     if run.finished_at is not None and summary.state != "planned":
         yield "Last ended", time_words(run.finished_at)
 
@@ -256,8 +256,8 @@ _BASELINES = {
 
 
 def _approval(approval: Approval, run: Run) -> dict[str, str]:
-    """Return an approval in words, with what speaks against it, if anything does."""
-    now = time.time() if run.started_at is None else approval.at  # of a run that was sent, no expiry matters any more
+    """Return an approval in words, with the objection against it, if any."""
+    now = time.time() if run.started_at is None else approval.at  # once a run was sent, expiry no longer matters
     return {
         "who": who_words(approval.actor),
         "time": time_words(approval.at),
@@ -266,14 +266,14 @@ def _approval(approval: Approval, run: Run) -> dict[str, str]:
         "target": approval.target,
         "plan": approval.plan_sha256,
         "signed_by": approval.signed_by,
-        "lack": find_objection(approval, run, now=now, fault=lambda statement, its: ""),
+        "lack": find_objection(approval, run, now=now, fault=lambda statement, approval: ""),
     }
 
 
 def _no_approval(run: Run) -> str:
     if run.summary.needs_approval or waits_for_approval(run):
-        return f"The job asks for one, and nobody but the operator, {run.actor.operator}, has said yes to this plan."
-    return "The job asks for none, and nobody gave one."
+        return f"The job asks for approval, and no one other than {run.actor.operator} has approved this plan."
+    return "The job does not ask for approval, and none was given."
 
 
 # --- numbers
@@ -300,13 +300,13 @@ def _balance_bar(summary: RunSummary) -> list[dict[str, str]]:
 
 
 def _fields(run: Run) -> list[tuple[str, int, int, Sequence[Any]]]:
-    """Return field, rows that change it, rows that clear it, and (before, after, rows) as they are most frequent."""
+    """Return each field, the rows that change it and clear it, and its most frequent (before, after, rows)."""
     cleared, moves = run.summary.cleared, run.summary.transitions
     fields = run.summary.fields
     return [(name, rows, cleared.get(name, 0), moves.get(name, ())) for name, rows in fields.items()]
 
 
-def _pace_words(summary: RunSummary) -> str:
+def _speed_words(summary: RunSummary) -> str:
     timings, rate = summary.timings, summary.rate
     words = "At least " if summary.killed else ""
     words += f"{amount(timings['requests'] or 0, 'request')} in {duration_words(timings['send_s'] or 0)} of sending"
@@ -321,32 +321,30 @@ def _pace_words(summary: RunSummary) -> str:
 
 def _about_rows(view: PageContext, summary: RunSummary, listed: int, most_rows: int) -> Iterator[str]:
     if unchanged := summary.counts[State.UNCHANGED]:
-        yield f"{amount(unchanged, 'row')} unchanged: only counted, never listed."
+        yield f"{amount(unchanged, 'row')} unchanged: only counted, not listed."
     if listed > most_rows:
         yield (
-            f"The table holds {most_rows:,} of {listed:,} rows, first those that need a person; "
+            f"The table holds {most_rows:,} of {listed:,} rows, those that need a person first; "
             f"{listed - most_rows:,} are left out. results.csv has them all."
         )
     yield (
-        "Values are shown whole."
+        "Whole values are shown."
         if view.reveal
-        else (
-            "Values are masked as each field's rule says; report --reveal shows them, and the ledger keeps who asked."
-        )
+        else ("Values are masked by each field's rule; report --reveal shows them, and the ledger records who asked.")
     )
 
 
 def _drifted_words(drifted: Drifted) -> str:
     check = drifted.check
-    so_far = "" if check.ended_at is not None else ", and it did not come to its end"
+    so_far = "" if check.ended_at is not None else ", and the verify was not completed"
     words = f"Read back {time_words(check.started_at)} by {who_words(check.actor)}: {amount(check.drifted, 'row')}"
-    more = f" The first {len(drifted.listed):,} of them are listed; verify names all." if drifted.more else ""
-    return f"{words} of {check.rows:,} had changed{so_far}.{more} Values are masked: they are kept so."
+    more = f" The first {len(drifted.listed):,} of them are listed; verify lists all." if drifted.more else ""
+    return f"{words} of {check.rows:,} had changed{so_far}.{more} Values are masked: they are stored that way."
 
 
 def _printed_words(listed: int, printed: int) -> str:
     if not listed:
-        return "There is no row to list."
+        return "There are no rows to list."
     if printed == listed:
         return f"All {amount(listed, 'row')}."
     if printed >= MOST_PRINTED:

@@ -1,7 +1,7 @@
-"""A run over time as pictures: inline SVG that needs no script, takes its colours from the page, and prints.
+"""Plots of a run over time: inline SVG that needs no script, takes its colours from the page, and can be printed.
 
 Each plot is drawn for the width of a phone; a wide page sets them side by side, so that text keeps its size.
-Everything drawn is a number or a fixed word: nothing of a customer, or of what an API said, comes here.
+Everything drawn is a number or a fixed word: no customer data and no text of the API gets here.
 """
 
 import math
@@ -16,7 +16,7 @@ SHORTEST_POINT_S = 1.0
 _WIDTH, _HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 350, 12, 176
 _LOG_FROM = 20.0  # latencies that span more than this are drawn on a logarithmic scale
-_LEAST_MS = 0.1  # latencies are told to a tenth, and a scale of powers has no 0
+_LEAST_MS = 0.1  # latencies are rounded to a tenth, and a logarithmic scale has no 0
 
 #: Class of answer -> its words, in the order in which they are stacked, from below.
 _STACK = (
@@ -42,7 +42,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A picture with what it says in words, for those who do not see it."""
+    """A plot, with its content in words for people who cannot see it."""
 
     title: str
     svg: str
@@ -55,7 +55,7 @@ def draw(series: Timeline, *, sent_for_s: float, limit_per_s: float | None) -> l
 
     Args:
         series: The run over time.
-        sent_for_s: How long was sent, over all sessions.
+        sent_for_s: Seconds of sending, over all sessions.
         limit_per_s: The job's rate; None: unlimited.
     """
     # Slices of a fraction of a second would show how requests happen to fall into them, not how fast they went.
@@ -128,7 +128,7 @@ def _statuses(points: Sequence[tuple[float, float, Slice]], restarts: Sequence[f
 
 
 class _Frame:
-    """Where seconds and values lie in a picture, with its axes.
+    """Maps seconds and values to positions in a plot, and draws its axes.
 
     Args:
         seconds: What the horizontal axis shows.

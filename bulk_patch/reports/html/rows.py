@@ -16,11 +16,11 @@ from bulk_patch.model import REACHED, State
 from bulk_patch.reports.rows import changes_of, hint_on, merge_rows, status_of
 from bulk_patch.targets import Target
 
-#: Rows in the page at most: beyond that no browser opens it in a few seconds.
+#: Rows in the page at most: beyond that, browsers take too long to open it.
 MOST_ROWS = 100_000
-#: Rows in the part of the page that needs no script and is printed.
+#: Rows at most in the part of the page that works without a script and is printed.
 MOST_PRINTED = 1_000
-#: It shows so many rows at least, when fewer need a person.
+#: It shows at least this many rows, even when fewer need a person.
 FEWEST_PRINTED = 50
 
 _MOST_CAUSES = 50
@@ -36,7 +36,7 @@ Shown = tuple[str, str | None, str | None]
 
 
 def visible(text: str) -> str:
-    """Name characters that would hide, reorder or steer text: control, bidi, invisible ones."""
+    """Spell out characters that hide, reorder or steer text: control, bidi and invisible ones."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else f"[U+{ord(char):04X}]" for char in text)
@@ -52,16 +52,16 @@ class PageContext:
     reveal: bool
 
     def rows(self, *, for_a_person: bool) -> Iterator[LedgerRow]:
-        """Stream the rows that need a person, or the others but those that are unchanged, in input order."""
+        """Stream the rows that need a person, or the others except unchanged ones, in input order."""
         return self.ledger.rows(self.run.id, states=FOR_A_PERSON if for_a_person else _OTHERS)
 
     def in_order(self) -> Iterator[LedgerRow]:
-        """Stream all of these, first those that need a person."""
+        """Stream all of these, those that need a person first."""
         yield from self.rows(for_a_person=True)
         yield from self.rows(for_a_person=False)
 
     def changes(self, row: LedgerRow) -> list[Shown]:
-        """Return what a row would change; of one that is not to be sent, the fields at fault or the cells as read."""
+        """Return what a row would change; of a row that is not sent, the fields at fault or the cells as read."""
         if row.body is not None:
             return list(changes_of(row, self.target, reveal=self.reveal))
         if not self.reveal:
@@ -70,13 +70,13 @@ class PageContext:
         return [(name, cell, None) for name, cell in cells if cell not in (None, "", row.customer_id)]
 
     def hint(self, row: LedgerRow) -> str:
-        """Return what a person can do about a row; nothing where nothing is to be done."""
+        """Return what a person can do about a row; nothing where nothing has to be done."""
         return "" if row.state in REACHED else hint_on(row, self.run)
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why rows need a person, and how to mend it."""
+    """Why rows need a person, and how to fix that."""
 
     status: str
     reason: str
@@ -87,7 +87,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class PrintedRow:
-    """One row of the part that needs no script."""
+    """One row of the part that works without a script."""
 
     row: int
     customer_id: str
@@ -100,7 +100,7 @@ class PrintedRow:
 
 @dataclass(slots=True)
 class Gathered:
-    """What the page says of rows before its table."""
+    """What the page says about rows above its table."""
 
     causes: list[Cause] = field(default_factory=list)
     more_causes: int = 0
@@ -118,7 +118,7 @@ def gather(view: PageContext) -> Gathered:
         first = examples.setdefault(cause, [])
         if len(first) < _EXAMPLES:
             first.append(row.row)
-        if len(counted) > _MOST_COUNTED:  # the causes are few, but nobody promised it
+        if len(counted) > _MOST_COUNTED:  # usually the causes are few
             counted = Counter(dict(counted.most_common(_MOST_COUNTED // 2)))
             examples = {cause: examples[cause] for cause in counted}
         if len(gathered.printed) < MOST_PRINTED:
@@ -134,7 +134,7 @@ def gather(view: PageContext) -> Gathered:
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """Rows that the newest reading-back found changed, those that later runs explain left out."""
+    """Rows that the last verify found changed, except those that later runs explain."""
 
     check: Check
     listed: list[Drift]
@@ -146,7 +146,7 @@ class Drifted:
 
 
 def gather_drifted(view: PageContext, *, most: int = MOST_PRINTED) -> Drifted | None:
-    """Return the rows that drifted, the first of them; None where nothing is known to have drifted."""
+    """Return the first drifted rows; None where nothing is known to have drifted."""
     check = next(iter(view.ledger.checks(view.run.id)), None)
     if check is None or not check.drifted:
         return None
@@ -155,7 +155,7 @@ def gather_drifted(view: PageContext, *, most: int = MOST_PRINTED) -> Drifted | 
 
 
 def answer_words(row: LedgerRow) -> str:
-    """Say how often a row was sent and what came back, "" when it never was."""
+    """Say how often a row was sent and what the answer was; "" when it was never sent."""
     if not row.attempts:
         return ""
     words = f"sent {row.attempts} times" if row.attempts > 1 else "sent once"
@@ -173,7 +173,7 @@ def _print(view: PageContext, row: LedgerRow) -> PrintedRow:
 
 
 def data(view: PageContext, *, most: int = MOST_ROWS) -> Iterator[str]:
-    """Yield JSON that is safe between script tags: rows, then the texts that they share.
+    """Yield JSON that is safe between script tags: the rows, then the texts that they share.
 
     A row is `[row, customer, status, reason, hint, answer, sent, done, changes]`; status, reason, hint and answer are
     numbers of texts, sent and done Unix seconds or 0, changes `[field, before, after, field, …]` with numbers of texts

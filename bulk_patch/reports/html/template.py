@@ -1,4 +1,4 @@
-"""The template of report.html: every text in it is escaped and visible, and nothing runs but its own script.
+"""The template of report.html: every text in it is escaped and visible, and only its own script runs.
 
 The policy allows the style and the script that are put into the page, by their hashes.
 """
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "templates"
 
 
-@cache  # to compile it takes longer than to fill it in
+@cache  # compiling takes longer than rendering
 def template() -> "Template":
     """Return the page's template, in which every text is escaped and shows what would be invisible."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only what writes a page needs it
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only needed to write a page
     from markupsafe import Markup
 
     def finalize(value: Any) -> Any:
@@ -38,13 +38,13 @@ def template() -> "Template":
 
 
 def style_and_script() -> tuple[str, str]:
-    """Return what is put into the page: CSS and JavaScript."""
+    """Return the CSS and JavaScript of the page."""
     css, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     return css, script
 
 
 def policy(css: str, script: str) -> str:
-    """Return a content security policy that allows this style and this script, and nothing else at all."""
+    """Return a content security policy that allows only this style and this script."""
     style, code = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script))
     return (
         f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{code}'; "
