@@ -3,6 +3,7 @@
 ledger.py       the contract, method by method
 planning.py     a plan on its way in
 sealed_plan.py  a plan verified against its seal
+reading.py      rows, verified before anyone sees them
 sending.py      rows on their way out, outcomes on their way back
 queries.py      every statement
 checks.py       what `verify` found
@@ -34,7 +35,7 @@ from bulk_patch.ledgers.records import (
 )
 from bulk_patch.ledgers.seal import DrawSalts
 from bulk_patch.ledgers.sqlite import checks, queries
-from bulk_patch.ledgers.sqlite.database import Database, Line
+from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.ledgers.sqlite.files import (
     Lock,
     explained,
@@ -44,12 +45,11 @@ from bulk_patch.ledgers.sqlite.files import (
     open_for_writing,
 )
 from bulk_patch.ledgers.sqlite.planning import Planning, forget_run, pack_customer, span, sweep
-from bulk_patch.ledgers.sqlite.records import decoding, to_actor, to_facts, to_row, to_run, to_text, to_values
-from bulk_patch.ledgers.sqlite.sealed_plan import SealedPlan
+from bulk_patch.ledgers.sqlite.reading import PAGE_ROWS, RowReader
+from bulk_patch.ledgers.sqlite.records import decoding, to_actor, to_facts, to_run, to_text, to_values
 from bulk_patch.ledgers.sqlite.sending import Candidate, SendingSession, request_retry
 from bulk_patch.model import Counts, Outcome, Patch, State
 
-_PAGE_ROWS = 500
 _CHANGEABLE = frozenset(
     {"stopped_by", "stop_reason", "stop_hint", "waived", "exit_code", "finished_at", "stats", "input_size"}
     | {"input_mtime_ns"}
@@ -65,7 +65,7 @@ class SqliteLedger:
         self._lock = lock
         self._planning: Planning | None = None
         self._session: SendingSession | None = None
-        self._plans: dict[str, SealedPlan] = {}  # what was verified through this connection
+        self._reader = RowReader(database)
 
     @classmethod
     def open(
@@ -134,7 +134,7 @@ class SqliteLedger:
 
     def run(self, run_id: str) -> Run:
         """Return one run by its exact id; `LedgerError` when there is none."""
-        return to_run(self._line(run_id))
+        return to_run(self._reader.line(run_id))
 
     def open_run(self, target: str) -> Run | None:
         """Return the newest sealed run of this target that has rows still to be tried."""
@@ -209,7 +209,7 @@ class SqliteLedger:
 
     def start_session(self, run_id: str, actor: Actor, now: float) -> int:
         """Start to send; return how many rows a kill had left in flight."""
-        session = SendingSession(self._database, self._sealed(run_id), self._number(run_id))
+        session = SendingSession(self._database, self._reader.plan(run_id), self._number(run_id))
         left = session.start(to_text(asdict(actor)), now)
         self._session = session
         return left
@@ -263,7 +263,7 @@ class SqliteLedger:
 
     def check_seal(self, run_id: str) -> None:
         """Compare the whole plan of a run with its seal."""
-        self._sealed(run_id).verify_all()
+        self._reader.plan(run_id).verify_all()
 
     # --- reading back
 
@@ -322,19 +322,16 @@ class SqliteLedger:
     ) -> Iterator[LedgerRow]:
         """Stream rows in input order, in bounded memory."""
         values: dict[str, Any] = span(self._number(run_id))
-        values |= {"after": values["first"] | after, "n": _PAGE_ROWS}
+        values |= {"after": values["first"] | after, "n": PAGE_ROWS}
         values["states"] = None if states is None else to_text(states)
-        run = self.run(run_id)
-        plan = None if run.state == "planning" else self._sealed(run_id)
         if customer_id is None:
-            return self._stream(queries.PAGE, values, run, plan)
+            return self._reader.stream(run_id, queries.PAGE, values)
         values["customer_id"] = pack_customer(customer_id)
-        return self._stream(queries.CUSTOMER_PAGE, values, run, plan)
+        return self._reader.stream(run_id, queries.CUSTOMER_PAGE, values)
 
     def history(self, customer_id: str) -> list[tuple[str, LedgerRow]]:
         """Return every row of all sealed runs about one customer, oldest run first."""
-        lines = self._database.all(queries.HISTORY, {"customer_id": pack_customer(customer_id)})
-        return [(run_id, self._verified(self._sealed(run_id), to_row(line, secret))) for run_id, secret, *line in lines]
+        return self._reader.history(customer_id)
 
     def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (customer id, body) of what any run of this target applied or found mismatching, oldest first."""
@@ -350,14 +347,8 @@ class SqliteLedger:
 
     # --- within
 
-    def _line(self, run_id: str) -> Line:
-        line = self._database.first(queries.RUNS, {"id": run_id, "target": None})
-        if line is None:
-            raise LedgerError(f"there is no run {run_id}", "`bulk-patch status` lists the runs.")
-        return line
-
     def _number(self, run_id: str) -> int:
-        number: int = self._line(run_id)[0]
+        number: int = self._reader.line(run_id)[0]
         return number
 
     def _planning_of(self, run_id: str) -> Planning:
@@ -369,36 +360,6 @@ class SqliteLedger:
         if self._session is None or self._session.run.id != run_id:
             raise LedgerError(f"run {run_id} has no session: nothing can be sent")
         return self._session
-
-    def _sealed(self, run_id: str) -> SealedPlan:
-        """Return the plan of a run, its facts and summary verified.
-
-        Raises:
-            LedgerError: It is not sealed, or not as it was sealed.
-        """
-        run = to_run(self._line(run_id))
-        if run.state == "planning":
-            raise LedgerError(f"run {run.id} is not sealed: its plan cannot be sent", "Plan it again.")
-        plan = self._plans.get(run_id)
-        if plan is None or plan.run != run:
-            plan = SealedPlan(self._database, run, self._number(run_id))
-            if (before := self._plans.get(run_id)) is not None:
-                plan.trust(before)
-            self._plans[run_id] = plan
-        return plan
-
-    @staticmethod
-    def _verified(plan: SealedPlan, row: LedgerRow) -> LedgerRow:
-        if plan.covers_all_rows or row.body is not None:
-            plan.verify_row(row.row)
-        return row
-
-    def _stream(self, query: str, values: dict[str, Any], run: Run, plan: SealedPlan | None) -> Iterator[LedgerRow]:
-        while page := self._database.all(query, values):
-            for line in page:
-                row = to_row(line, run.secret)
-                yield row if plan is None else self._verified(plan, row)
-            values["after"] = page[-1][0]
 
 
 def _lock_of(path: Path) -> Path:
