@@ -1,5 +1,6 @@
 """Rules about the project itself: layout, sizes, public names, light imports, pins, documented commands."""
 
+import ast
 import os
 import pkgutil
 import re
@@ -27,6 +28,19 @@ LEFT_BY_TOOLS = (
     *(".coverage*", "coverage.xml", "htmlcov", "build", "dist", "*.egg-info"),
 )
 
+# Names of earlier layouts, by .github/DECISIONS.md and the issue that re-laid the package. Some of them live on as a
+# field's term in a folder that says what they are about (`baselines/index`, `observe/timeline`).
+GONE_MODULES = {
+    *("house", "begin", "decide", "order", "drive", "tally", "ahead", "alike", "heap", "texts", "find", "lookup"),
+    *("taken_back", "reverse", "connect", "actor", "series", "stats", "layout", "private_files", "pace", "wire"),
+    *("deadlines", "page_events", "page_rows", "page_template", "page_plots", "live_pages", "flags", "registry"),
+}
+GONE_FROM_THE_TOP = {"page", "source", "send", "read", "run", "undo", "verify", "report", "approve", "commands"}
+GONE_CLASSES = {
+    *("House", "Order", "Watcher", "Driver", "Tally", "Pace", "Wire", "Lookup", "Whole", "Seen", "Picture", "View"),
+    *("Before", "Place", "Act", "First", "Halt", "Closed", "Lost", "Ended", "Way", "Facts", "_Story", "Deadlines"),
+}
+
 HEAVY = {"aiohttp", "numpy", "pandas", "pyarrow"}
 
 FIRST_RUN = (
@@ -34,6 +48,20 @@ FIRST_RUN = (
     ".venv/bin/bulk-patch run jobs/address_corrections.toml --sandbox --yes"
 )
 TEST_RUN = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest"
+
+
+def definitions(tree: ast.AST) -> set[str]:
+    """Return the names of the functions, classes and constants of a module and of its classes, not local ones."""
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef):
+            names |= {node.name} | definitions(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
 
 
 def list_imports(program: str) -> tuple[str, set[str]]:
@@ -71,6 +99,24 @@ def test_no_file_of_the_package_is_over_400_lines() -> None:
     }
     assert "bulk_patch/errors.py" in lengths
     assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_at_most_26_names_stand_directly_in_the_package() -> None:
+    names = {path.name for path in (ROOT / "bulk_patch").iterdir()} - {"__pycache__"}
+    assert "errors.py" in names
+    assert len(names) <= 26, sorted(names)
+
+
+def test_the_names_that_went_are_gone() -> None:
+    files = list((ROOT / "bulk_patch").rglob("*.py"))
+    modules = {path.parent.name if path.stem == "__init__" else path.stem for path in files}
+    at_the_top = {path.stem for path in (ROOT / "bulk_patch").iterdir()}
+    assert at_the_top & GONE_FROM_THE_TOP == set()
+    assert modules & GONE_MODULES == set()
+    ours = [path for path in files if "sandbox" not in path.parts]  # another program, which says its own names
+    found = {name for path in ours for name in definitions(ast.parse(path.read_text(encoding="utf-8")))}
+    assert "OpenJob" in found
+    assert found & GONE_CLASSES == set()
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -1,6 +1,7 @@
 """The token: fetched when it is needed, held in memory only, fetched again when the API refuses it."""
 
 from pathlib import Path
+from typing import NoReturn
 
 from bulk_patch.job.secrets import read_secret
 
@@ -30,6 +31,9 @@ class Credential:
 
     def __repr__(self) -> str:
         return "Credential(***)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a credential stays in its process: pass the reference of the token on, never the token")
 
     def header(self) -> str:
         """Return the value of the Authorization header."""

@@ -1,4 +1,6 @@
+import copy
 import logging
+import pickle
 import sys
 import traceback
 from pathlib import Path
@@ -168,3 +170,11 @@ def test_no_way_of_showing_a_credential_shows_the_token(tmp_path: Path, caplog: 
     shown = [repr(its), str(its), f"{its}", f"{its!r}", repr([its]), repr({"a": its}), caplog.text]
     assert not [text for text in shown if TOKEN in text]
     assert not hasattr(its, "__dict__")  # what `vars` and most loggers look at
+
+
+def test_a_credential_cannot_be_pickled_or_copied_out_of_its_process() -> None:
+    held = Credential.of_sandbox("a-secret-token")
+    for give_away in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="stays in its process") as caught:
+            give_away(held)
+        assert "a-secret-token" not in str(caught.value)
