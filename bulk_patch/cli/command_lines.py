@@ -28,7 +28,7 @@ class CommandLines:
     folder: Path
 
     def next_command(self, run: Run, counts: Counts, to_do: int) -> NextCommand:
-        """Return the command that goes on from here, also when this one named the run and not the job file."""
+        """Return the command that continues from here, also when this one named the run and not the job file."""
         failures = self.folder / run.id / FAILURES
         failures = failures if self._is_for_anywhere() else from_here(failures)
         return next_command(run, counts, to_do, prefix=self._with_output(), failures=failures)

@@ -74,7 +74,7 @@ def say_next(following: NextCommand) -> None:
 
 
 def same_words(code: Exit, *, first: str = "") -> NextCommand:
-    """Return the command as it was typed, where it goes on once the cause is gone; none elsewhere.
+    """Return the command as it was typed, where it resumes once the cause is fixed; none elsewhere.
 
     `--new` and `--continue` are not repeated: what they ask for may have happened already.
 
@@ -166,7 +166,7 @@ def job_of_run(found: "LocatedRun", run_name: str, common: Common) -> "tuple[Job
 
 
 def commands_of(found: "LocatedRun", run_name: str, common: Common) -> "CommandLines":
-    """Return the commands that go on with a run, aimed at the run's own target."""
+    """Return the commands that continue a run, aimed at the run's own target."""
     from bulk_patch.cli.command_lines import CommandLines, from_here
 
     run = found.run

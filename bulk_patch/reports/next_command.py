@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bulk_patch.errors import Exit
 
-#: Exit codes whose cause a person has to remove before anything goes on.
+#: Exit codes whose cause a person has to remove before the run can continue.
 FIX_FIRST = {
     Exit.CREDENTIAL: "first: fix the credential or permission",
     Exit.LEDGER: "first: free disk space or fix the disk",

@@ -26,7 +26,7 @@ class RecordedApproval:
         actor: Who approved it.
         detail: Of the approval's note: what it is bound to, until when, and its signature.
         asked_for: The job asks for an approval.
-        next: The command that goes on with the run.
+        next: The command that continues the run.
         outdated_page: Why report.html could not be brought up to date; None: it was.
     """
 

@@ -16,7 +16,7 @@ class Commands(Protocol):
     """Names commands as a person would type them, for hints and for `next`."""
 
     def next_command(self, run: Run, counts: Counts, to_do: int) -> NextCommand:
-        """Return the command that goes on from here.
+        """Return the command that continues from here.
 
         Args:
             run: The run as the ledger has it.

@@ -65,5 +65,5 @@ def status_in(ledger: Ledger, found: LocatedRun, *, commands: Commands) -> RunSt
 
 
 def next_of_run(ledger: Ledger, run_id: str, *, commands: Commands) -> NextCommand:
-    """Return the command that goes on with a run as its ledger has it now."""
+    """Return the command that continues a run as its ledger has it now."""
     return commands.next_command(ledger.run(run_id), ledger.counts(run_id), ledger.to_do(run_id))
