@@ -48,7 +48,7 @@ class RunSummary:
         verified: Found by the last completed `verify`: `operator`, `at`, `rows`, `drifted`, `fields`
             (drifted fields, how often) and `in_part` (fields that the API masks or never shows, how many rows).
         undone_by: Undos of the run: `run`, undone `rows` so far, and `of` how many applied rows.
-        killed: Sessions that were killed; requests of their last second are not counted, so `requests` is "at least".
+        killed: Sessions that were killed; the requests of their last second are not counted: "at least".
     """
 
     run: str
