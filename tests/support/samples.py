@@ -108,7 +108,7 @@ MESSY_ROWS: Final = (
         {"first_name": "Jose\u0301", "email": AS_IS},
         kind="accent",
     ),
-    MessyRow(20, "a customer nobody knows", "invalid", "customer", {"last_name": "Walsh"}, kind="stranger"),
+    MessyRow(20, "a customer nobody knows", "invalid", "does not exist", {"last_name": "Walsh"}, kind="stranger"),
     MessyRow(21, "id of another system", "invalid", "UUID", {"last_name": "Harper"}, id_cell="CUST-00417"),
     MessyRow(22, "id turned into a number", "invalid", "UUID", {"last_name": "Reyes"}, id_cell="4.31E+37"),
     MessyRow(23, "id that passed through a number", "invalid", "UUID", {"last_name": "Boyd"}, id_cell="{id}.0"),
