@@ -10,7 +10,7 @@ from bulk_patch.model import Patch, State
 from bulk_patch.targets import Record, Target
 from bulk_patch.targets.fields import hidden
 
-GONE = "this customer no longer exists in the API"
+GONE = "the customer no longer exists in the API"
 
 
 _SENT = frozenset({State.APPLIED, State.MISMATCH, State.UNKNOWN, State.SENDING})

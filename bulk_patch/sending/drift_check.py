@@ -77,7 +77,7 @@ class DriftCheck:
         for patch, state in rows:
             record = live.get(patch.customer_id)
             names: tuple[str, ...] = ()
-            reason = "the API does not know this customer any more"
+            reason = "the customer no longer exists in the API"
             if record is not None:
                 names = evidence.differences(patch, record, ignore_unknown=True)
                 if not names:

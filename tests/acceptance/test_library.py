@@ -82,7 +82,7 @@ def test_runs_of_the_library_and_of_the_command_line_are_the_same_runs(
 
 def test_no_public_name_is_a_modules_and_importing_loads_nothing_heavy() -> None:
     modules = {module.name for module in pkgutil.iter_modules(bulk_patch.__path__)}
-    assert {"job", "run", "plan"} <= modules
+    assert {"job", "planning", "workflows"} <= modules
     assert modules.isdisjoint(bulk_patch.__all__)
     program = (
         "import sys; from bulk_patch import load_job, BulkPatchError; "

@@ -162,7 +162,7 @@ def test_a_customer_that_is_gone_has_drifted(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         await rig.drive()
         assert rig.states == {1: State.APPLIED, 2: State.DRIFTED}
-        assert "does not know this customer any more" in find_row(rig.ledger, rig.run_id, 2).reason
+        assert "no longer exists in the API" in find_row(rig.ledger, rig.run_id, 2).reason
 
     on_rig(scenario, tmp_path, [plan_row(1), plan_row(2, customer_id=make_id(99))], "guards.drift=check")
 
