@@ -81,6 +81,11 @@ def test_a_run_that_was_killed_is_finished_under_the_same_keys(workspace: Worksp
         idempotency_key(run.secret, int(line["row"]), 0) for line in applied
     }
     assert {int(line["row"]): line["idempotency_key"] for line in applied}.items() >= in_flight.items()
+    copy = workspace.root / "output" / "half" / "ledger.db.version-3"  # as it was before it was brought up to date
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(copy)) as before:
+        assert before.execute("SELECT max(version) FROM migrations").fetchone() == (3,)
+        assert before.execute("SELECT count(*) FROM progress WHERE state = 'sending'").fetchone() == (len(in_flight),)
     executed = [
         line["key"] for line in read_requests(workspace, "half") if line["method"] == "PATCH" and line["executed"]
     ]
@@ -90,6 +95,7 @@ def test_a_run_that_was_killed_is_finished_under_the_same_keys(workspace: Worksp
 
 def test_an_ended_run_is_shown_verified_and_undone(workspace: Workspace) -> None:
     assert workspace.run("status", "jobs/done.toml").code == 0
+    assert not list(workspace.root.glob("output/*/ledger.db.version-3"))  # to look changes nothing
     shown = workspace.run("show", "jobs/done.toml", "--status", "applied")
     assert shown.code == 0
     assert "email" in shown.out
