@@ -56,23 +56,23 @@ def test_lookup_reveals_only_on_the_record_of_every_ledger_it_shows(told: Worksp
 def test_lookup_of_a_customer_that_no_run_touched_says_so(told: Workspace) -> None:
     ended = told.run("lookup", id_of(9))
     assert ended.code == 0
-    assert f"looked in {told.root / 'output'}: 2 jobs, 3 runs\n" in ended.out
-    assert "no run of any job there has a row about this customer" in ended.out
+    assert f"searched {told.root / 'output'}: 2 jobs, 3 runs\n" in ended.out
+    assert "no run of any job there has a row for this customer" in ended.out
     assert "does not look like" not in ended.out
 
 
 def test_lookup_of_what_is_no_id_says_so(told: Workspace) -> None:
     ended = told.run("lookup", "ann1@example.com")
     assert ended.code == 0
-    assert "does not look like a customer's id" in ended.out
+    assert "does not look like a customer id" in ended.out
     assert "ann1@example.com" not in ended.out
 
 
 def test_lookup_where_no_run_was_ever_made_says_where_that_is(office: Workspace) -> None:
     ended = office.run("lookup", id_of(1), "--output", "elsewhere")
     assert ended.code == 0
-    assert f"looked in {office.root / 'elsewhere'}: 0 jobs, 0 runs\n" in ended.out
-    assert "no run was ever made there" in ended.out
+    assert f"searched {office.root / 'elsewhere'}: 0 jobs, 0 runs\n" in ended.out
+    assert "there are no runs in it" in ended.out
 
 
 def test_lookup_and_status_name_an_undo_as_what_it_is(office: Workspace, api: Sandbox) -> None:

@@ -122,7 +122,7 @@ def test_the_page_of_an_evening_shows_it_all_and_complains_of_nothing(browser: "
         text = page.inner_text("body")
         for part in (
             *("Robin (login", "Alex (login", "Domain moved to example.org", "OPS-1187", "not cryptographically proven"),
-            *("INVALID_STATUS", "correct the row", "paused: rate limited", "sending went on", "verified", "1 restart"),
+            *("INVALID_STATUS", "correct the row", "paused: rate limited", "sending resumed", "verified", "1 restart"),
             *("Throughput", "Time to an answer", "429 throttled", summary["plan_sha256"]),
         ):
             assert part in text, part
@@ -187,7 +187,7 @@ def test_the_page_of_a_plan_is_what_people_review(browser: "Browser", planned: P
     with opened(browser, planned / REPORT) as page:
         text = page.inner_text("body")
         assert "Nothing has been sent yet. 5 changes would go to synctera sandbox customers." in text
-        assert "The job asks for none, and nobody gave one." in text
+        assert "The job does not ask for approval, and none was given." in text
         assert "a•••@example.com → n•••@example.org" in text
         assert page.locator("figure").count() == 0
         assert told(page) == "1 to 6 of 6 rows"

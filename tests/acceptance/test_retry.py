@@ -231,5 +231,5 @@ def test_a_plan_that_was_never_finished_cannot_be_retried(office: Workspace) -> 
         assert run["state"] == "planning"
         ended = office.run("retry", run["id"], *aimed_at(api))
         assert ended.code == 9, ended.err
-        assert f"error: the plan of run {run['id']} was never finished" in ended.err
+        assert f"error: run {run['id']} has no finished plan" in ended.err
         assert patches(api) == []

@@ -104,7 +104,7 @@ def test_init_overwrites_nothing(office: Workspace) -> None:
     job.write_text("mine", encoding="utf-8")
     ended = office.run("init")
     assert ended.code == 2
-    assert "jobs/first_job.toml is there already" in ended.err
+    assert "jobs/first_job.toml already exists" in ended.err
     assert job.read_text(encoding="utf-8") == "mine"
     assert not (office.root / "sample_inputs").exists()
 

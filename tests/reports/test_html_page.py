@@ -161,7 +161,7 @@ def test_a_plan_that_did_not_run_says_so_and_what_it_would_send(ledger: SqliteLe
 def test_a_plan_that_waits_for_an_approval_says_so(ledger: SqliteLedger, tmp_path: Path) -> None:
     page = page_of(ledger, plan(ledger, [moved(1)], details={"approval": True}), tmp_path)
     assert "The job asks for approval, and no one other than operator has approved this plan." in page
-    assert "asks for none" not in page
+    assert "does not ask for approval" not in page
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_what_drifted_is_listed_row_by_row_and_what_later_runs_explain_is_not(
     assert customer(3) in section
     assert "gone" in section
     ledger.end_check(run.id, check.number, now=NOON + 20)
-    assert "did not come" not in page_of(ledger, run, tmp_path)
+    assert "was not completed" not in page_of(ledger, run, tmp_path)
 
 
 def test_of_many_drifted_rows_the_first_are_listed_and_the_page_says_so(ledger: SqliteLedger, tmp_path: Path) -> None:
