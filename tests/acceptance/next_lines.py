@@ -39,11 +39,10 @@ def parsed(line: str) -> list[str]:
 
 
 def missing_files(command: list[str], folder: Path) -> list[str]:
-    """Return the files that a command names and that are not there, as seen from a folder."""
+    """Return the files that a command reads by name and that are not there, as seen from a folder."""
     verb = main.commands[command[1]]
     given = verb.make_context(verb.name, command[2:], parent=click.Context(main)).params
     named = [given["job_file"]] if command[1] in _JOB_COMMANDS else []
     sets = (setting.partition("=") for setting in last_of_each(given["sets"]))
     named += [value for name, _, value in sets if name == "input.path"]
-    named += [str(given["output"])] if given["output"] is not None else []
     return [name for name in named if not (folder / name).exists()]

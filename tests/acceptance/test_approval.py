@@ -277,7 +277,7 @@ def test_an_approval_counts_also_where_the_page_cannot_be_written_anew(planned: 
     folder.write_text("a file where the run's folder was", encoding="utf-8")
     approved = planned.run("approve", run, *REVIEWER)
     assert approved.code == 0, approved.err
-    assert "report.html still says what it said before" in approved.err
+    assert "report.html is not up to date" in approved.err
     assert f"bulk-patch report {run}" in approved.err
     assert [note["action"] for note in planned.notes(NAME)] == ["approved"]
 

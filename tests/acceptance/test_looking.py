@@ -108,7 +108,7 @@ def test_show_can_be_asked_for_one_customer_or_one_status(done: Workspace) -> No
     assert [line.split()[1] for line in invalid.out.splitlines() if line.startswith("row ")] == ["4"]
     assert "email" in invalid.out
     none = done.run("show", FILE, "--status", "drifted")
-    assert (none.code, none.out) == (0, "no such rows; those that are unchanged are only counted\n")
+    assert (none.code, none.out) == (0, "no such rows; unchanged rows are only counted, not kept\n")
     wrong = done.run("show", FILE, "--status", "fine")
     assert wrong.code == 2
     assert "applied" in wrong.err

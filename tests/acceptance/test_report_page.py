@@ -314,7 +314,7 @@ def test_report_works_while_another_process_sends(office: Workspace) -> None:
         process.kill()
     assert ended.code == 0, ended.err
     page = (office.job_folder(NAME) / str(office.runs(NAME)[0]["id"]) / REPORT).read_text(encoding="utf-8")
-    assert "Being sent to synctera" in page
+    assert "This run was being sent to synctera" in page
 
 
 def test_report_of_a_run_that_is_not_there_says_so(office: Workspace) -> None:
