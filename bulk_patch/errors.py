@@ -9,6 +9,7 @@
     ├── CredentialError     6  token, permission or TLS
     ├── LedgerError         7  ledger or disk
     │   ├── OutdatedLedgerError 7  an older version wrote it
+    │   ├── DamagedLedgerError  7  what it holds is not as it was written
     │   └── StorageError    7  a file beside the ledger cannot be read or written
     ├── LockedError         8  another process holds the job
     └── RefusedError        9  the plan cannot run as things are
@@ -139,6 +140,10 @@ class LedgerError(BulkPatchError):
 
 class OutdatedLedgerError(LedgerError):
     """An older version wrote the ledger; what only reads cannot bring it up to date."""
+
+
+class DamagedLedgerError(LedgerError):
+    """What the ledger holds is not as it was written or sealed; typing the same command again does not help."""
 
 
 class StorageError(LedgerError):

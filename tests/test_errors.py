@@ -19,6 +19,7 @@ KINDS = {
     errors.CredentialError: 6,
     errors.LedgerError: 7,
     errors.OutdatedLedgerError: 7,
+    errors.DamagedLedgerError: 7,
     errors.StorageError: 7,
     errors.LockedError: 8,
     errors.RefusedError: 9,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bulk_patch.cli.options import Common
 from bulk_patch.cli.text import next_lines
-from bulk_patch.errors import BulkPatchError, Exit, OutdatedLedgerError, UsageError
+from bulk_patch.errors import BulkPatchError, DamagedLedgerError, Exit, OutdatedLedgerError, UsageError
 from bulk_patch.reports.next_command import FIX_FIRST, NOTHING_NEXT, NextCommand
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def fail(error: BulkPatchError) -> None:
         say(f"hint: {error.hint}", stream=sys.stderr)
     say(f"exit code {error.exit_code:d}: {Exit(error.exit_code).words}", stream=sys.stderr)
     first = "first: bring the ledger up to date with `bulk-patch plan` or `bulk-patch run` of its job"
-    say_next(same_words(Exit(error.exit_code), first=first if isinstance(error, OutdatedLedgerError) else ""))
+    if not isinstance(error, DamagedLedgerError):
+        say_next(same_words(Exit(error.exit_code), first=first if isinstance(error, OutdatedLedgerError) else ""))
     sys.exit(error.exit_code)
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.errors import Exit, LedgerError, RefusedError, UsageError
+from bulk_patch.errors import DamagedLedgerError, Exit, RefusedError, UsageError
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Actor, Run
@@ -79,7 +79,7 @@ def approvals_of(notes: Iterable[Note]) -> list[Approval]:
     try:
         return [Approval(at, actor, **detail) for at, actor, action, detail in notes if action == APPROVED]
     except TypeError as error:
-        raise LedgerError(
+        raise DamagedLedgerError(
             "the ledger is damaged: the record of an approval has been altered",
             "Do not edit it: move it away and restore it from a backup.",
         ) from error

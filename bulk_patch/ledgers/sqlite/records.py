@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any
 
-from bulk_patch.errors import LedgerError
+from bulk_patch.errors import DamagedLedgerError
 from bulk_patch.ledgers.records import Actor, LedgerRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.database import Line
 from bulk_patch.ledgers.sqlite.planning import details_text, unpack_customer
@@ -55,8 +55,8 @@ def decoding(what: str) -> Iterator[None]:
         raise _damaged(what, error) from error
 
 
-def _damaged(what: str, error: Exception) -> LedgerError:
-    return LedgerError(
+def _damaged(what: str, error: Exception) -> DamagedLedgerError:
+    return DamagedLedgerError(
         f"the ledger is damaged: {what} is not as it was written ({type(error).__name__})",
         "Do not edit it: move it away and restore it from a backup.",
     )

@@ -3,7 +3,7 @@
 import hashlib
 from bisect import bisect_right
 
-from bulk_patch.errors import LedgerError
+from bulk_patch.errors import DamagedLedgerError
 from bulk_patch.ledgers.records import Run
 from bulk_patch.ledgers.seal import Chunk, frame_version_1, hash_leaves, hash_plan, leaf
 from bulk_patch.ledgers.sqlite import queries
@@ -95,9 +95,9 @@ class SealedPlan:
             found.update(frame_version_1(row, unpack_customer(customer_id), *rest))
         return found.digest()
 
-    def damage(self, what: str) -> LedgerError:
+    def damage(self, what: str) -> DamagedLedgerError:
         """Return the error that says what is not as it was sealed."""
-        return LedgerError(
+        return DamagedLedgerError(
             f"run {self.run.id} is not as it was sealed: {what} changed; nothing more of it is sent",
             f"Restore {self._database.path} from a backup, or find out who changed it before you plan again.",
         )
