@@ -20,6 +20,8 @@ from tests.acceptance.small_job import (
     write_job,
 )
 
+pytestmark = pytest.mark.chaos  # the evening of .github/EVENING.md is played by test_pages.py in each run
+
 REFUSED, EDITED = 5, 2
 
 

@@ -19,7 +19,7 @@ ONE_BY_ONE = ("--set", "limits.concurrency=1", "--set", "limits.rate_per_s=100",
 IMPATIENT = ("--set", "retry.give_up_after_s=1")
 STOPPED = "exit code 5: stopped by a guard or an integrity fault; a person must look"
 REFUSED = "exit code 6: the credential, a permission or TLS was refused"
-INCOMPLETE = "exit code 4: incomplete; running it again is safe and goes on"
+INCOMPLETE = "exit code 4: incomplete; running it again is safe and continues"
 LOOK = ("first: look at output/{name}/{run}/failures.csv", "bulk-patch run jobs/small.toml --continue ")
 FIX = ("first: fix the credential or permission", "bulk-patch run jobs/small.toml ")
 AGAIN = ("", "bulk-patch run jobs/small.toml ")
@@ -62,7 +62,7 @@ STOPS = {
         fault=at_row_two(Fault(status=307, body=b"", headers={"Location": "/v0/elsewhere"})),
         code=5,
         reason="redirected (HTTP 307); seen at row 2",
-        hint="check target.base_url: a redirect is never followed, the row would be sent elsewhere",
+        hint="check target.base_url: a redirect is never followed, since the row would be sent elsewhere",
         exit_words=STOPPED,
         next=LOOK,
         at_row=2,
@@ -71,7 +71,7 @@ STOPS = {
         fault=at_row_two(ANOTHER),
         code=5,
         reason="wrong customer (HTTP 200); seen at row 2",
-        hint="the API answered for another customer: keep the ledger, call the API's support",
+        hint="the API answered for another customer: keep the ledger and call the API's support",
         exit_words=STOPPED,
         next=LOOK,
         at_row=2,
@@ -80,7 +80,7 @@ STOPS = {
         fault=at_row_two(Fault(status=101, body=b"")),
         code=5,
         reason="protocol switched (HTTP 101); seen at row 2",
-        hint="check target.base_url: something else than the API answers",
+        hint="check target.base_url: something other than the API answers",
         exit_words=STOPPED,
         next=LOOK,
         at_row=2,

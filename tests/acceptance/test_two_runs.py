@@ -34,13 +34,14 @@ from tests.acceptance.small_job import (
 _SIGNALLED_AT_THE_END = """
 import json, os, signal, sys
 from bulk_patch import load_job, run_job
-from bulk_patch.workflows.options import Order, Silent
+from bulk_patch.workflows.observer import NullObserver
+from bulk_patch import RunOptions
 
-class Killer(Silent):
+class Killer(NullObserver):
     def sent(self):
         os.kill(os.getpid(), signal.SIGTERM)
 
-summary = run_job(load_job(sys.argv[1], sys.argv[2:]), Order(watcher=Killer()))
+summary = run_job(load_job(sys.argv[1], sys.argv[2:]), RunOptions(observer=Killer()))
 print(json.dumps(summary.as_json()))
 """
 

@@ -252,7 +252,9 @@ def test_what_was_absent_is_cleared_by_the_next_command_and_what_was_kept_stays(
     ended = office.run("undo", undone, *aimed_at(api))
     assert ended.code == 3, ended.err
     assert office.states(NAME) == {1: "invalid", 2: "kept", 3: "applied"}
-    assert office.failures(NAME)[0]["_hint"] == "may it be cleared? name middle_name in input.may_clear, and undo again"
+    assert office.failures(NAME)[0]["_hint"] == (
+        "if it may be cleared, add middle_name to input.may_clear and undo the run again"
+    )
     assert "(input.may_clear)" in ended.before
     summary = office.summary(NAME)
     assert (summary["before_next"], summary["next"]) == (ended.before, ended.next)

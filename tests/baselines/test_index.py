@@ -114,7 +114,7 @@ def plan(job: Job, folder: Path, *, whole_rows: int) -> tuple[Run, list[dict[str
             job, run, found=found, target=TARGET, baseline=baseline, ledger=ledger, frame_rows=FRAME_ROWS
         )
 
-    with SqliteLedger.open(folder / "ledger.db", job=job.name) as ledger:
+    with SqliteLedger.open(folder / "ledger.db", job=job.name, draw_salts=bytes) as ledger:
         ledger.begin(run)
         sealed = asyncio.run(write(ledger))
         return sealed, [asdict(row) for row in ledger.rows(run.id)]

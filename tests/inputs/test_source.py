@@ -161,7 +161,7 @@ def test_another_kind_of_file_is_refused_with_a_hint(tmp_path: Path, name: str, 
 def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
     error = refuse(tmp_path / "gone.csv")
     assert str(tmp_path / "gone.csv") in error.message
-    assert error.hint == "a path in the job file is relative to it, one in --set to where you are"
+    assert error.hint == "a path in the job file is relative to the job file, a path in --set to the current directory"
     assert "download" in refuse(tmp_path / "s3:/bucket/gone.csv").hint
     for function in (fingerprint, sha256_of):
         with pytest.raises(InputError, match="no file"):
