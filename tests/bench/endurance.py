@@ -116,7 +116,7 @@ def send(folder: Path, ledger_path: Path, rows: int) -> Watched:
 
 
 def size_of(ledger_path: Path) -> int:
-    """Return the bytes of all files of a ledger that nobody uses."""
+    """Return the bytes of all files of a ledger that no one uses."""
     SqliteLedger.open(ledger_path, job=NAME).close()  # a reader that was the last to close leaves the log behind
     return sum(file.stat().st_size for file in ledger_path.parent.glob(f"{ledger_path.name}*"))
 

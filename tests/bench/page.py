@@ -82,7 +82,7 @@ def _write_run(folder: Path, count: int) -> None:
         run = plan(ledger, rows())
         ledger.start_session(run.id, ACTOR, NOON)
         while claimed := ledger.claim(run.id, 1000, now=NOON + 1):
-            ends = [rejected(its.row, "email") if its.row % 7 == 0 else applied(its.row) for its in claimed]
+            ends = [rejected(patch.row, "email") if patch.row % 7 == 0 else applied(patch.row) for patch in claimed]
             ledger.record(run.id, ends, now=NOON + 2)
         ledger.end_session(run.id, now=NOON + 3, by_itself=True)
 
@@ -106,7 +106,7 @@ def _open(file: Path, path: str) -> dict[str, float]:
         loaded_ms = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
         figures["opened_ms"] = loaded_ms
         print(f"opened in {loaded_ms:.0f} ms")
-        page.wait_for_timeout(1000)  # nobody types sooner; meanwhile the page prepares its search
+        page.wait_for_timeout(1000)  # no one types sooner; meanwhile the page prepares its search
         for words in ("email breaks", "rejected 9", "nothing like it", ""):
             took_ms, told = page.evaluate(_WAIT_FOR_TABLE, words)
             figures[f"search {words!r}, ms"] = took_ms

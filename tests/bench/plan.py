@@ -108,7 +108,7 @@ def main() -> None:
             folder = (asked.folder or Path(name)).resolve() / str(rows)
             write_job(folder, rows)
             costs = measure_all(folder, Path(name) / "out", runs, peers)
-        medians = {program: median_cost(its) for program, its in costs.items()}
+        medians = {program: median_cost(found) for program, found in costs.items()}
         print_table(rows, runs, medians)
         sizes.append(
             {"rows": rows, "runs": runs, "programs": {program: asdict(cost) for program, cost in medians.items()}}

@@ -131,7 +131,7 @@ def draw_bars(axes: Axes, programs: Programs, figure: str, label: str) -> None:
         figure: Which of them.
         label: What it is, with its unit.
     """
-    values = [its[figure] for its in programs.values()]
+    values = [figures[figure] for figures in programs.values()]
     end = min(max(values), LONGEST * programs[OURS][figure])
     colours = [OUR_COLOUR if name == OURS else BAR_COLOUR for name in programs]
     axes.barh(list(programs), [min(value, end) for value in values], color=colours, height=0.66)

@@ -130,7 +130,7 @@ def resume(folder: Path, port: int) -> Resumed:
             status_job = measure([*BULK_PATCH, "status", "job.toml"], folder)
             status = measure([*BULK_PATCH, "status"], folder)
             if run.poll() is not None:
-                raise RuntimeError("the run has ended, so nobody wrote during `status`: more --rows or less --rate")
+                raise RuntimeError("the run has ended, so no one wrote during `status`: more --rows or less --rate")
             run.send_signal(signal.SIGKILL)
     return Resumed(arrived_at - imported_at, status_job, status)
 
@@ -184,12 +184,12 @@ def main() -> None:
         resumed = [resume(folder, port) for _ in range(asked.runs)]
     first_s = statistics.median(one.first_request_s for one in resumed)
     costs = {"status job.toml": [one.status_job for one in resumed], "status": [one.status for one in resumed]}
-    medians = {name: median_cost(its) for name, its in costs.items()}
+    medians = {name: median_cost(found) for name, found in costs.items()}
     print(f"{asked.rows:,} rows in the ledger, half of them done; medians of {asked.runs} resumes")
     slowest_s = max(one.first_request_s for one in resumed)
     print(f"  {'first request':<18}{first_s:6.2f} s after the libraries are imported (slowest {slowest_s:.2f} s)")
     for name, cost in medians.items():
-        slowest_s = max(its.wall_s for its in costs[name])
+        slowest_s = max(found.wall_s for found in costs[name])
         print(
             f"  {name:<18}{cost.wall_s:6.2f} s, {cost.cpu_s:.2f} s of CPU, while it sends (slowest {slowest_s:.2f} s)"
         )

@@ -272,7 +272,7 @@ def main() -> None:
     asked = parser.parse_args()
     print(f"{asked.rows:,} PATCHes of two fields, {CONCURRENCY} at once, no rate limit, medians of {asked.runs} runs")
     figures = measure(asked.rows, asked.runs, with_all=asked.all)
-    medians = {name: take_medians(its) for name, its in figures.items()}
+    medians = {name: take_medians(found) for name, found in figures.items()}
     print_table(medians)
     programs = {name: asdict(one) for name, one in medians.items()}
     write_figures(asked.json, {"rows": asked.rows, "runs": asked.runs, "programs": programs})

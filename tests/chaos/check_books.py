@@ -31,7 +31,7 @@ def check_facts(evidence: Evidence) -> Iterator[Violation]:
         if wrong:
             yield Violation("facts", f"{where}: {', '.join(wrong)} of the run")
         if facts["state"] != "sealed" and not any(note["action"] == "closed" for note in run.notes):
-            yield Violation("facts", f"{where}: the run is {facts['state']}, and nobody closed it")
+            yield Violation("facts", f"{where}: the run is {facts['state']}, and no one closed it")
         if span.copy is not None and span.copy.meta["job"] != evidence.story.job:
             yield Violation("facts", f"{where}: the ledger is of another job")
 
@@ -72,7 +72,7 @@ def _unwitnessed(record: Record, old: Record | None, sessions: list[int], *, ret
         "spent, or not": state in ("unknown", "pending") and (record["lane"] == _SPENT) != is_spent,
         "spent, and gone on with at once": spent_in not in (None, old and old["spent_in"])
         and state not in ("pending", "unknown"),
-        "asked for, and nobody did": bool(record["requested"]) and not retried,
+        "asked for, and no one did": bool(record["requested"]) and not retried,
         "in doubt when it was taken up": state == "sending" and is_at_work and bool(record["ambiguous"]) != in_doubt,
         "attempts without an outcome": taken_up and record["attempts"] != had,
         "when it became unknown": state == "unknown"
@@ -142,7 +142,7 @@ def check_notes(evidence: Evidence) -> Iterator[Violation]:
         notes = [note["action"] for run in span.copy.runs.values() for note in run.notes]
         retries = sum(other.command == "retry" for other in evidence.spans[: span.number + 1] if not other.was_killed)
         if span.command == "retry" and notes.count("retry") < retries:
-            yield Violation("notes", f"process {span.number}: nobody noted the retry")
+            yield Violation("notes", f"process {span.number}: no one noted the retry")
 
 
 def _is_alive(process: Span, at: float) -> bool:

@@ -49,7 +49,7 @@ def _falsehood(
         case "pending" | "drifted" if executed:
             return "the API carried it out"
         case "drifted" if not _was_changed(evidence, record["customer_id"]):
-            return "nobody changed the customer"
+            return "no one changed the customer"
         case "mismatch":
             body = json.loads(record["body"])
             if not any(line.status == 200 for line in lines):
@@ -71,13 +71,13 @@ def _falsehood(
 
 
 def _was_shown_otherwise(evidence: Evidence, customer_id: str) -> bool:
-    """Tell whether a read of this customer showed what is not so: then nobody could tell."""
+    """Tell whether a read of this customer showed what is not so: then no one could tell."""
     reads = (line for line in evidence.log if line.method == "GET" and line.customer_id == customer_id)
     return any((line.fault or "").startswith("differs") for line in reads)
 
 
 def _was_changed(evidence: Evidence, customer_id: str) -> bool:
-    """Tell whether somebody else, or an earlier run, changed a customer."""
+    """Tell whether someone else, or an earlier run, changed a customer."""
     is_edited = any(edit.customer_id == customer_id for edit in evidence.story.edits)
     return is_edited or any(line.executed and line.customer_id == customer_id for line in evidence.log)
 

@@ -1,4 +1,4 @@
-"""What reached the API: is the log whole, was only the plan sent, under the right keys, at the right pace?"""
+"""What reached the API: is the log whole, was only the plan sent, under the right keys, at the right rate?"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -214,7 +214,7 @@ def check_settling(evidence: Evidence) -> Iterator[Violation]:
                     if line.method == "GET" and line.customer_id == record["customer_id"]
                 ]
                 if in_doubt and not any(at > in_doubt[0] for at in reads):
-                    yield Violation("settle", f"row {row}: rejected after doubt, and nobody looked")
+                    yield Violation("settle", f"row {row}: rejected after doubt, and no one looked")
 
 
 def is_doubtful(line: Line) -> bool:

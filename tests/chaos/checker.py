@@ -36,7 +36,7 @@ def examine(folder: Path) -> list[Violation]:
     """Read and check what a trial left in its folder; what cannot be read is a violation too."""
     try:
         return check(load(folder))
-    except Exception as error:  # whatever stops the reading is a finding: nobody can vouch for such evidence
+    except Exception as error:  # whatever stops the reading is a finding: no one can vouch for such evidence
         return [Violation("evidence", f"it cannot be read: {type(error).__name__}: {error}")]
 
 

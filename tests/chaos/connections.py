@@ -1,4 +1,4 @@
-"""Tier `connections`: nobody listens, the name is unknown, TLS fails, the certificate is bad.
+"""Tier `connections`: no one listens, the name is unknown, TLS fails, the certificate is bad.
 
 Nothing of a request leaves then, so nothing is in doubt: the rows stay pending, and once the way is free the job ends
 well. Between product and API stands a door, a relay on a port of its own, since a sandbox does not speak TLS.
@@ -71,7 +71,7 @@ def play(form: Form, trial: str) -> Findings:
         code = stage.play(library=dice.random() < 0.3)
         lasted_s = time.monotonic() - begun
         met = _count_requests(stage)
-        may_end = what != "unknown name"  # nobody will ever own that name
+        may_end = what != "unknown name"  # no one will ever own that name
         ends = code
         if may_end:
             door.free_the_way()
@@ -120,7 +120,7 @@ def _count_requests(stage: Stage) -> int:
 
 
 class Door:
-    """A port that is bound from the beginning, so that nobody else can answer there, and leads to the API when open.
+    """A port that is bound from the beginning, so that no one else can answer there, and leads to the API when open.
 
     Args:
         stage: Its job is made to go through the door.
@@ -161,7 +161,7 @@ class Door:
             self._trust()
 
     def close(self) -> None:
-        """End whoever keeps it open."""
+        """End what keeps it open."""
         self._leave()
         self._listener.close()
 
@@ -205,7 +205,7 @@ def _listens(listener: socket.socket) -> bool:
 
 
 class _Relay:
-    """Passes on what comes; with a certificate it speaks TLS to whoever comes, without one it does not."""
+    """Passes on what comes; with a certificate it speaks TLS to all who come, without one it does not."""
 
     def __init__(self, api_port: int | None, certificate: ssl.SSLContext | None) -> None:
         self._api_port, self._certificate = api_port, certificate

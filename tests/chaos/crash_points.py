@@ -43,7 +43,7 @@ JOBS: Mapping[str, Settings] = {
     "canary": replace(_USUAL, baseline="file", canary=2, concurrency=3, rate_per_s=50.0),
 }
 KINDS = ("name", "address", "both", "clear")  # each customer once
-EDITED = "checked"  # the job in which somebody changes a customer after the plan: its drift check has to notice
+EDITED = "checked"  # the job in which someone changes a customer after the plan: its drift check has to notice
 _RECOVERY_STEPS = 60
 _TOO_OLD_S = 6.5 * DAY_S  # for a key
 

@@ -109,7 +109,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """A change of a customer by somebody else, after so many lines of the log."""
+    """A change of a customer by someone else, after so many lines of the log."""
 
     after: int
     t: float
@@ -134,9 +134,9 @@ class Story:
     seeded: Mapping[str, Document]  # customers as they were before the first request
     clears: bool  # the API clears a field that is sent empty
     settled: bool  # the last processes ran without faults: everything must have come to its end
-    steady_clock: bool  # nobody moved a clock
+    steady_clock: bool  # no one moved a clock
     edits: Sequence[Edit]
-    steady_token: bool = False  # nobody changed the token that the API asks for, nor the one that is sent
+    steady_token: bool = False  # no one changed the token that the API asks for, nor the one that is sent
     timeout_s: float = 0.0  # a request that takes longer may have been given up before the API heard it all
 
 

@@ -27,7 +27,7 @@ BODIES: Mapping[str, bytes] = {
 OWN = ("own code", "own type only", "in use", "reused")
 FOREIGN = ("gateway's JSON", "page", "nothing")
 
-# A later line counts more than those before it. `doubt`: it may have been executed; `all wait`: nobody sends meanwhile.
+# A later line counts more than those before it. `doubt`: it may have been executed; `all wait`: no one sends meanwhile.
 _TABLE = """
 100-199         | any     | again, doubt            | again, doubt
 101             | any     | stop 5, doubt           | stop 5, doubt
@@ -61,7 +61,7 @@ class Expected:
     stop: Exit | None = None
     free: bool = False
     outage: bool = False
-    everybody_waits: bool = False
+    all_wait: bool = False
 
 
 def _read_cell(cell: str) -> Expected:
@@ -72,7 +72,7 @@ def _read_cell(cell: str) -> Expected:
         stop=Exit.STOPPED if act == "stop 5" else None,
         free="free" in more,
         outage="outage" in more,
-        everybody_waits="all wait" in more,
+        all_wait="all wait" in more,
     )
 
 

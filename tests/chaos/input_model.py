@@ -160,7 +160,7 @@ def expect(header: Sequence[str], rows: Sequence[Cells], settings: Settings) -> 
 
 
 def _read(cells: Mapping[str, str | None], fields: Mapping[str, str], settings: Settings) -> tuple[Texts, bool | None]:
-    """Return the wanted texts of a row, "" clears; and whether they are fine, None: nobody knows."""
+    """Return the wanted texts of a row, "" clears; and whether they are fine, None: no one knows."""
     given: Texts = {}
     verdicts: list[bool | None] = []
     for column, name in fields.items():

@@ -160,14 +160,14 @@ def _first_line(draft: Draft) -> bytes:
 
 
 def _plan(folder: Path, path: Path, settings: Settings, *, baseline: Path | None = None) -> Planned:
-    """Let `plan` do its work in this process: nothing is sent, and nobody listens at the address."""
+    """Let `plan` do its work in this process: nothing is sent, and no one listens at the address."""
     from bulk_patch import BulkPatchError, load_job, plan_job
     from bulk_patch.observe import start_logging
     from bulk_patch.workflows.options import RunOptions
 
     job = folder / "job.toml"
     job.write_text(_job_text(path, settings, baseline), encoding="utf-8")
-    (folder / "token").write_text("nobody-needs-it")
+    (folder / "token").write_text("unused-token")
     said = StringIO()
     with redirect_stderr(said), redirect_stdout(said), start_logging(quiet=False, verbose=True):
         try:

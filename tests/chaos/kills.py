@@ -115,7 +115,7 @@ def _nothing(stage: Stage, dice: random.Random) -> None:
 
 
 def _edit(stage: Stage, dice: random.Random) -> None:
-    """Let somebody change a customer: a planned field, another part of the address, or something else."""
+    """Let someone change a customer: a planned field, another part of the address, or something else."""
     changes: list[dict[str, Any]] = [
         {"first_name": "Edited"},
         {"legal_address": {"address_line_1": "Edited 1", "city": "Edited", "country_code": "US"}},

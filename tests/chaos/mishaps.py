@@ -41,7 +41,7 @@ def own(status: int, code: str, **members: Any) -> dict[str, Any]:
 
 
 def page(status: int) -> dict[str, Any]:
-    """Return the parts of a fault that answers with somebody's HTML."""
+    """Return the parts of a fault that answers with foreign HTML."""
     return {"status": status, "body": PAGE, "content_type": "text/html"}
 
 
@@ -103,7 +103,7 @@ _FAULTS: Mapping[str, Fault | Callable[[Seen], Fault]] = {
     "unauthenticated: 401 own": Fault(**own(401, "UNAUTHENTICATED")),
     "unauthenticated: 401 own kept": Fault(**own(401, "UNAUTHENTICATED"), cached=True),
     "unauthenticated: 401 page": Fault(**page(401)),
-    # 4xx that are somebody else's
+    # 4xx that are someone else's
     "foreign: 400 page": Fault(**page(400)),
     "foreign: 403 message": Fault(status=403, body=b'{"message": "Forbidden"}', content_type="application/json"),
     "foreign: 404 empty after": Fault(status=404, body=b"", **_AFTER),

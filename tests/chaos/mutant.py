@@ -28,7 +28,7 @@ class Mutant:
     trials: Sequence[str]
 
 
-class Garden:
+class Mutants:
     """Mutants by name, in the order in which they were written down."""
 
     def __init__(self) -> None:

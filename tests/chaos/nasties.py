@@ -1,4 +1,4 @@
-"""Inputs that once hurt somebody: one for each line of behaviour.md's input table, with what each has to become."""
+"""Inputs that once hurt someone: one for each line of behaviour.md's input table, with what each has to become."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence

@@ -11,7 +11,7 @@ from tests.chaos.sightings import sight
 from tests.chaos.stage import Stage
 
 ROWS = 8
-_LIES = ("differs",)  # a read that shows what is not so: nobody could tell
+_LIES = ("differs",)  # a read that shows what is not so: no one could tell
 
 
 def run(form: Form) -> Findings:

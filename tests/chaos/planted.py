@@ -22,9 +22,9 @@ from bulk_patch.sending import claims
 from bulk_patch.sending.sender import RowAttempt
 from bulk_patch.targets import answers
 from bulk_patch.targets.synctera.target import Synctera
-from tests.chaos.mutant import Garden, around, change_rule, change_verdicts
+from tests.chaos.mutant import Mutants, around, change_rule, change_verdicts
 
-planted = Garden()
+planted = Mutants()
 
 #: A run that nothing ends, with one row for each sort of fault.
 WHOLE = "crash-points/plain/kill/999999"
@@ -85,7 +85,7 @@ def _() -> None:
 # --- bodies
 
 
-@planted("the body is encoded anew for a second attempt", WHOLE)
+@planted("the body is encoded again for a second attempt", WHOLE)
 def _() -> None:
     def make(exchange: Any) -> Any:
         def changed(self: ApiSession, attempts: Exchange, **options: Any) -> Any:
@@ -139,7 +139,7 @@ def _() -> None:
     change_rule("server error", act=Action.REJECTED, doubt=False)
 
 
-@planted("somebody's page with 4xx is taken for the API's refusal", "faults/foreign: 404 empty after/once/first/1")
+@planted("a foreign page with 4xx is taken for the API's refusal", "faults/foreign: 404 empty after/once/first/1")
 def _() -> None:
     change_rule("not the API's word", act=Action.REJECTED, doubt=False, wait=Wait.NONE, streak=False)
 
@@ -234,7 +234,7 @@ def _() -> None:
     around(RateLimiter, "_reserve", lambda _: reserve)
 
 
-@planted("a pause is not for everybody", WHOLE)
+@planted("a pause does not hold for all requests", WHOLE)
 def _() -> None:
     def make(wait: Any) -> Any:
         async def changed(self: ApiSession, verdict: Verdict, times: int) -> None:

@@ -22,9 +22,9 @@ from bulk_patch.reports import summary
 from bulk_patch.sending.drift_check import DriftCheck
 from bulk_patch.workflows import report_step
 from bulk_patch.workflows.open_job import OpenJob
-from tests.chaos.mutant import Garden, around
+from tests.chaos.mutant import Mutants, around
 
-planted = Garden()
+planted = Mutants()
 
 _KILLS = [f"crash-points/plain/kill/{n}" for n in range(30, 700, 7)]
 

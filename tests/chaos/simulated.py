@@ -1,7 +1,7 @@
 """One simulated job: its plan, the lives of its processes, what they leave; everything but the world is the product.
 
-Driver, Sender, Session, Pace, engine, house and the SQLite ledger are the real ones. A process is ended by never taking
-another step; the next one opens a copy of the ledger's files as they were at that instant.
+Dispatcher, Sender, ApiSession, RateLimiter, engine and the SQLite ledger are the real ones. A process is ended by
+never taking another step; the next one opens a copy of the ledger's files as they were at that instant.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ from bulk_patch.workflows.send_step import send_run
 from tests.chaos.evidence import Document, Edit, Evidence, Line, Span, Story, read_ledger
 from tests.chaos.expect import WHOLES, Wish, plan
 from tests.chaos.scene import COLUMNS, JOB, TOKEN, Scene
+from tests.chaos.simulated_api import SimulatedApi, SimulatedHttp
 from tests.chaos.trouble import FragileLedger, Trouble
 from tests.chaos.universe import Killed, SteppedLoop, Stuck, Universe
-from tests.chaos.unwired import UnwiredApi, UnwiredWire
 from tests.chaos.weather import Climate, Weather
 
-BASE_URL = "http://127.0.0.1:9/v0"  # nobody ever connects to it
+BASE_URL = "http://127.0.0.1:9/v0"  # no one ever connects to it
 TARGET = Synctera("customers", today=date(2026, 11, 22))
 STARTUP_S = 0.03  # of a process, until it opens its ledger
 _FILES = ("ledger.db", "ledger.db-wal")
@@ -103,7 +103,7 @@ class Simulation:
         self.universe = Universe(seed, tells=tells)
         self.scene = scene
         self.weather = Weather(self.universe, climate)
-        self.api = UnwiredApi(self.universe, scene.customers, token=TOKEN, clears=scene.settings.clears, **options)
+        self.api = SimulatedApi(self.universe, scene.customers, token=TOKEN, clears=scene.settings.clears, **options)
         self.sent_at: list[float] = []
         self.unheard: set[str] = set()  # customers of requests whose answers told the client nothing
         self.problems: list[str] = []
@@ -218,7 +218,7 @@ class Simulation:
                 code = loop.live(self._main(command, trouble, loop))
             except Killed:
                 self._dead += [*loop.abandon(), loop]
-            except (Stuck, Exception) as error:  # what nobody may see
+            except (Stuck, Exception) as error:  # what no one may see
                 self.problems.append(f"process {number} ({command}): {type(error).__name__}: {error}")
             universe.end_process()
             self.problems += [f"process {number}: {complaint}" for complaint in loop.complaints]
@@ -240,7 +240,7 @@ class Simulation:
         self._life.files = _read(self._life.output)
 
     async def _main(self, command: str, trouble: Trouble, loop: SteppedLoop) -> int:
-        """Do what the command does, as `run.py` tells it, with a simulated wire."""
+        """Do what the command does, as `workflows.run` does it, with a simulated HTTP client."""
         life, universe, job, dice = self._life, self.universe, self.job, self.universe.dice
         assert life is not None
         options = RunOptions(go_on=command == "continue", limit=trouble.limit, observer=life.shown)
@@ -252,7 +252,7 @@ class Simulation:
             credential = Credential(job.target.token, job.file.parent)
             rate = cast(float, job.limits.rate_per_s)
             limiter = RateLimiter(rate, longest_delay_s=job.retry.longest_delay_s, clock=loop.time, draw=dice.random)
-            http = UnwiredWire(
+            http = SimulatedHttp(
                 universe, self.api, self.weather, credential=credential, limiter=limiter, timeout_s=job.limits.timeout_s
             )
             session = ApiSession(
@@ -264,19 +264,19 @@ class Simulation:
             for after_s, code in trouble.signals:
                 loop.call_later(after_s, _signal, opened, code, signalled)
             try:
-                return await self._tell_story(opened, command)
+                return await self._play_command(opened, command)
             except asyncio.CancelledError:
                 if not signalled:
                     raise
                 return signalled[0]
             finally:
-                self._judge_wire(http, job)
+                self._judge_traffic(http, job)
                 ledger.close()
         except BulkPatchError as error:
             universe.tell("error", error.message)
             return error.exit_code
 
-    async def _tell_story(self, opened: OpenJob, command: str) -> int:
+    async def _play_command(self, opened: OpenJob, command: str) -> int:
         ledger, target = opened.ledger, self.job.target_name
         if command == "retry":
             run = ledger.runs(target)[0]
@@ -290,7 +290,7 @@ class Simulation:
             summary = await send_run(opened, run)
         return summary.exit_code or 0
 
-    def _judge_wire(self, http: UnwiredWire, job: Job) -> None:
+    def _judge_traffic(self, http: SimulatedHttp, job: Job) -> None:
         if http.most_under_way > job.limits.concurrency:
             self.problems.append(f"{http.most_under_way} requests were under way, {job.limits.concurrency} are allowed")
         for came_s, until_s in http.pauses:
@@ -301,7 +301,7 @@ class Simulation:
     # --- what happens besides
 
     def edit(self, customer_id: str, fields: Document) -> None:
-        """Let somebody else change a customer."""
+        """Let someone else change a customer."""
         self.api.edit(customer_id, **fields)
         after, t = len(self.api.requests), self.universe.true_time()
         self.universe.tell("edit", customer_id)

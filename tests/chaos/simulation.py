@@ -65,7 +65,7 @@ def memory_folder() -> Path:
 
 def simulate(seed: str, *, tells: bool = False) -> tuple[list[str], str, Any]:
     """Play one seed; return what was wrong, the trace (its text, if it tells), and what was met."""
-    sys.unraisablehook = lambda _: None  # what becomes of the coroutines of killed processes is nobody's business
+    sys.unraisablehook = lambda _: None  # what becomes of the coroutines of killed processes is of no interest
     dice = random.Random(seed)
     folder = memory_folder()
     try:
@@ -139,7 +139,7 @@ class _Story:
         return code
 
     def _plan_events(self) -> None:
-        """Let somebody edit customers, or the token be replaced, while the next process lives."""
+        """Let someone edit customers, or the token be replaced, while the next process lives."""
         simulation, dice = self.simulation, self._dice
         if dice.random() < self._edits:
             for _ in range(dice.randint(1, 3)):
@@ -149,7 +149,7 @@ class _Story:
             simulation.universe.after(dice.random() * 2, self._replace_token)
 
     def _edit(self) -> None:
-        """Let somebody change a customer: to something else, to what is planned, or back to what it was."""
+        """Let someone change a customer: to something else, to what is planned, or back to what it was."""
         simulation, dice = self.simulation, self._dice
         row = dice.choice(simulation.scene.rows)
         was = simulation.seeded(row["customer_id"])
@@ -167,7 +167,7 @@ class _Story:
         simulation.edit(row["customer_id"], dict(changes))
 
     def _replace_token(self) -> None:
-        """Let the token expire; the file may have the new one only when somebody has looked."""
+        """Let the token expire; the file may have the new one only when someone has looked."""
         self.simulation.api.token = NEW_TOKEN
         if self._dice.random() < 0.7:
             self.simulation.write_token(NEW_TOKEN)
@@ -259,7 +259,7 @@ def _excuses(simulation: Simulation, evidence: Evidence) -> Iterator[tuple[str, 
         yield "[sessions]", "sent something outside of a session"
     for (_, row), lines in evidence.patches.items():
         if any((line.fault or "").startswith("late: after") for _, line in lines):
-            yield "[settle]", f"row {row}:", "nobody looked"  # the doubtful attempt is in the log after the read
+            yield "[settle]", f"row {row}:", "no one looked"  # the doubtful attempt is in the log after the read
         for _, line in lines:
             if (line.fault or "").startswith("late: "):  # sent, or delivered once, before the new key
                 yield (f"[key law] row {row}: an old key came back in request {line.n}",)

@@ -58,7 +58,7 @@ class Api:
     """A sandbox in a process of its own, told what to do through a socket."""
 
     def __init__(self, folder: Path, scene: Scene, mischief: Mischief) -> None:
-        self.steady_token = True  # nobody has changed what it asks for
+        self.steady_token = True  # no one has changed what it asks for
         ours, theirs = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:
@@ -281,7 +281,7 @@ class Stage:
         return told.exit_code
 
     def edit(self, customer_id: str, fields: dict[str, Any]) -> None:
-        """Let somebody else change a customer."""
+        """Let someone else change a customer."""
         done = self.api.tell("edit", customer_id=customer_id, fields=fields)
         self.notebook.edits.append({**done, "customer_id": customer_id, "fields": fields})
 

@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(command=st.sampled_from(["run", "continue", "plan", "retry", "new"]))
     def command(self, command: str) -> None:
-        """Run the job, go on after a stop, plan and send nothing, ask once more for what was refused, or begin anew."""
+        """Run the job, continue after a stop, plan without sending, retry what was refused, or start again."""
         self.do(command)
 
     @rule(requests=st.integers(0, ROWS), more_ms=st.integers(0, 4), command=st.sampled_from(["run", "continue", "new"]))
@@ -166,7 +166,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def a_night_passes(self) -> None:
-        """Let half a day pass for everybody; the simplest step, of which hypothesis makes its first example."""
+        """Let half a day pass for all; the simplest step, of which hypothesis makes its first example."""
         self._pass_days(0.5)
 
     @rule(days=st.sampled_from([5.5, 6.5, 8.0]))
@@ -180,9 +180,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, ROWS - 1), field=st.sampled_from(["first_name", "legal_address", "email"]))
     def edit(self, at: int, field: str) -> None:
-        """Let somebody else change a customer."""
+        """Let someone else change a customer."""
         customer_id = self.rows[at]["customer_id"]
-        self.story.append(f"somebody edits {field} of {customer_id}")
+        self.story.append(f"someone edits {field} of {customer_id}")
         address = {"address_line_1": "Edited 1", "city": "Edited", "country_code": "US"}
         value: Any = {"first_name": "Edited", "email": "edited@example.com", "legal_address": address}[field]
         self._on_stage.edit(customer_id, {field: value})

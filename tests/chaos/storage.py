@@ -1,7 +1,7 @@
 """Tier `storage`: a disk that is full, a folder that may only be read, a ledger that is damaged; real processes.
 
 The disk is full at every 4 KiB (RLIMIT_FSIZE: a write beyond it fails as on a full disk) until the run fits. A process
-that cannot write its ledger ends with 7 and has sent nothing whose intent is not on record; once the disk is mended the
+that cannot write its ledger ends with 7 and has sent nothing whose intent is not on record; once the disk is fixed the
 next one brings the job to its end. A damaged ledger is refused, or what is sent from it is still the plan, once.
 """
 
@@ -44,7 +44,7 @@ def _trials(form: Form) -> Iterator[str]:
 
 
 def play(form: Form, trial: str) -> Findings:
-    """Play one trial: something is wrong with the disk, then it is mended."""
+    """Play one trial: something is wrong with the disk, then it is fixed."""
     dice = random.Random(f"{form.seed}/{trial}")
     _, kind, number = trial.split("/")
     stage = Stage.set_up(make_folder(), _scene(dice), Mischief(), dice)
@@ -107,7 +107,7 @@ def _fill(form: Form, trial: str, stage: Stage, step: int) -> Findings:
     """Let no file grow beyond so many steps of 4 KiB."""
     with _burdened(_limit_files(step * STEP_BYTES)):
         code = stage.play()
-    return _mend(form, trial, stage, code, must_fail=False)
+    return _fix(form, trial, stage, code, must_fail=False)
 
 
 def _lock(form: Form, trial: str, stage: Stage, number: int) -> Findings:
@@ -122,11 +122,11 @@ def _lock(form: Form, trial: str, stage: Stage, number: int) -> Findings:
         code = stage.play()
     for path, mode in modes.items():
         path.chmod(mode)
-    return _mend(form, trial, stage, code, must_fail=True)
+    return _fix(form, trial, stage, code, must_fail=True)
 
 
-def _mend(form: Form, trial: str, stage: Stage, code: int | None, *, must_fail: bool) -> Findings:
-    """Mend the disk, bring the job to its end, and check everything."""
+def _fix(form: Form, trial: str, stage: Stage, code: int | None, *, must_fail: bool) -> Findings:
+    """Fix the disk, bring the job to its end, and check everything."""
     found = []
     if code != LEDGER and (must_fail or code not in ENDS):
         found.append(f"[exit] the disk failed, and the process ended with {code}")
@@ -134,7 +134,7 @@ def _mend(form: Form, trial: str, stage: Stage, code: int | None, *, must_fail: 
         span["exit_code"] = None if span["exit_code"] == LEDGER else span["exit_code"]
     code = finish(stage, "run", None if code == LEDGER else code)
     if code not in ENDS:
-        found.append(f"[settled] the disk was mended, and the job ended with {code}")
+        found.append(f"[settled] the disk was fixed, and the job ended with {code}")
     stage.close(settled=True)
     sightings = sight(load(stage.folder))
     return Findings(1, judge(form, trial, stage, found), sightings)

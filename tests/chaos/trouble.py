@@ -57,11 +57,11 @@ class FragileLedger:
         self._broken = self._broken or (fails and name in _WRITES)
         if fails and not (trouble.written_though and self.calls == trouble.ledger_fails_at):
             universe.tell("ledger failed", name)
-            raise LedgerError("the disk failed", "mend it")
+            raise LedgerError("the disk failed", "fix it")
         result = real(*args, **options)
         universe.tell("ledger", name, *(result if name == "claim" and not result else ()))
         universe.step()
         if fails:
             universe.tell("ledger failed, and it was written", name)
-            raise LedgerError("the disk failed", "mend it")
+            raise LedgerError("the disk failed", "fix it")
         return result

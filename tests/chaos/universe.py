@@ -82,7 +82,7 @@ class Universe:
     # --- events outside of the process
 
     def after(self, delay_s: float, event: Callable[[], None]) -> None:
-        """Let something happen later, whoever is alive then."""
+        """Let something happen later, in the process that lives then."""
         heapq.heappush(self._events, (self.now_s + delay_s, next(self._serials), event))
 
     @property
@@ -199,7 +199,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         """Leave it where it is: it is passed over when its time comes."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Keep what went wrong where nobody catches it."""
+        """Keep what went wrong where no one catches it."""
         if not self._universe.is_dead:
             self.complaints.append(f"{context.get('message')}: {context.get('exception')!r}")
 
@@ -248,7 +248,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
             asyncio._set_running_loop(None)
 
     def abandon(self) -> list[asyncio.Task[Any]]:
-        """Return the tasks of a killed process; those that had not begun lose their coroutines, which nobody awaits."""
+        """Return the tasks of a killed process; those that had not begun lose their coroutines, which no one awaits."""
         tasks = list(asyncio.all_tasks(self))
         for task in tasks:
             coroutine = task.get_coro()

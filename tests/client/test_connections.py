@@ -17,7 +17,7 @@ import trustme
 from bulk_patch.client import connections
 from bulk_patch.model import FailureKind, Request
 from bulk_patch.targets.answers import json_object, retry_after_s
-from tests.client.test_http import GET, PATCH, Run, came, exchange, lost, open_wire, run
+from tests.client.test_http import GET, PATCH, Run, came, exchange, lost, open_client, run
 from tests.support.limiters import fresh_permit
 from tests.support.patches import KEY, make_reply
 from tests.support.raw_server import RawServer, Say, http_answer
@@ -74,7 +74,7 @@ def test_what_a_server_says_while_a_second_permit_is_waited_for_is_no_answer(
     async def scenario() -> None:
         async with (
             serving(speak_first, tls=tls) as port,
-            open_wire(f"https://localhost:{port}/v0", rate_per_s=2.0, ca_file=ca_file) as http,
+            open_client(f"https://localhost:{port}/v0", rate_per_s=2.0, ca_file=ca_file) as http,
         ):
             permit = await http.limiter.acquire()
             reply, _ = await http.send(PATCH, permit)  # a TLS handshake takes longer than a permit is good for
@@ -91,7 +91,7 @@ def test_an_answer_that_takes_too_long_over_tls_is_none(authority: tuple[ssl.SSL
     async def scenario() -> None:
         async with (
             RawServer(lambda heard: Say(b"HTTP/1.1 200 OK\r\n\r\n{", then="hang"), tls=tls) as server,
-            open_wire(f"https://localhost:{server.port}/v0", timeout_s=1.0, ca_file=ca_file) as http,
+            open_client(f"https://localhost:{server.port}/v0", timeout_s=1.0, ca_file=ca_file) as http,
         ):
             reply, _ = await asyncio.wait_for(http.send(PATCH, fresh_permit()), 10)
         assert lost(reply) is FailureKind.TIMEOUT
@@ -104,7 +104,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeyp
     monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.2)
 
     async def scenario() -> None:
-        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
+        async with RawServer(lambda heard: http_answer()) as server, open_client(server.base_url) as http:
             for pause_s in (0.0, 0.0, 0.3, 0.0):
                 await asyncio.sleep(pause_s)
                 await http.send(PATCH, fresh_permit())
@@ -115,7 +115,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeyp
 
 def test_the_time_of_an_answer_is_finer_than_the_clock_of_a_loop(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
+        async with RawServer(lambda heard: http_answer()) as server, open_client(server.base_url) as http:
             replies = [came((await http.send(PATCH, fresh_permit()))[0]) for _ in range(50)]
         assert all(0 < reply.elapsed_s < 1 for reply in replies)
 
@@ -136,7 +136,7 @@ def test_connections_that_were_needed_once_are_let_go_of(run: Run, monkeypatch: 
             is_open.discard(id(writer))
 
     async def scenario() -> None:
-        async with serving(serve) as port, open_wire(f"http://127.0.0.1:{port}/v0") as http:
+        async with serving(serve) as port, open_client(f"http://127.0.0.1:{port}/v0") as http:
             await asyncio.gather(*(http.send(GET, fresh_permit()) for _ in range(10)))
             assert len(is_open) == 10
             for _ in range(20):
@@ -161,7 +161,7 @@ def test_a_server_that_does_not_say_goodbye_over_tls_holds_nothing_open(
             ended.wait(20)
 
     async def scenario() -> None:
-        async with open_wire(f"https://localhost:{door.getsockname()[1]}/v0", ca_file=ca_file) as http:
+        async with open_client(f"https://localhost:{door.getsockname()[1]}/v0", ca_file=ca_file) as http:
             assert came((await http.send(GET, fresh_permit()))[0]).status == 200
 
     server = threading.Thread(target=answer_and_be_deaf)
@@ -180,7 +180,7 @@ def test_a_request_that_was_given_up_does_not_leave_later(run: Run) -> None:
         loop = asyncio.get_running_loop()
         with socket.create_server(("127.0.0.1", 0)) as door:
             door.setblocking(False)
-            async with open_wire(f"http://127.0.0.1:{door.getsockname()[1]}/v0", timeout_s=0.5) as http:
+            async with open_client(f"http://127.0.0.1:{door.getsockname()[1]}/v0", timeout_s=0.5) as http:
                 sending = asyncio.create_task(http.send(LARGE, fresh_permit()))
                 connection, _ = await loop.sock_accept(door)
                 reply, _ = await sending
@@ -205,7 +205,7 @@ def test_a_connection_is_not_used_again_before_its_request_has_left(run: Run) ->
         await asyncio.sleep(5)
 
     async def scenario() -> None:
-        async with serving(answer_early) as port, open_wire(f"http://127.0.0.1:{port}/v0", timeout_s=2) as http:
+        async with serving(answer_early) as port, open_client(f"http://127.0.0.1:{port}/v0", timeout_s=2) as http:
             for request in (LARGE, GET):
                 reply, _ = await http.send(request, fresh_permit())
                 assert came(reply).status == 409
@@ -235,7 +235,7 @@ def test_a_proxy_that_gives_up_before_the_tunnel_leaves_no_doubt(
     async def scenario() -> None:
         async with (
             serving(give_up) as port,
-            open_wire("https://localhost:9/v0", ca_file=authority[1], proxy=f"http://127.0.0.1:{port}") as http,
+            open_client("https://localhost:9/v0", ca_file=authority[1], proxy=f"http://127.0.0.1:{port}") as http,
         ):
             reply, _ = await http.send(PATCH, fresh_permit())
         assert lost(reply) is FailureKind.CONNECT

@@ -84,7 +84,7 @@ def test_what_no_header_may_carry_is_refused_and_not_repeated(text: str, tmp_pat
         "file:.",
         "file: ",
         "file:NUL\0",
-        "file:~nobody-of-this-name/token",
+        "file:~no-user-of-this-name/token",
         "cmd:no-such-program-here",
         "cmd: ",
         "cmd:'unclosed",
@@ -139,37 +139,45 @@ def test_a_token_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_renewing_fetches_the_token_again_and_counts(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("first", encoding="utf-8")
-    its = Credential("file:token", tmp_path)
-    version = its.version
+    credential = Credential("file:token", tmp_path)
+    version = credential.version
     (tmp_path / "token").write_text("second", encoding="utf-8")
-    assert its.header() == "Bearer first"
-    its.renew()
-    assert its.header() == "Bearer second"
-    assert its.version == version + 1
+    assert credential.header() == "Bearer first"
+    credential.renew()
+    assert credential.header() == "Bearer second"
+    assert credential.version == version + 1
 
 
 def test_the_old_token_stays_when_it_cannot_be_renewed(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("first", encoding="utf-8")
-    its = Credential("file:token", tmp_path)
+    credential = Credential("file:token", tmp_path)
     (tmp_path / "token").unlink()
     with pytest.raises(CredentialError):
-        its.renew()
-    assert its.header() == "Bearer first"
+        credential.renew()
+    assert credential.header() == "Bearer first"
 
 
 def test_the_token_of_a_rehearsal_needs_no_reference() -> None:
-    its = Credential.of_sandbox(TOKEN)
-    its.renew()
-    assert its.header() == f"Bearer {TOKEN}"
+    credential = Credential.of_sandbox(TOKEN)
+    credential.renew()
+    assert credential.header() == f"Bearer {TOKEN}"
 
 
 def test_no_way_of_showing_a_credential_shows_the_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
-    its = Credential("file:token", tmp_path)
-    logging.getLogger("test").warning("%s %r", its, its)
-    shown = [repr(its), str(its), f"{its}", f"{its!r}", repr([its]), repr({"a": its}), caplog.text]
+    credential = Credential("file:token", tmp_path)
+    logging.getLogger("test").warning("%s %r", credential, credential)
+    shown = [
+        repr(credential),
+        str(credential),
+        f"{credential}",
+        f"{credential!r}",
+        repr([credential]),
+        repr({"a": credential}),
+        caplog.text,
+    ]
     assert not [text for text in shown if TOKEN in text]
-    assert not hasattr(its, "__dict__")  # what `vars` and most loggers look at
+    assert not hasattr(credential, "__dict__")  # what `vars` and most loggers look at
 
 
 def test_a_credential_cannot_be_pickled_or_copied_out_of_its_process() -> None:

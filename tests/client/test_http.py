@@ -47,10 +47,10 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @asynccontextmanager
-async def open_wire(
+async def open_client(
     base_url: str, *, rate_per_s: float | None = None, timeout_s: float = 5.0, **options: Any
 ) -> AsyncIterator[HttpClient]:
-    """Open a wire with a pace of its own."""
+    """Open a client with a limiter of its own."""
     credential = Credential.of_sandbox(TOKEN)
     async with HttpClient(
         base_url, credential=credential, limiter=RateLimiter(rate_per_s), timeout_s=timeout_s, **options
@@ -60,7 +60,7 @@ async def open_wire(
 
 async def exchange(said: Say, request: Request = PATCH, *, timeout_s: float = 5.0) -> Reply | NetworkFailure:
     """Send one request to a server that says this; check that it was one and no more."""
-    async with RawServer(lambda heard: said) as server, open_wire(server.base_url, timeout_s=timeout_s) as http:
+    async with RawServer(lambda heard: said) as server, open_client(server.base_url, timeout_s=timeout_s) as http:
         reply, _ = await http.send(request, fresh_permit())
         assert len(server.requests) == 1
     return reply
@@ -83,7 +83,7 @@ def came(reply: Reply | NetworkFailure) -> Reply:
 
 def test_a_patch_goes_out_as_it_was_sealed(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
+        async with RawServer(lambda heard: http_answer()) as server, open_client(server.base_url) as http:
             await http.send(PATCH, fresh_permit())
         (heard,) = server.requests
         assert heard.line == f"PATCH /v0/customers/{ANN} HTTP/1.1"
@@ -101,7 +101,7 @@ def test_a_patch_goes_out_as_it_was_sealed(run: Run) -> None:
 def test_a_read_carries_neither_key_nor_body(run: Run) -> None:
     async def scenario() -> None:
         read = Request("GET", f"/customers?id={ANN},{ANN}&limit=100")
-        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
+        async with RawServer(lambda heard: http_answer()) as server, open_client(server.base_url) as http:
             await http.send(read, fresh_permit())
         (heard,) = server.requests
         assert heard.line == f"GET /v0/customers?id={ANN},{ANN}&limit=100 HTTP/1.1"
@@ -124,7 +124,7 @@ def test_an_address_that_is_not_the_expected_one_is_never_sent(path: str) -> Non
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer()) as server:
             for base_url in (server.base_url, f"http://127.0.0.1:{server.port}"):
-                async with open_wire(base_url) as http:
+                async with open_client(base_url) as http:
                     with pytest.raises(ValueError, match="address"):
                         await http.send(Request("PATCH", path, b"{}", KEY), fresh_permit())
             assert server.requests == []
@@ -148,7 +148,7 @@ def test_an_address_that_is_not_the_expected_one_is_never_sent(path: str) -> Non
 )
 def test_an_address_is_sent_letter_by_letter(base: str, path: str, target: str) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http_answer()) as server, open_wire(base.format(server.port)) as http:
+        async with RawServer(lambda heard: http_answer()) as server, open_client(base.format(server.port)) as http:
             await http.send(Request("GET", path), fresh_permit())
         assert server.requests[0].line == f"GET {target} HTTP/1.1"
 
@@ -158,10 +158,10 @@ def test_an_address_is_sent_letter_by_letter(base: str, path: str, target: str) 
 @pytest.mark.parametrize("base_url", ["http://localhost:80/v0", "https://localhost:443", "https://bücher.invalid/v0"])
 def test_a_base_url_may_be_written_in_another_form_than_it_is_sent_in(base_url: str) -> None:
     async def scenario() -> None:
-        async with open_wire(base_url, timeout_s=20) as http:
+        async with open_client(base_url, timeout_s=20) as http:
             lost(
                 (await http.send(GET, fresh_permit()))[0]
-            )  # nobody is there, but it is not the address that is refused
+            )  # no one is there, but it is not the address that is refused
 
     asyncio.run(scenario())
 
@@ -173,7 +173,7 @@ def test_neither_proxies_nor_passwords_of_the_environment_are_used(
         async with (
             RawServer(lambda heard: http_answer(502)) as proxy,
             RawServer(lambda heard: http_answer()) as server,
-            open_wire(f"http://127.0.0.1:{server.port}/v0") as http,
+            open_client(f"http://127.0.0.1:{server.port}/v0") as http,
         ):
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
@@ -196,7 +196,7 @@ def test_a_proxy_that_the_job_names_is_used(run: Run) -> None:
     async def scenario() -> None:
         async with (
             RawServer(lambda heard: http_answer()) as proxy,
-            open_wire("http://127.0.0.1:9/v0", proxy=f"http://127.0.0.1:{proxy.port}") as http,
+            open_client("http://127.0.0.1:9/v0", proxy=f"http://127.0.0.1:{proxy.port}") as http,
         ):
             reply, _ = await http.send(GET, fresh_permit())
         assert came(reply).status == 200
@@ -209,7 +209,7 @@ def test_a_proxy_that_reads_along_is_given_its_own_credentials_with_every_reques
     async def scenario() -> None:
         async with (
             RawServer(lambda heard: http_answer()) as proxy,
-            open_wire("http://127.0.0.1:9/v0", proxy=f"http://pat:secret@127.0.0.1:{proxy.port}") as http,
+            open_client("http://127.0.0.1:9/v0", proxy=f"http://pat:secret@127.0.0.1:{proxy.port}") as http,
         ):
             for _ in range(2):
                 await http.send(PATCH, fresh_permit())
@@ -223,7 +223,7 @@ def test_a_proxy_that_reads_along_is_given_its_own_credentials_with_every_reques
 def test_cookies_are_not_sent_back(run: Run) -> None:
     async def scenario() -> None:
         said = http_answer(200, b"{}", "Set-Cookie: session=1; Path=/", "Set-Cookie: other=2")
-        async with RawServer(lambda heard: said) as server, open_wire(server.base_url) as http:
+        async with RawServer(lambda heard: said) as server, open_client(server.base_url) as http:
             for _ in range(3):
                 await http.send(PATCH, fresh_permit())
         assert not [heard for heard in server.requests if "cookie" in heard.headers]
@@ -261,7 +261,7 @@ def test_a_kept_connection_that_is_dropped_under_a_request_costs_one_request_onl
         def answer(heard: Heard) -> Say:
             return http_answer() if len(server.requests) == 1 else Say(then=then)
 
-        async with RawServer(answer) as server, open_wire(server.base_url) as http:
+        async with RawServer(answer) as server, open_client(server.base_url) as http:
             first, _ = await http.send(request_, fresh_permit())
             second, _ = await http.send(request_, fresh_permit())
             await asyncio.sleep(0.1)
@@ -281,7 +281,7 @@ def test_what_a_server_said_unasked_is_not_taken_for_the_next_answer(run: Run) -
         def answer(heard: Heard) -> Say:
             return Say(asked.data + unasked.data) if len(server.requests) == 1 else asked
 
-        async with RawServer(answer) as server, open_wire(server.base_url) as http:
+        async with RawServer(answer) as server, open_client(server.base_url) as http:
             for _ in range(2):
                 reply, _ = await http.send(PATCH, fresh_permit())
                 await asyncio.sleep(0.05)
@@ -300,7 +300,7 @@ def test_what_a_server_says_unasked_later_is_not_taken_for_the_next_answer_eithe
 
         async with (
             RawServer(lambda heard: late if len(server.requests) == 1 else said) as server,
-            open_wire(server.base_url) as http,
+            open_client(server.base_url) as http,
         ):
             first, _ = await http.send(PATCH, fresh_permit())
             await asyncio.sleep(0.3)
@@ -313,7 +313,7 @@ def test_what_a_server_says_unasked_later_is_not_taken_for_the_next_answer_eithe
 
 def test_a_connection_that_was_closed_while_idle_is_not_used_again(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http_answer(then="close")) as server, open_wire(server.base_url) as http:
+        async with RawServer(lambda heard: http_answer(then="close")) as server, open_client(server.base_url) as http:
             for _ in range(3):
                 reply, _ = await http.send(PATCH, fresh_permit())
                 assert came(reply).status == 200
@@ -325,7 +325,7 @@ def test_a_connection_that_was_closed_while_idle_is_not_used_again(run: Run) -> 
 
 def test_connections_are_kept_and_never_queued_for(run: Run) -> None:
     async def scenario() -> None:
-        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url) as http:
+        async with RawServer(lambda heard: http_answer()) as server, open_client(server.base_url) as http:
             for _ in range(5):
                 await http.send(PATCH, fresh_permit())
             assert server.connections == 1
@@ -335,7 +335,7 @@ def test_connections_are_kept_and_never_queued_for(run: Run) -> None:
             out.release()
             return Say(then="hang")
 
-        async with RawServer(answer) as server, open_wire(server.base_url) as http:
+        async with RawServer(answer) as server, open_client(server.base_url) as http:
             tasks = [asyncio.create_task(http.send(PATCH, fresh_permit())) for _ in range(120)]
             for _ in tasks:  # more than aiohttp's own pool would let out
                 await asyncio.wait_for(out.acquire(), 5)
@@ -355,7 +355,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed(status: int, request_: Requ
         async with (
             RawServer(lambda heard: http_answer()) as elsewhere,
             RawServer(lambda heard: http_answer(status, b"", f"Location: {elsewhere.base_url}/x")) as server,
-            open_wire(server.base_url) as http,
+            open_client(server.base_url) as http,
         ):
             reply, _ = await http.send(request_, fresh_permit())
             await asyncio.sleep(0.02)
@@ -472,7 +472,7 @@ def test_a_body_that_is_cut_short_or_spoiled_is_not_whole(data: bytes, then: The
 def test_a_connection_is_not_used_again_after_a_body_that_was_not_read_to_its_end(run: Run) -> None:
     async def scenario() -> None:
         said = iter([http_answer(200, b"x" * (3 * MIB)), http_answer(200, b'{"second":1}')])
-        async with RawServer(lambda heard: next(said)) as server, open_wire(server.base_url) as http:
+        async with RawServer(lambda heard: next(said)) as server, open_client(server.base_url) as http:
             first, _ = await http.send(PATCH, fresh_permit())
             second, _ = await http.send(PATCH, fresh_permit())
         assert not came(first).whole
@@ -492,7 +492,10 @@ def test_a_name_that_takes_too_long_to_resolve_leaves_no_doubt_since_nothing_has
         await asyncio.sleep(3600)
 
     async def scenario() -> None:
-        async with RawServer(lambda heard: http_answer()) as server, open_wire(server.base_url, timeout_s=0.2) as http:
+        async with (
+            RawServer(lambda heard: http_answer()) as server,
+            open_client(server.base_url, timeout_s=0.2) as http,
+        ):
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
             reply, _ = await http.send(PATCH, fresh_permit())
         assert lost(reply) is FailureKind.CONNECT
@@ -566,11 +569,11 @@ def test_a_connection_that_ends_without_an_answer_is_a_reset(then: Then, run: Ru
     run(scenario())
 
 
-def test_a_port_that_nobody_listens_on_refuses(run: Run) -> None:
+def test_a_port_that_no_one_listens_on_refuses(run: Run) -> None:
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer()) as server:
             pass
-        async with open_wire(f"http://127.0.0.1:{server.port}/v0") as http:
+        async with open_client(f"http://127.0.0.1:{server.port}/v0") as http:
             reply, _ = await http.send(PATCH, fresh_permit())
         assert lost(reply) is FailureKind.REFUSED
 
@@ -579,7 +582,7 @@ def test_a_port_that_nobody_listens_on_refuses(run: Run) -> None:
 
 def test_a_name_that_does_not_exist_is_a_dns_failure(run: Run) -> None:
     async def scenario() -> None:
-        async with open_wire("https://api.bulk-patch.invalid/v0", timeout_s=20) as http:
+        async with open_client("https://api.bulk-patch.invalid/v0", timeout_s=20) as http:
             reply, _ = await http.send(PATCH, fresh_permit())
         assert lost(reply) is FailureKind.DNS
 
@@ -594,7 +597,7 @@ def test_nothing_that_comes_back_or_is_logged_holds_the_token(run: Run, caplog: 
             await exchange(Say(then="reset")),
             await exchange(Say(then="hang"), timeout_s=0.2),
         ]
-        async with open_wire("http://127.0.0.1:9/v0") as http:
+        async with open_client("http://127.0.0.1:9/v0") as http:
             replies.append((await http.send(PATCH, fresh_permit()))[0])
             assert TOKEN not in f"{http!r} {vars(http)}"
         assert TOKEN not in repr(replies)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bulk_patch.client import http as wire_module
+from bulk_patch.client import http as http_module
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
 from bulk_patch.client.permits import LimiterClosed, Permit
@@ -51,10 +51,10 @@ def make_context(authority: trustme.CA, *names: str, not_after: dt.datetime | No
 
 
 @asynccontextmanager
-async def open_wire(
+async def open_client(
     base_url: str, ca_file: Path | None, *, limiter: RateLimiter | None = None, timeout_s: float = 5.0
 ) -> AsyncIterator[HttpClient]:
-    """Open a wire that trusts one authority."""
+    """Open a client that trusts one authority."""
     credential = Credential.of_sandbox("token")
     async with HttpClient(
         base_url, credential=credential, limiter=limiter or RateLimiter(None), timeout_s=timeout_s, ca_file=ca_file
@@ -66,7 +66,7 @@ async def exchange(tls: ssl.SSLContext, ca_file: Path | None) -> tuple[Reply | N
     """Send one request over TLS."""
     async with RawServer(lambda heard: http_answer(), tls=tls) as server:
         base_url = f"https://localhost:{server.port}/v0"
-        async with open_wire(base_url, ca_file) as http:
+        async with open_client(base_url, ca_file) as http:
             reply, _ = await http.send(PATCH, fresh_permit())
     return reply, server
 
@@ -104,7 +104,7 @@ def test_a_bad_certificate_is_found_before_anything_is_sent(fault: str, authorit
 
 def test_a_server_that_speaks_no_tls_is_a_tls_failure(ca_file: Path) -> None:
     async def scenario() -> None:
-        async with Sandbox([]) as server, open_wire(server.base_url.replace("http:", "https:"), ca_file) as http:
+        async with Sandbox([]) as server, open_client(server.base_url.replace("http:", "https:"), ca_file) as http:
             reply, _ = await http.send(PATCH, fresh_permit())
         assert isinstance(reply, NetworkFailure)
         assert reply.lost is FailureKind.TLS
@@ -126,12 +126,12 @@ def test_a_handshake_that_ends_or_hangs_has_sent_nothing(
     async def scenario() -> None:
         async with await asyncio.start_server(meet, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            async with open_wire(f"https://localhost:{port}/v0", ca_file) as http:
+            async with open_client(f"https://localhost:{port}/v0", ca_file) as http:
                 reply, _ = await http.send(PATCH, fresh_permit())
         assert isinstance(reply, NetworkFailure)
         assert reply.lost in (FailureKind.TLS, FailureKind.CONNECT, FailureKind.REFUSED)
 
-    monkeypatch.setattr(wire_module, "_CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(http_module, "_CONNECT_TIMEOUT_S", 0.3)
     asyncio.run(scenario())
 
 
@@ -167,10 +167,10 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
 async def slowly_connected(
     tls: ssl.SSLContext, ca_file: Path, *, limiter: RateLimiter, timeout_s: float = 5.0
 ) -> AsyncIterator[tuple[RawServer, HttpClient]]:
-    """Open a server whose connections are slow to come up, and a wire to it."""
+    """Open a server whose connections are slow to come up, and a client of it."""
     async with (
         RawServer(lambda heard: http_answer(), tls=tls, connect_s=SLOW_S) as server,
-        open_wire(server.base_url, ca_file, limiter=limiter, timeout_s=timeout_s) as http,
+        open_client(server.base_url, ca_file, limiter=limiter, timeout_s=timeout_s) as http,
     ):
         yield server, http
 
@@ -271,7 +271,7 @@ def test_a_pause_that_lasts_longer_than_an_exchange_may_take_costs_no_attempt(
         limiter = RateLimiter(100.0)
         async with (
             RawServer(lambda heard: http_answer(), tls=tls, connect_s=SLOW_S) as server,
-            open_wire(server.base_url, ca_file, limiter=limiter, timeout_s=0.5) as http,
+            open_client(server.base_url, ca_file, limiter=limiter, timeout_s=0.5) as http,
         ):
             permit = await limiter.acquire()
             sending = asyncio.create_task(http.send(PATCH, permit))
@@ -284,7 +284,7 @@ def test_a_pause_that_lasts_longer_than_an_exchange_may_take_costs_no_attempt(
     asyncio.run(scenario())
 
 
-def test_a_connection_that_comes_up_for_nobody_is_closed(tls: ssl.SSLContext, ca_file: Path) -> None:
+def test_a_connection_that_comes_up_for_no_one_is_closed(tls: ssl.SSLContext, ca_file: Path) -> None:
     async def scenario() -> None:
         limiter = RateLimiter(100.0)
         limiter.pause(30, "rate limited")
@@ -305,14 +305,14 @@ def test_a_host_that_takes_no_connection_is_given_up_before_anything_has_left(
     async def scenario() -> None:
         async with (
             RawServer(lambda heard: Say(), tls=tls, connect_s=1) as server,
-            open_wire(server.base_url, ca_file) as http,
+            open_client(server.base_url, ca_file) as http,
         ):
             reply, _ = await http.send(PATCH, fresh_permit())
         assert isinstance(reply, NetworkFailure)
         assert reply.lost is FailureKind.CONNECT
         assert server.requests == []
 
-    monkeypatch.setattr(wire_module, "_CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(http_module, "_CONNECT_TIMEOUT_S", 0.3)
     asyncio.run(scenario())
 
 

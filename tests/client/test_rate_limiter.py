@@ -104,7 +104,7 @@ async def test_a_crash_loop_that_sends_one_request_a_life_stays_below_the_rate()
 
 @pytest.mark.parametrize("rate", [0.5, 20, 200, 1500])
 @virtually
-async def test_the_rate_is_reached_where_there_is_always_somebody_waiting(rate: float) -> None:
+async def test_the_rate_is_reached_where_there_is_always_a_request_waiting(rate: float) -> None:
     limiter = make_limiter(rate)
     begun = now()
 
@@ -162,7 +162,7 @@ async def test_permits_are_given_in_the_order_of_asking() -> None:
 
 
 @virtually
-async def test_without_a_limit_nobody_waits() -> None:
+async def test_without_a_limit_no_one_waits() -> None:
     limiter = make_limiter(None)
     begun = now()
     await take(limiter, 1000)
@@ -247,7 +247,7 @@ async def test_two_holds_need_two_releases() -> None:
     await waiting
 
 
-def test_a_hold_that_nobody_ends_stops_everything_for_ever() -> None:
+def test_a_hold_that_no_one_ends_stops_everything_for_ever() -> None:
     async def scenario() -> None:
         limiter = make_limiter(10)
         limiter.hold()
@@ -315,7 +315,7 @@ async def wait_for_second_turn(limiter: RateLimiter) -> None:
     [wait_for_rate, wait_for_pause, wait_for_hold, wait_for_brake, wait_for_another_probe, wait_for_second_turn],
 )
 @virtually
-async def test_closing_wakes_whoever_waits_for_whatever(
+async def test_closing_wakes_all_whatever_they_wait_for(
     wait: Callable[[RateLimiter], Coroutine[Any, Any, None]], rate: float
 ) -> None:
     limiter = make_limiter(rate)
@@ -333,7 +333,7 @@ async def test_closing_wakes_whoever_waits_for_whatever(
 
 
 @virtually
-async def test_nobody_passes_after_the_end() -> None:
+async def test_no_one_passes_after_the_end() -> None:
     limiter = make_limiter(None)
     limiter.close()
     for late in (limiter.acquire(), limiter.acquire(probe=True), limiter.retake(STALE)):
@@ -384,7 +384,7 @@ async def test_what_the_machine_holds_up_between_permit_and_first_byte_brings_no
         await asyncio.sleep(connecting_s)  # others get their permits meanwhile
         if limiter.is_stale(permit):
             permit = await limiter.retake(permit)
-        virtual_loop().pass_time(stalled_s)  # nobody does
+        virtual_loop().pass_time(stalled_s)  # no one does
         limiter.leaves(permit)
         left.append(now())
 

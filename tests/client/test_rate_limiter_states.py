@@ -16,7 +16,7 @@ class Requests(RuleBasedStateMachine):
     """Many who ask, wait, give up, are answered in any order, while all are paused, held and braked.
 
     The model knows what is out, and what was let through while the brake was drawn. At the end it answers whatever is
-    out and lets everybody pass: the loop finds it when that cannot happen.
+    out and lets all pass: the loop finds it when that cannot happen.
     """
 
     waiting = Bundle("waiting")
@@ -44,7 +44,7 @@ class Requests(RuleBasedStateMachine):
             self.loop.close()
 
     def finish(self) -> None:
-        """Answer everything that is out, and let everybody pass or be sent home."""
+        """Answer everything that is out, and let all pass or be sent home."""
         while self.held:
             self.release()
         for sent_at in list(self.is_out):
@@ -125,7 +125,7 @@ class Requests(RuleBasedStateMachine):
 
     @rule(count=st.integers(10, 14))
     def break_down(self, count: int) -> None:
-        """Let requests that nobody waits for fail: an outage begins."""
+        """Let requests that no one waits for fail: an outage begins."""
         for row in range(count):
             self.limiter.failed(row, Permit(-1.0))
 

@@ -68,7 +68,7 @@ def test_customers_are_read_a_hundred_at_a_time_and_unknown_ones_are_left_out() 
     on_bench(scenario, rows=250)
 
 
-def test_reading_nobody_asks_for_nothing() -> None:
+def test_reading_no_one_asks_for_nothing() -> None:
     async def scenario(bench: Bench) -> None:
         assert await read_many(bench.session, []) == []
         assert bench.sandbox.requests == []
@@ -281,12 +281,12 @@ def test_a_wish_to_wait_for_hours_stops_a_read() -> None:
         with pytest.raises(RunHalted) as caught:
             await read_one(bench.session, make_id(1))
         assert caught.value.stop.exit_code is Exit.INCOMPLETE
-        assert bench.limiter.paused_s > 7000  # whoever has not yet heard of the stop sends nothing either
+        assert bench.limiter.paused_s > 7000  # those that have not yet heard of the stop send nothing either
 
     on_bench(scenario, faults(reads=[Fault(status=503, headers={"Retry-After": "7200"})]))
 
 
-def test_an_api_that_nobody_can_reach_is_unreadable() -> None:
+def test_an_api_that_no_one_can_reach_is_unreadable() -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(Unreadable) as caught:
             await read_many(bench.session, FIVE)

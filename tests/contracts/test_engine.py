@@ -201,7 +201,7 @@ async def test_an_abort_brings_back_at_once_what_is_out_and_every_other_row_too(
     engine = ENGINES[kind](sending, 5)
 
     def stop() -> None:
-        sending.stopped = True  # the driver stops the session before
+        sending.stopped = True  # the dispatcher stops the session before
         for _ in range(aborts):
             engine.abort()
 

@@ -254,5 +254,5 @@ def test_after_the_block_everything_is_as_before(capsys: pytest.CaptureFixture[s
     with start_logging(quiet=False, verbose=False):
         assert hooks() != before
     assert hooks() == before
-    log.error("to nobody")
+    log.error("to no one")
     assert capsys.readouterr().err == ""

@@ -124,11 +124,11 @@ def test_switched_off_it_says_nothing(clock: Clock, run_log: Path, capsys: pytes
 # --- the bar
 
 
-def last_picture(printed: str) -> str:
+def last_bar(printed: str) -> str:
     return printed.rstrip().rpartition("\r")[2].rstrip()
 
 
-def test_the_bar_shows_all_figures_and_its_last_picture_stays(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bar_shows_all_figures_and_its_last_bar_stays(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     progress = ProgressBar(1000, enabled=True, clock=clock)
     clock.now_s += 10
     progress.update(250, ok=240, refused=10, throttled=3, limit_per_s=24.96)
@@ -138,19 +138,17 @@ def test_the_bar_shows_all_figures_and_its_last_picture_stays(clock: Clock, caps
     assert printed.count("\n") == 1
     assert re.fullmatch(
         r"sending:  25%\|.+\| 250/1000 \[00:\d\d, 25\.0/s, ETA 00:30, refused 10, 429s 3, ok 240, limit 25/s\]",
-        last_picture(printed),
+        last_bar(printed),
     )
 
 
-def test_the_bar_says_why_everybody_waits_before_anything_else(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_bar_says_why_all_wait_before_anything_else(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar(1000, enabled=True, clock=clock) as progress:
         progress.update(250, ok=250, refused=0, throttled=0, paused_s=11.5, note="rate limited")
-    assert last_picture(capsys.readouterr().err).endswith(", paused 12 s: rate limited, ok 250]")
+    assert last_bar(capsys.readouterr().err).endswith(", paused 12 s: rate limited, ok 250]")
 
 
-def test_the_bar_is_drawn_anew_while_nothing_moves(
+def test_the_bar_is_drawn_again_while_nothing_moves(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("bulk_patch.observe.progress.REDRAW_EVERY_S", 0)
@@ -163,13 +161,13 @@ def test_the_bar_is_drawn_anew_while_nothing_moves(
 def test_a_bar_without_a_total_counts(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar(None, enabled=True, desc="reading", clock=clock) as progress:
         progress.update(300)
-    assert re.fullmatch(r"reading: 300 \[00:\d\d\]", last_picture(capsys.readouterr().err))
+    assert re.fullmatch(r"reading: 300 \[00:\d\d\]", last_bar(capsys.readouterr().err))
 
 
 def test_a_resumed_bar_begins_where_it_was(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar(1000, enabled=True, initial=400, clock=clock):
         pass
-    assert "| 400/1000 " in last_picture(capsys.readouterr().err)
+    assert "| 400/1000 " in last_bar(capsys.readouterr().err)
 
 
 # --- real terminals, and those that are gone
@@ -249,12 +247,12 @@ def test_bar_and_lines_do_not_mix_on_a_terminal() -> None:
     ] * 2
 
 
-def test_a_narrow_terminal_cuts_the_picture_rather_than_wrapping_it() -> None:
+def test_a_narrow_terminal_cuts_the_bar_rather_than_wrapping_it() -> None:
     code, written = run_on_terminal(BAR_AND_LINES, columns=40)
     assert code == 0
-    pictures = [line for line in look_at(written) if line.startswith(("reading", "sending"))]
-    assert len(pictures) == 2
-    assert max(map(len, pictures)) <= 40
+    bars = [line for line in look_at(written) if line.startswith(("reading", "sending"))]
+    assert len(bars) == 2
+    assert max(map(len, bars)) <= 40
 
 
 def test_a_terminal_that_does_not_know_its_size_shows_the_bar() -> None:

@@ -232,7 +232,7 @@ def test_a_librarys_message_is_reduced_to_its_origin(tmp_path: Path, capsys: pyt
     assert MARKER not in capsys.readouterr().err + path.read_text(encoding="utf-8")
 
 
-def test_what_nobody_waited_for_is_told_without_its_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_no_one_waited_for_is_told_without_its_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Careless:
         def __del__(self) -> None:
             fail_with_marker()

@@ -28,8 +28,8 @@ def kept(series: Timeline) -> Timeline:
 def counted(series: Timeline) -> Counter[str]:
     """Return answers by class over all slices."""
     total: Counter[str] = Counter()
-    for its in series.slices.values():
-        total.update(dict(zip(CLASSES, its.classes, strict=True)))
+    for slice_ in series.slices.values():
+        total.update(dict(zip(CLASSES, slice_.classes, strict=True)))
     return +total
 
 
@@ -48,10 +48,10 @@ def test_nothing_is_lost_however_long_a_run_takes_and_the_slices_stay_few(
     assert sum(counted(again).values()) == len(given_answers)
     assert counted(again)["429"] == sum(status == 429 for _, status, _ in given_answers)
     assert counted(again)["no answer"] == sum(status in (0, 999) for _, status, _ in given_answers)
-    assert sum(its.latency.total() for its in again.slices.values()) == sum(
+    assert sum(slice_.latency.total() for slice_ in again.slices.values()) == sum(
         bool(status) for _, status, _ in given_answers
     )
-    assert sum(its.requests for _, _, its in again.points(50)) == len(given_answers)
+    assert sum(slice_.requests for _, _, slice_ in again.points(50)) == len(given_answers)
     assert len(again.points(50)) <= 50
 
 
@@ -85,8 +85,8 @@ def test_a_latency_is_right_to_ten_percent() -> None:
     series = series_at(clock)
     for milliseconds in range(1, 101):
         series.answered(200, milliseconds / 1000)
-    (_, _, its), *_ = series.points()
-    half, most = its.percentile_ms(0.5), its.percentile_ms(0.99)
+    (_, _, slice_), *_ = series.points()
+    half, most = slice_.percentile_ms(0.5), slice_.percentile_ms(0.99)
     assert half is not None
     assert most is not None
     assert 50 <= half <= 55
@@ -98,9 +98,9 @@ def test_a_read_counts_as_a_request_but_not_as_a_latency() -> None:
     clock = HandClock()
     series = series_at(clock)
     series.answered(200, None)
-    ((_, _, its),) = series.points()
-    assert its.requests == 1
-    assert its.percentile_ms(0.5) is None
+    ((_, _, slice_),) = series.points()
+    assert slice_.requests == 1
+    assert slice_.percentile_ms(0.5) is None
 
 
 def test_pauses_for_one_reason_that_follow_each_other_are_told_as_one() -> None:
@@ -111,7 +111,7 @@ def test_pauses_for_one_reason_that_follow_each_other_are_told_as_one() -> None:
     series.paused(4.0, "rate limited", now=4.0)
     clock.advance(60)
     series.paused(1.0, "outage", now=64.0)
-    assert [(its.reason, its.seconds, its.times) for its in kept(series).pauses] == [
+    assert [(pause.reason, pause.seconds, pause.times) for pause in kept(series).pauses] == [
         ("rate limited", 7.0, 2),
         ("outage", 1.0, 1),
     ]
@@ -126,5 +126,5 @@ def test_pauses_and_sessions_are_bounded() -> None:
     for at in range(MOST_SESSIONS + 5):
         series.start(float(at), now=float(at))
     assert len(series.pauses) == MOST_PAUSES
-    assert sum(its.times for its in series.pauses) == MOST_PAUSES + 5
+    assert sum(pause.times for pause in series.pauses) == MOST_PAUSES + 5
     assert len(series.sessions) == MOST_SESSIONS

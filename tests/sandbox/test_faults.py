@@ -198,7 +198,7 @@ def test_the_key_is_in_use_before_execution_and_free_while_the_answer_lags() -> 
 @pytest.mark.parametrize(
     ("fault", "second", "notes"),
     [
-        (Fault(status=504, execute=True), 200, 2),  # kept by nobody: executes again
+        (Fault(status=504, execute=True), 200, 2),  # kept by no one: executes again
         (Fault(status=504, execute=True, gateway=True), 200, 1),  # the API kept its own 200
         (Fault(status=202, execute=True), 200, 1),
         (Fault(status=499, execute=True), 200, 1),

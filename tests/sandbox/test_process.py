@@ -88,12 +88,12 @@ def test_a_kept_world_goes_on_with_its_customers_keys_and_numbers(tmp_path: Path
     async def scenario() -> None:
         async with Sandbox(people(), state=state) as first, calling(first.base_url) as caller:
             heard = await caller.patch({"email": "new@example.com"}, key="k")
-        async with Sandbox(iter_nobody(), state=state) as second, calling(second.base_url) as caller:
+        async with Sandbox(iter_no_one(), state=state) as second, calling(second.base_url) as caller:
             assert second.customer(ANN)["email"] == "new@example.com"
             assert (await caller.patch({"email": "new@example.com"}, key="k")).body == heard.body
             assert [(line["n"], line["replayed"]) for line in second.requests] == [(1, False), (2, True)]
 
-    def iter_nobody() -> Iterator[dict[str, object]]:
+    def iter_no_one() -> Iterator[dict[str, object]]:
         raise AssertionError("a kept world is not seeded again")
         yield {}
 

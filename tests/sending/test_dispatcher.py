@@ -42,7 +42,7 @@ def test_an_ambiguous_row_keeps_its_key_for_six_days(age_s: float, expected: Pre
     assert SAFE_KEY_AGE_S == 6 * DAY_S
 
 
-def test_an_ambiguous_row_with_an_old_picture_is_read_and_keeps_its_key() -> None:
+def test_an_ambiguous_row_with_an_old_read_is_read_and_keeps_its_key() -> None:
     patch = make_patch(ambiguous=True, intent_at=NOW - 60)
     assert precheck(patch, now=NOW, stale=True, clock_went_back=False) is Precheck.READ
 
@@ -209,7 +209,7 @@ def test_a_canary_row_that_does_not_end_applied_stops_the_run(tmp_path: Path, fa
     on_rig(scenario, tmp_path, 20, "guards.canary=5", fault=spoil_the_second)
 
 
-def test_a_canary_that_reaches_nobody_is_incomplete_and_no_guard(tmp_path: Path) -> None:
+def test_a_canary_that_reaches_no_one_is_incomplete_and_no_guard(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         dispatcher = await rig.drive(canary=5)
         assert [stop.exit_code for stop in dispatcher.ended.stops] == [Exit.INCOMPLETE]
@@ -411,7 +411,7 @@ def test_an_intent_of_a_wrong_clock_proves_nothing_to_be_older_than_it(tmp_path:
     async def scenario(rig: Rig) -> None:
         left_in_flight(rig, 1, days_ago=-30)
         await rig.drive()
-        # The old values are there, but nobody knows since when: it may not be sent under a new key.
+        # The old values are there, but no one knows since when: it may not be sent under a new key.
         assert find_row(rig.ledger, rig.run_id).final
         assert rig.bench.count() == (0, 1, 0)
 

@@ -1,4 +1,4 @@
-"""Before a row is sent from an old picture it is read again: what somebody changed meanwhile is never overwritten."""
+"""Before a row is sent from an old read it is read again: what someone changed meanwhile is never overwritten."""
 
 import time
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_an_age_of_zero_reads_every_row_again(tmp_path: Path) -> None:
     on_rig(scenario, tmp_path, 2, "baseline.max_age_h=0", age_h=0.001)
 
 
-def test_the_picture_counts_and_not_the_plan_that_was_made_of_it(tmp_path: Path) -> None:
+def test_the_read_counts_and_not_the_plan_that_was_made_of_it(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         rig.edit(1, email="someone@else.example")
         await rig.drive()
@@ -81,7 +81,7 @@ def test_the_picture_counts_and_not_the_plan_that_was_made_of_it(tmp_path: Path)
     on_rig(scenario, tmp_path, 2, age_h=FRESH_H, details={"picture_at": time.time() - OLD_H * 3600})
 
 
-def test_only_objects_completed_from_an_old_picture_are_read_again(tmp_path: Path) -> None:
+def test_only_objects_completed_from_an_old_read_are_read_again(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         settle_in(rig, 4)
         for row in (1, 2):
@@ -95,7 +95,7 @@ def test_only_objects_completed_from_an_old_picture_are_read_again(tmp_path: Pat
     on_rig(scenario, tmp_path, rows, baseline="file", age_h=OLD_H, details={"recheck": 2})
 
 
-def test_objects_completed_from_an_old_picture_are_not_read_where_the_job_says_off(tmp_path: Path) -> None:
+def test_objects_completed_from_an_old_read_are_not_read_where_the_job_says_off(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         settle_in(rig, 1)
         await rig.drive()
@@ -114,7 +114,7 @@ def test_objects_completed_from_an_old_picture_are_not_read_where_the_job_says_o
         pytest.param({"legal_address": {**HOME, "address_line_1": "2 Side St"}}, True, id="another part"),
         pytest.param({"legal_address": {**HOME, "nickname": "Home"}}, True, id="a part more"),
         pytest.param({"legal_address": None}, True, id="the object is gone"),
-        pytest.param({"legal_address": MOVED}, True, id="somebody did it already"),
+        pytest.param({"legal_address": MOVED}, True, id="someone did it already"),
         pytest.param({"email": "someone@else.example", "dob": "1980-01-01"}, False, id="other fields"),
         pytest.param({"shipping_address": {**HOME, "city": "Waco"}}, False, id="the other address"),
         pytest.param({}, False, id="touched and left as it was"),
@@ -263,7 +263,7 @@ def test_a_second_signal_does_not_wait_for_a_read_that_hangs(tmp_path: Path) -> 
     on_rig(scenario, tmp_path, 3, "guards.drift=check", timeout_s=60, fault=hang)
 
 
-# --- retries, and rows of which nobody knows whether they were sent
+# --- retries, and rows of which no one knows whether they were sent
 
 
 def test_a_retry_is_read_again_as_well(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ YEAR_S = 365 * 24 * 3600.0
 
 @pytest.fixture(autouse=True)
 def _bury_quietly() -> Iterator[None]:
-    """What becomes of the coroutines of killed processes when they are collected is nobody's business."""
+    """What becomes of the coroutines of killed processes when they are collected is of no interest."""
     before, sys.unraisablehook = sys.unraisablehook, lambda _: None
     yield
     gc.collect()

@@ -1,4 +1,4 @@
-"""One row through each line of the fault table, over the wire: its state, its key, and how often it was sent."""
+"""One row through each line of the fault table, over HTTP: its state, its key, and how often it was sent."""
 
 import json
 import time
@@ -50,7 +50,7 @@ LINES = [
     ok("all is well", None, 1),
     # 5xx, resets, timeouts: the same key
     ok("500, not executed", faults(Fault(status=500)), 2),
-    ok("500, executed and kept by nobody", faults(Fault(status=500, execute=True)), 2, executed=2),
+    ok("500, executed and kept by no one", faults(Fault(status=500, execute=True)), 2, executed=2),
     ok("502 of a gateway, executed and kept", faults(Fault(status=502, execute=True, gateway=True)), 2),
     ok("reset before", faults(RESET), 2),
     ok("reset after", faults(RESET_AFTER), 2),
@@ -224,7 +224,7 @@ def test_a_row_ends_as_its_answers_promise(line: Line) -> None:
     on_bench(scenario, line.fault, rows=2, **line.options)
 
 
-def test_a_row_that_nobody_can_reach_is_pending_and_has_spent_its_attempts() -> None:
+def test_a_row_that_no_one_can_reach_is_pending_and_has_spent_its_attempts() -> None:
     async def scenario(bench: Bench) -> None:
         outcome = await bench.send_one()
         assert (outcome.state, outcome.spent, outcome.ambiguous) == (PENDING, True, False)
@@ -235,7 +235,7 @@ def test_a_row_that_nobody_can_reach_is_pending_and_has_spent_its_attempts() -> 
     on_bench(scenario, base_url="http://127.0.0.1:9/v0")
 
 
-def test_a_row_that_was_ambiguous_before_stays_unknown_when_nobody_can_be_reached() -> None:
+def test_a_row_that_was_ambiguous_before_stays_unknown_when_no_one_can_be_reached() -> None:
     async def scenario(bench: Bench) -> None:
         outcome = await bench.send_one(make_row(ambiguous=True))
         assert (outcome.state, outcome.spent, outcome.ambiguous) == (UNKNOWN, True, True)

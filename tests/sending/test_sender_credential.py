@@ -70,7 +70,7 @@ def test_a_401_that_the_api_keeps_under_the_key_leaves_with_a_new_generation_whi
     on_bench(scenario, token=f"file:{token}", sandbox={"token": "first"})
 
 
-def test_a_401_that_nobody_keeps_is_followed_by_the_same_key() -> None:
+def test_a_401_that_no_one_keeps_is_followed_by_the_same_key() -> None:
     async def scenario(bench: Bench) -> None:
         outcome = await bench.send_one()
         assert (outcome.state, outcome.attempts) == (APPLIED, 2)
@@ -95,7 +95,7 @@ def test_while_the_token_is_renewed_nothing_else_goes_out(token: Path) -> None:
     on_bench(scenario, slow_probe, rows=40, token=f"file:{token}", sandbox={"token": "first"}, rate_per_s=100)
 
 
-def test_a_probe_that_is_refused_too_stops_the_run_and_nobody_else_is_sent(token: Path) -> None:
+def test_a_probe_that_is_refused_too_stops_the_run_and_no_one_else_is_sent(token: Path) -> None:
     async def scenario(bench: Bench) -> None:
         tasks = [asyncio.create_task(bench.send_one(make_row(row))) for row in range(1, 31)]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=5)
@@ -207,7 +207,7 @@ def test_a_probe_that_meets_an_outage_decides_nothing() -> None:
     on_bench(scenario, faults(refusal(401, "UNAUTHENTICATED"), reads=[Fault(status=503)]))
 
 
-def test_a_probe_that_is_asked_to_wait_makes_everybody_wait() -> None:
+def test_a_probe_that_is_asked_to_wait_makes_all_wait() -> None:
     async def scenario(bench: Bench) -> None:
         assert (await bench.send_one()).state is APPLIED
         refused, probe, again = bench.sandbox.requests

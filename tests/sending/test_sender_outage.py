@@ -51,7 +51,7 @@ def test_when_the_outage_ends_the_first_probe_lets_all_go_on_under_their_keys() 
     on_bench(scenario, down, rows=12, rate_per_s=200, retry={"attempts": 20, "longest_delay_s": 0.05})
 
 
-def test_an_outage_in_which_nobody_can_be_reached_leaves_all_rows_pending() -> None:
+def test_an_outage_in_which_no_one_can_be_reached_leaves_all_rows_pending() -> None:
     async def scenario(bench: Bench) -> None:
         tasks = [asyncio.create_task(bench.send_one(make_row(row))) for row in range(1, 13)]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=20)
@@ -62,7 +62,7 @@ def test_an_outage_in_which_nobody_can_be_reached_leaves_all_rows_pending() -> N
     on_bench(scenario, base_url="http://127.0.0.1:9/v0", rows=12, rate_per_s=200, retry=options)
 
 
-def test_one_poisoned_row_among_healthy_ones_stops_nobody() -> None:
+def test_one_poisoned_row_among_healthy_ones_stops_no_other() -> None:
     async def scenario(bench: Bench) -> None:
         outcomes = await bench.send(*(make_row(row) for row in range(1, 31)))
         states = {outcome.row: outcome.state for outcome in outcomes}

@@ -95,7 +95,7 @@ def test_a_row_between_two_attempts_is_unknown_when_the_first_may_have_executed(
 
 
 @both
-def test_a_row_between_two_attempts_is_pending_when_nobody_could_be_reached(end: Callable[..., None]) -> None:
+def test_a_row_between_two_attempts_is_pending_when_no_one_could_be_reached(end: Callable[..., None]) -> None:
     async def scenario(bench: Bench) -> None:
         task = asyncio.create_task(bench.send_one())
         await asyncio.sleep(0.2)
@@ -266,7 +266,7 @@ def test_so_many_refusals_of_a_kind_in_a_row_stop_the_run(
     on_bench(scenario, faults(refusal(status, "X")), rows=10)
 
 
-def test_another_answer_in_between_begins_the_count_anew() -> None:
+def test_another_answer_in_between_starts_the_count_again() -> None:
     async def scenario(bench: Bench) -> None:
         assert not any(outcome.stop for outcome in await send_in_turn(bench))
 

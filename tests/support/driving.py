@@ -91,7 +91,7 @@ class Rig:
         on_start: Callable[[Dispatcher], None] = lambda dispatcher: None,
         **scope: Any,
     ) -> Dispatcher:
-        """Drive one session to its end."""
+        """Send one session to its end."""
         ledger, session = self.ledger, self.bench.session
         ledger.start_session(self.run_id, ACTOR, time.time())
         run = ledger.run(self.run_id)

@@ -14,7 +14,7 @@ Then = Literal["keep", "close", "reset", "hang"]
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One request as it came over the wire."""
+    """One request as it arrived."""
 
     connection: int  # the first is 1
     at: float  # of the loop's clock

@@ -58,7 +58,7 @@ def make_row(row: int = 1, *, body: Any = None, before: Any = None, generation: 
 
 
 def again(patch: Patch, outcome: Outcome) -> Patch:
-    """Hand a row out once more as the driver would."""
+    """Hand a row out once more as the dispatcher would."""
     generation = patch.generation + outcome.new_generation
     return make_row(patch.row, generation=generation, ambiguous=outcome.ambiguous, intent_at=patch.intent_at)
 

@@ -1,4 +1,7 @@
-"""The simulated API behind the Wire seam: the sandbox's own rules, keys and log, without sockets, on virtual time."""
+"""The simulated API behind the seam of HttpClient: the sandbox's rules, keys and log, on virtual time.
+
+There are no sockets.
+"""
 
 import asyncio
 import hashlib
@@ -25,7 +28,7 @@ Tell = Callable[[Reply | NetworkFailure], None]
 _BASE = "/v0"
 
 
-class UnwiredApi(Sandbox):
+class SimulatedApi(Sandbox):
     """A sandbox that is called in place of being connected to; it lives on while clients die.
 
     Args:
@@ -133,7 +136,7 @@ def _tells_nothing(request: Request, reply: Reply | NetworkFailure) -> bool:
     return is_read and not (reply.status == 200 and reply.whole)
 
 
-class UnwiredWire(HttpClient):
+class SimulatedHttp(HttpClient):
     """The product's end: sends into the universe what the real one sends through a socket.
 
     Args:
@@ -141,14 +144,14 @@ class UnwiredWire(HttpClient):
         api: Where they arrive.
         weather: How they fare.
         credential: The bearer token.
-        pace: The run's limiter.
+        limiter: Of the run.
         timeout_s: For a whole exchange.
     """
 
     def __init__(
         self,
         universe: Universe,
-        api: UnwiredApi,
+        api: SimulatedApi,
         weather: Weather,
         *,
         credential: Credential,
