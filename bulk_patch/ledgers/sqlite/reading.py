@@ -68,19 +68,21 @@ class RowReader:
         return self._stream(query, dict(values), run.secret, plan)
 
     def _stream(self, query: str, values: dict[str, Any], secret: str, plan: SealedPlan | None) -> Iterator[LedgerRow]:
+        verified = 0  # the last row of the chunk that was verified last
         while page := self._database.all(query, values):
             for line in page:
                 row = to_row(line, secret)
-                yield row if plan is None else _verified(plan, row)
+                if plan is not None and row.row > verified and (plan.covers_all_rows or row.body is not None):
+                    verified = plan.verify_row(row.row)
+                yield row
             values["after"] = page[-1][0]
 
     def history(self, customer_id: str) -> list[tuple[str, LedgerRow]]:
         """Return every row of all sealed runs about one customer, oldest run first."""
         lines = self._database.all(queries.HISTORY, {"customer_id": pack_customer(customer_id)})
-        return [(run_id, _verified(self.plan(run_id), to_row(line, secret))) for run_id, secret, *line in lines]
-
-
-def _verified(plan: SealedPlan, row: LedgerRow) -> LedgerRow:
-    if plan.covers_all_rows or row.body is not None:
-        plan.verify_row(row.row)
-    return row
+        found = [(run_id, to_row(line, secret)) for run_id, secret, *line in lines]
+        for run_id, row in found:
+            plan = self.plan(run_id)
+            if plan.covers_all_rows or row.body is not None:
+                plan.verify_row(row.row)
+        return found

@@ -44,8 +44,11 @@ class SealedPlan:
         if (before.run.plan_sha256, before._chunks) == (self.run.plan_sha256, self._chunks):
             self._verified = before._verified
 
-    def verify_row(self, row: int) -> None:
+    def verify_row(self, row: int) -> int:
         """Compare the chunk that a row is in with its sealed hash, once.
+
+        Returns:
+            The last row of that chunk.
 
         Raises:
             LedgerError: It is not as it was sealed, or the row was never sealed.
@@ -56,6 +59,7 @@ class SealedPlan:
         if place not in self._verified:
             self._verify_chunk(self._chunks[place])
             self._verified.add(place)
+        return self._chunks[place].last_row
 
     def verify_all(self) -> None:
         """Compare the whole plan with its seal, chunk by chunk.
