@@ -43,6 +43,7 @@ class Approval:
     signature: str
     statement_sha256: str
     ledger_time: float = 0.0  # the latest time in the ledger just before
+    summary_sha256: str = ""  # of the summary, where the plan's own hash does not cover it (seal version 1)
 
     def as_json(self) -> dict[str, Any]:
         """Return who approved, when and until when, as summary.json tells it."""
@@ -96,6 +97,11 @@ def _plain_name(operator: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
 
 
+def hash_summary(run: Run) -> str:
+    """Return the SHA-256 of a plan's summary, as hex digits: what an approval of a plan of the old seal is bound to."""
+    return hashlib.sha256(encode_json(run.summary.to_json())).hexdigest()
+
+
 def find_objection(approval: Approval, run: Run, *, now: float, fault: Callable[[bytes, Approval], str]) -> str:
     """Say why an approval does not count for a run; "" when it does.
 
@@ -114,6 +120,8 @@ def find_objection(approval: Approval, run: Run, *, now: float, fault: Callable[
         return f"{who} approved it for {approval.target}"
     if approval.rows != rows_of(run):
         return f"{who} approved {approval.rows:,} changes, these are {rows_of(run):,}"
+    if run.seal_version == 1 and run.started_at is None and approval.summary_sha256 != hash_summary(run):
+        return f"{who} approved it before the seal covered what people are shown"
     statement = state_terms(run, who, approval.expires_at)
     if hashlib.sha256(statement).hexdigest() != approval.statement_sha256:
         return f"the approval of {who} has been altered"
@@ -177,6 +185,7 @@ def prepare(job: Job, run: Run, actor: Actor, *, key: Path | None) -> dict[str, 
         "signed_by": actor.operator if signature else "",
         "signature": signature,
         "statement_sha256": hashlib.sha256(statement).hexdigest(),
+        **({"summary_sha256": hash_summary(run)} if run.seal_version == 1 else {}),
     }
 
 

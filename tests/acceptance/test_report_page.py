@@ -261,7 +261,7 @@ def test_of_hostile_values_none_runs_and_each_can_be_read_where_values_are_revea
                 printed = page.inner_text("#printed")
             if reveal:
                 assert [value for value in HOSTILE if visible(value) not in shown] == []
-                assert "on the word of <i>Alex</i>" in text
+                assert "<i>Alex</i>" in text
             else:
                 assert "window.hacked" not in shown + printed
 

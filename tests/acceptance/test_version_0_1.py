@@ -119,6 +119,16 @@ def test_the_next_night_sends_what_is_new_alone(workspace: Workspace) -> None:
     assert [line["status"] for line in read_results(workspace, "nightly")].count("applied") == 1
 
 
+def test_a_plan_that_was_approved_and_not_sent_needs_another_approval(workspace: Workspace) -> None:
+    """The old seal did not cover what the person who approved was shown."""
+    refused = workspace.run("run", "jobs/approved.toml", "--sandbox", "--operator", "Robin")
+    assert refused.code == 9
+    assert "before the seal covered" in refused.out + refused.err
+    assert workspace.run("approve", "jobs/approved.toml", "--operator", "Alex").code == 0
+    assert workspace.run("run", "jobs/approved.toml", "--sandbox", "--operator", "Robin").code == 3
+    assert sum(line["status"] == "applied" for line in read_results(workspace, "approved")) == SENT
+
+
 def test_an_approved_plan_and_an_undo_are_listed(workspace: Workspace) -> None:
     listed = workspace.run("status", "--output", str(workspace.root / "output"))
     assert listed.code == 0
