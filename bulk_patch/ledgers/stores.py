@@ -31,5 +31,7 @@ def all_stores(output: Path) -> Iterator[LedgerStore]:
 
 def find_store(job: str, output: Path) -> LedgerStore:
     """Return the store that has a ledger of this job; the usual one where none has."""
-    stores = list(all_stores(output))
-    return next((store for store in stores if job in store.jobs()), stores[0])
+    usual = open_store(USUAL, output)
+    if job in usual.jobs():  # what else is installed takes a while to look through
+        return usual
+    return next((store for store in all_stores(output) if job in store.jobs()), usual)

@@ -186,7 +186,7 @@ def _runs_below(root: Path) -> tuple[list[LocatedRun], list[LedgerError]]:
 
 
 def _runs_in(folder: Path) -> list[Run]:
-    if folder not in job_folders(folder.parent):
+    if folder.name not in find_store(folder.name, folder.parent).jobs():
         return []
     with read_ledger(folder) as ledger:
         return ledger.runs()

@@ -176,7 +176,9 @@ class SqliteLedger:
         """Make the plan valid and immutable; return its SHA-256."""
         planning = self._planning_of(run_id)
         self._planning = None
-        return planning.seal(input_rows=input_rows, unchanged=unchanged, plan_s=plan_s, summary=summary, now=now)
+        sealed = planning.seal(input_rows=input_rows, unchanged=unchanged, plan_s=plan_s, summary=summary, now=now)
+        self._reader.plan(run_id).trust_all()  # this connection, which holds the lock, has just written it
+        return sealed
 
     def discard(self, run_id: str) -> None:
         """Remove a run that has sent nothing, with its rows."""

@@ -44,6 +44,10 @@ class SealedPlan:
         if (before.run.plan_sha256, before._chunks) == (self.run.plan_sha256, self._chunks):
             self._verified = before._verified
 
+    def trust_all(self) -> None:
+        """Take all rows for verified: whoever calls has just written and hashed them."""
+        self._verified.update(range(len(self._chunks)))
+
     def verify_row(self, row: int) -> int:
         """Compare the chunk that a row is in with its sealed hash, once.
 
