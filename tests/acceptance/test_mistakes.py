@@ -5,7 +5,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -302,7 +302,7 @@ def test_a_damaged_ledger_is_refused_with_7_and_nothing_is_sent(office: Workspac
 def test_a_planned_row_that_was_altered_is_found_before_a_byte_of_it_is_sent(office: Workspace, api: Sandbox) -> None:
     write_job(office, new_emails(1, 2))
     assert office.run("plan", FILE, *planned_at(api)).code == 0
-    with sqlite3.connect(office.job_folder(NAME) / "ledger.db") as database:
+    with closing(sqlite3.connect(office.job_folder(NAME) / "ledger.db")) as database, database:
         database.execute("DROP TRIGGER rows_stay")
         database.execute("UPDATE rows SET body = CAST(replace(body, 'new2', 'evil') AS BLOB)")
     database.close()
