@@ -11,14 +11,15 @@ from typing import Any
 import pandas as pd
 
 from bulk_patch.client.http import HttpClient
+from bulk_patch.client.permits import Permit
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.ledgers.sqlite import queries, sending
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.model import Request, State, encode_json
 from bulk_patch.observe import get_logger
-from bulk_patch.planning import build as plan
-from bulk_patch.planning import diff
-from bulk_patch.reports import summary
+from bulk_patch.planning import build, diff, duplicates
+from bulk_patch.planning.changes import Change
+from bulk_patch.reports import files, summary
 from bulk_patch.sending.drift_check import DriftCheck
 from bulk_patch.workflows import report_step
 from bulk_patch.workflows.open_job import OpenJob
@@ -33,15 +34,19 @@ _KILLS = [f"crash-points/plain/kill/{n}" for n in range(30, 700, 7)]
 
 @planted("NaN is sent as null", "input/null and NaN")
 def _() -> None:
-    def make(build: Any) -> Any:
+    def make(build_changes: Any) -> Any:
         def changed(compared: Any, wanted: Any, *args: Any, **options: Any) -> Iterator[Any]:
-            for one in build(compared, wanted, *args, **options):
-                missing = [name for name in wanted.values.columns if pd.isna(wanted.values.loc[one.row, name])]
-                yield replace(one, body=encode_json({**json.loads(one.body), **dict.fromkeys(missing)}))
+            for change in build_changes(compared, wanted, *args, **options):
+                if isinstance(change, Change):
+                    missing = [name for name in wanted.values.columns if pd.isna(wanted.values.loc[change.row, name])]
+                    body = encode_json({**json.loads(change.body), **dict.fromkeys(missing)})
+                    yield replace(change, body=body)
+                else:
+                    yield change
 
         return changed
 
-    around(plan, "build", make)
+    around(build, "build_changes", make)
 
 
 @planted("a name like NULL is taken for no value", "input/names called NULL and NA")
@@ -54,7 +59,7 @@ def _() -> None:
 
 @planted("of two rows that disagree the last is sent", "input/two changes that disagree")
 def _() -> None:
-    around(plan, "settle_repeats", lambda settle: lambda wanted, *, last_wins: settle(wanted, last_wins=True))
+    around(duplicates, "settle_repeats", lambda settle: lambda wanted, *, last_wins: settle(wanted, last_wins=True))
 
 
 @planted("what others changed since the plan is overwritten", "crash-points/checked/kill/999999")
@@ -198,7 +203,7 @@ def _() -> None:
 
         return changed
 
-    around(summary, "csv_line_writer", make)
+    around(files, "csv_line_writer", make)
 
 
 @planted("a run with rows left open ends with 0", "faults/failing: 500 own/for ever/middle/8")
@@ -208,9 +213,9 @@ def _() -> None:
 
 def _say(what: Callable[[Any, Request], str]) -> None:
     def make(send: Any) -> Any:
-        async def changed(self: Any, request: Request) -> Any:
+        async def changed(self: Any, request: Request, permit: Permit) -> Any:
             get_logger().info("request", reason=what(self, request))
-            return await send(self, request)
+            return await send(self, request, permit)
 
         return changed
 
