@@ -47,7 +47,7 @@ class Exit(IntEnum):
 _WORDS = {
     Exit.OK: "done",
     Exit.BUG: "a bug in bulk-patch; the ledger is intact",
-    Exit.USAGE: "invalid command, job file or input; nothing was sent",
+    Exit.USAGE: "invalid command, job file or input; nothing of this input was sent",
     Exit.NEEDS_PERSON: "complete, but some rows need a person",
     Exit.INCOMPLETE: "incomplete; running it again is safe and continues",
     Exit.STOPPED: "stopped by a guard or an integrity fault; a person must look",
