@@ -72,7 +72,7 @@ class LastRunBaseline(Baseline):
             )
             return
         if not was_there:
-            self._notes.append("baseline last-run: its file was not there, and was made anew from the ledger")
+            self._notes.append("baseline last-run: its file was missing and has been rebuilt from the ledger")
         self.sha256 = found.sha256
         self.taken_at = found.mtime_ns / 1e9
         self._lookup = BaselineIndex(found)
@@ -185,7 +185,7 @@ def _is_seen(name: str, target: Target) -> bool:
 
 
 def _merge(path: Path, target: Target, changes: Iterator[_Change], *, spill: Path, standing: Mapping[str, str]) -> None:
-    """Write the file anew with these changes, in bounded memory: each is put where its customer's line will be read."""
+    """Rewrite the file with these changes, in bounded memory: each is put where its customer's line will be read."""
     found = _scan(path, target)
     hashes = np.empty(0, np.int64) if found is None else found.id_hashes
     parts = Partitions(spill, hashes, rows=PORTION_ROWS)

@@ -202,7 +202,7 @@ class Ledger(Protocol):
     def check_seal(self, run_id: str) -> None:
         """Compare the whole plan of a run with its seal, in bounded memory.
 
-        Whoever relies on the bodies and before-images of a run that is not being sent asks for it first.
+        Call it before you rely on the bodies and before-images of a run that is not being sent.
 
         Raises:
             LedgerError: The plan is not sealed, or not as it was sealed; it says what changed.

@@ -73,7 +73,7 @@ class PlanSummary:
             "recheck": self.recheck,
         }
         if self.snapshot_at is not None:
-            values["picture_at"] = self.snapshot_at
+            values["picture_at"] = self.snapshot_at  # as 0.1 wrote it: stored plans have it
         if self.undoes:
             values["undoes"] = self.undoes
         if self.may_clear:
@@ -181,7 +181,7 @@ class PlanRow:
     body: bytes | None = None  # pending rows only
     before: bytes | None = None  # see model.Patch.before
     read_back: bool = False  # something is cleared: confirm by a GET
-    recheck: bool = False  # an object was completed from an old picture: read again before sending
+    recheck: bool = False  # an object was completed from an old snapshot: read again before sending
 
 
 @dataclass(slots=True, kw_only=True)  # frozen it takes three times as long to make, and reports make millions

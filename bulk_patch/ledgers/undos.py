@@ -34,14 +34,14 @@ def _undos(ledger: Ledger, run: Run, runs: Iterable[Run]) -> list[Undone]:
 
 
 def warn_of_input(ledger: Ledger, run: Run) -> list[str]:
-    """Warn of a plan whose input is that of a run which was taken back, and was not sent again since."""
+    """Warn of a plan whose input is that of a run that was undone and has not been sent again since."""
     runs = ledger.runs(run.target)
     same = (one for one in runs if one.id != run.id and one.kind == "run" and one.input_sha256 == run.input_sha256)
     last = next((one for one in same if one.started_at is not None), None)
     if last is None:
         return []
     return [
-        f"THIS INPUT WAS TAKEN BACK by run {undone.run}, {undone.rows:,} of {undone.of:,} rows of run {last.id}: "
+        f"THIS INPUT WAS UNDONE by run {undone.run}, {undone.rows:,} of {undone.of:,} rows of run {last.id}: "
         "to send this plan is to make those changes again"
         for undone in _undos(ledger, last, reversed(runs))
     ]

@@ -173,7 +173,7 @@ class _Deciding:
         self._target = target
         self._ledger = ledger
         self._ledger_is_free = Lock()  # it is for one thread at a time; rows are written while the next are decided
-        self._stale = stale  # the picture is not of now: objects that it completes are read again
+        self._stale = stale  # the snapshot is old: objects that it completes are read again
         self._refused: Problems = {}  # of repeated rows, which may lie in other portions
         self.builder = SummaryBuilder()
         self.recheck = 0

@@ -1,6 +1,6 @@
 """The API behind the HTTP: who may ask, which answer a key already has, and what a request does to the world.
 
-Nothing here waits or writes: an `Served` says what the answer is and what must be stored before it is sent.
+Nothing here waits or writes: a `Served` says what the answer is and what must be stored before it is sent.
 """
 
 import json

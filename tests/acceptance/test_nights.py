@@ -126,7 +126,7 @@ def test_a_lost_file_is_made_anew_from_the_ledger_and_only_what_is_missing_there
         write_input(office, new_emails(1, 2, 3))
         night = Night(office, api)
         assert (night.sent, night.counts) == ([], {"unchanged": 3})
-        assert "made anew from the ledger" in night.warned
+        assert "rebuilt from the ledger" in night.warned
     store.unlink()
     write_input(office, new_emails(1, 5))
     night = Night(office, api)

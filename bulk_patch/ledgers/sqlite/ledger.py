@@ -1,5 +1,6 @@
 """The SQLite ledger: one file beside the reports, in the standard library, for one writer.
 
+store.py        where ledgers are: what plugins.py names
 ledger.py       the contract, method by method
 planning.py     a plan on its way in
 sealed_plan.py  a plan verified against its seal

@@ -1,8 +1,8 @@
-"""Every statement of a SQLite ledger, named and whole. Tables and lanes: sqlite_schema.py."""
+"""Every statement of a SQLite ledger, named and whole. Tables and lanes: schema.py."""
 
 # --- runs
 
-#: All facts of a run, in the order of `ledgers.Run`, after its number.
+#: All facts of a run, in the order of `ledgers.records.Run`, after its number.
 RUNS = """
 SELECT number, id, job, target, kind, state, secret, created_at, actor, reason, ticket, identity, baseline, input_path,
     input_sha256, input_size, input_mtime_ns, baseline_sha256, columns, input_rows, unchanged, plan_sha256, plan_s,

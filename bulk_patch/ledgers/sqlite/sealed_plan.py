@@ -45,7 +45,7 @@ class SealedPlan:
             self._verified = before._verified
 
     def trust_all(self) -> None:
-        """Take all rows for verified: whoever calls has just written and hashed them."""
+        """Mark all rows as verified: the caller has just written and hashed them."""
         self._verified.update(range(len(self._chunks)))
 
     def verify_row(self, row: int) -> int:
