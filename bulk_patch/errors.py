@@ -14,9 +14,9 @@
     ├── LockedError         8  another process holds the job
     └── RefusedError        9  the plan cannot run as things are
 
-Foreign errors are translated where they arise, never shown raw. A new exit code is added to `Exit`, its
-words and `PRECEDENCE`, and gets a class here if it can be raised. These list codes too: `as_error` in
-`client/reads.py`, `FIX_FIRST` in `reports/next_command.py`, `_FIX_FIRST` in `cli/entry.py`, `_FROM_ROWS` in `reports/summary.py` and
+Foreign errors are translated where they arise, never shown raw. A new exit code is added to `Exit`, its words and
+`PRECEDENCE`, and gets a class here if it can be raised. These list codes too: `as_error` in `client/reads.py`,
+`FIX_FIRST` in `reports/next_command.py`, `_FIX_FIRST` in `cli/entry.py`, `_FROM_ROWS` in `reports/summary.py` and
 `SessionResult.by_itself` in `sending/dispatcher.py`.
 """
 
