@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from email.utils import formatdate
 from typing import Self
 
 import aiohttp
@@ -23,6 +24,7 @@ from yarl import URL
 from bulk_patch.client.permits import Permit, Permits
 from bulk_patch.client.timeouts import Timeout, Timeouts
 from bulk_patch.model import Reply
+from bulk_patch.targets.answers import http_date
 
 BODY_CAP = 1 << 20  # bytes, decoded
 _KEEPALIVE_S = 30.0  # shorter than what gateways keep, so that they do not close under a request
@@ -181,6 +183,8 @@ def _lower(message: RawResponseMessage) -> dict[str, str]:
     lower = {name.lower(): value for name, value in headers.items()}
     if len(lower) < len(headers):
         lower = {name: "\n".join(headers.getall(name)) for name in lower}
+    if "retry-after" in lower and http_date(lower.get("date")) is None:
+        lower["date"] = formatdate(usegmt=True)  # as RFC 9110 §6.6.1 asks of those who receive an answer without it
     return lower
 
 

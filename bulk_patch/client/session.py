@@ -15,12 +15,16 @@ from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job.settings import Job, Retry
 from bulk_patch.model import Action, History, NetworkFailure, Reply, Request, Stop, Verdict, Wait
+from bulk_patch.observe import get_logger
 from bulk_patch.targets import Streak, Target
 from bulk_patch.words import duration_words
 
 LONGEST_PAUSE_S = 15 * 60
 #: Kinds of answers that something else than the API gave.
 NOT_THE_API = frozenset({"not the API's word", "unreadable answer"})
+
+
+log = get_logger()
 
 
 class RunHalted(Exception):  # noqa: N818 - carries a finding, is not an error by itself
@@ -59,6 +63,7 @@ class ApiSession:
         self._renewing = asyncio.Lock()
         self._streak: tuple[str, int] = ("", 0)
         self._refused: Stop | None = None  # why a renewed credential does not help
+        self._said_unread_wish = False
 
     def stop(self) -> None:
         """Send nothing new; what is under way may finish."""
@@ -84,6 +89,7 @@ class ApiSession:
             if verdict.status in attempts.gives_way_to:
                 self.limiter.passed(permit)
                 return reply, verdict, None
+            self._say_unread_wish(reply, verdict)
             self._tell_limiter(verdict, attempts.row, permit)
             stop = verdict.stop
             if stop is None and attempts.counts(verdict, self._streak[0]):
@@ -123,6 +129,14 @@ class ApiSession:
         return reply, permit, version
 
     # --- what answers do to all requests
+
+    def _say_unread_wish(self, reply: Reply | NetworkFailure, verdict: Verdict) -> None:
+        """Say, the first time, that an answer asks to wait in a form that nobody can read; never what it says."""
+        if verdict.pause_s is not None or not isinstance(reply, Reply) or self._said_unread_wish:
+            return
+        if "retry-after" in reply.headers and verdict.kind in ("throttled", "server error"):
+            self._said_unread_wish = True
+            log.warning("retry_after_unreadable", http_status=reply.status, reason="waiting as if it were not there")
 
     def _tell_limiter(self, verdict: Verdict, row: int, permit: Permit) -> None:
         """Let an answer act on the limiter.

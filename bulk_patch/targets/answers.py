@@ -1,6 +1,8 @@
 """Read HTTP answers tolerantly, for every target."""
 
 import json
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -9,6 +11,14 @@ from bulk_patch.model import NetworkFailure, Reply
 
 _DEEPEST = 64  # levels of an answer; the API's own have five
 _LONGEST_S = 1e9  # 31 years: longer waits are cut, so that they can be added to a date
+_NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)", re.IGNORECASE)
+_UNITS_S = {
+    "ms": 0.001,
+    **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+}
+_WEEKDAY = re.compile(r"\s*[\"']?(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\s*", re.IGNORECASE)
 
 
 def json_object(reply: Reply) -> dict[str, Any] | None:
@@ -51,22 +61,61 @@ def http_date(text: str | None) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-def retry_after_s(reply: Reply | NetworkFailure) -> float | None:
-    """Return the longest wait that an answer asks for, in seconds.
+def asks_to_wait(reply: Reply) -> bool:
+    """Tell whether an answer says in any form that its request should be repeated later."""
+    return "retry-after" in reply.headers or (json_object(reply) or {}).get("retry_after") is not None
 
-    Three forms are read: Retry-After in seconds, Retry-After as a date (measured against the `Date` of the same answer,
-    so that our clock does not matter), and `retry_after` in a JSON body. What cannot be parsed is ignored.
+
+def retry_after_s(reply: Reply | NetworkFailure) -> float | None:
+    """Return the longest wait that an answer asks for, in seconds; None where it asks for none that can be read.
+
+    Read are all Retry-After headers and a `retry_after` of a JSON body: numbers, also with decimals or a unit, dates
+    (measured against the `Date` of the same answer, so that our clock does not matter), and lists of these, as proxies
+    make them.
     """
     if not isinstance(reply, Reply):
         return None
-    waits: list[float] = []
     now = http_date(reply.headers.get("date"))
-    for header in map(str.strip, reply.headers.get("retry-after", "").split("\n")):
-        if header.isascii() and header.isdigit():
-            waits.append(float(header[:20]))
-        elif (until := http_date(header)) is not None and now is not None:
-            waits.append(max(0.0, (until - now).total_seconds()))
+    waits = [_wait_s(wish, now) for wish in _wishes(reply.headers.get("retry-after", ""))]
     in_body = (json_object(reply) or {}).get("retry_after")
     if isinstance(in_body, (int, float)) and not isinstance(in_body, bool) and in_body >= 0:
-        waits.append(min(in_body, _LONGEST_S))
-    return min(max(waits), _LONGEST_S) if waits else None
+        waits.append(float(min(in_body, _LONGEST_S)))
+    elif isinstance(in_body, str):
+        waits += [_wait_s(wish, now) for wish in _wishes(in_body)]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _wishes(text: str) -> Iterator[str]:
+    """Split a list of waits; the comma within a date divides nothing."""
+    for line in text.split("\n"):
+        day = ""
+        for part in line.split(","):
+            if _WEEKDAY.fullmatch(part):
+                day = part
+                continue
+            yield f"{day},{part}" if day else part
+            day = ""
+
+
+def _wait_s(wish: str, now: datetime | None) -> float | None:
+    """Return one wait in seconds, None if it cannot be read.
+
+    Args:
+        wish: A number of seconds, or a date.
+        now: The clock of who wrote it.
+    """
+    wish = re.split(r"[;(]", wish, maxsplit=1)[0].strip(" \t\r\"'")  # what follows is a remark
+    if (number := _NUMBER.fullmatch(wish)) is not None and (unit_s := _UNITS_S.get(number[2].lower())) is not None:
+        return min(float(number[1]) * unit_s, _LONGEST_S)
+    until = http_date(wish) or _iso_date(wish)
+    if until is None or now is None:
+        return None
+    return min(max(0.0, (until - now).total_seconds()), _LONGEST_S)
+
+
+def _iso_date(text: str) -> datetime | None:
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -5,9 +5,11 @@ import gc
 import socket
 import ssl
 import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +254,17 @@ def test_of_repeated_headers_each_is_heard(run: Run) -> None:
             429, b"{}", f"Date: {noon}", f"Retry-After: {noon.replace(':00 ', ':09 ')}", "Retry-After: 1"
         )
         assert retry_after_s(await exchange(dated)) == 9
+
+    run(scenario())
+
+
+def test_a_date_without_the_clock_of_the_server_counts_from_when_the_answer_came(run: Run) -> None:
+    async def scenario() -> None:
+        until = formatdate(time.time() + 30, usegmt=True)
+        for clock in ((), ("Date: yesterday",)):
+            asked_s = retry_after_s(await exchange(http_answer(429, b"{}", *clock, f"Retry-After: {until}")))
+            assert asked_s is not None
+            assert 28 <= asked_s <= 31
 
     run(scenario())
 

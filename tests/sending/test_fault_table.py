@@ -1,6 +1,7 @@
 """What every answer gets: the golden table of the chaos tiers, and what depends on more than status and body."""
 
 import json
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -126,6 +127,22 @@ def test_the_same_key_goes_twice_more_before_a_read_decides(
 def test_an_outage_and_a_429_never_run_out_of_patience_by_themselves(status: int) -> None:
     before = history(seen={"server error": 100, "throttled": 100}, ambiguous=True)
     assert judge(make_reply(status, BODIES["own code"]), before).act is Action.RETRY
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "pause_s"),
+    [
+        ({"retry-after": "4.0"}, b"", 4.0),
+        ({"retry-after": "soon"}, b"", None),
+        ({}, {"code": "TOO_MANY_REQUESTS", "retry_after": 3}, 3.0),
+    ],
+)
+def test_a_503_that_asks_to_wait_throttles_as_a_429_does(
+    headers: dict[str, str], body: Any, pause_s: float | None
+) -> None:
+    verdict, twin = (judge(make_reply(status, body, headers=headers)) for status in (503, 429))
+    assert verdict.pause_s == pause_s
+    assert verdict == replace(twin, status=503, reason=verdict.reason, api_code="")
 
 
 # --- the codes that count more than the status

@@ -4,9 +4,11 @@ import asyncio
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 
+from bulk_patch.client import session
 from bulk_patch.client.reads import read_one
 from bulk_patch.errors import Exit
 from bulk_patch.model import Outcome, Precheck, State
@@ -220,6 +222,20 @@ def test_all_wait_when_one_is_asked_to() -> None:
         return Fault(status=429, headers={"Retry-After": "1"}) if seen.n == 5 else None
 
     on_bench(scenario, once, rows=20, rate_per_s=40)
+
+
+def test_a_wish_to_wait_that_cannot_be_read_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Mock()
+    monkeypatch.setattr(session, "log", log)
+
+    async def scenario(bench: Bench) -> None:
+        assert [outcome.state for outcome in await bench.send(make_row(1), make_row(2))] == [APPLIED, APPLIED]
+        log.warning.assert_called_once()
+        assert log.warning.call_args.args == ("retry_after_unreadable",)
+        assert "a while" not in str(log.warning.call_args)
+
+    vague = Fault(status=429, headers={"Retry-After": "a while"})
+    on_bench(scenario, faults(vague, vague), rows=2, rate_per_s=100)
 
 
 def test_an_api_that_throttles_for_ever_is_given_up() -> None:

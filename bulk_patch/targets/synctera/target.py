@@ -26,7 +26,7 @@ from bulk_patch.model import (
 )
 from bulk_patch.targets import Page, Record, Streak
 from bulk_patch.targets import fields as f
-from bulk_patch.targets.answers import json_object, retry_after_s, status_words
+from bulk_patch.targets.answers import asks_to_wait, json_object, retry_after_s, status_words
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.fields import AtomicObject, Field
 from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS, synctera_fields
@@ -70,7 +70,9 @@ FAULT_TABLE: Mapping[str, Rule] = {
     "not the API's word": Rule(Action.RETRY, doubt=True, wait=P, streak=True),  # 4xx that is not the API's own
     "unauthenticated": Rule(Action.RENEW, doubt=False, wait=P),  # 401
     "unsettled": Rule(Action.SETTLE, doubt=True, again=2, wait=B),  # 408 423 424 425 499
-    "throttled": Rule(Action.RETRY, doubt=True, wait=P, free=True),  # 429: may be a vendor's, in mid-execution
+    "throttled": Rule(
+        Action.RETRY, doubt=True, wait=P, free=True
+    ),  # 429, 503 with Retry-After: may be a vendor's, in mid-execution
     "server error": Rule(Action.RETRY, doubt=True, wait=B, outage=True),  # 5xx
     "no answer": Rule(Action.RETRY, doubt=True, wait=B, outage=True),  # reset, timeout, half-open, dribble
     "unreachable": Rule(Action.RETRY, doubt=False, wait=B, outage=True),  # refused, DNS, connect, TLS handshake
@@ -260,6 +262,8 @@ class Synctera:
         by_status = {101: "protocol switched", 401: "unauthenticated", 429: "throttled"}.get(status)
         if by_status:
             return by_status
+        if status == 503 and asks_to_wait(reply):  # what nginx answers above its limit_req
+            return "throttled"
         if status in UNSETTLED_STATUSES:
             return "unsettled"
         if status == 200:
