@@ -6,6 +6,7 @@ its commands: `python -m tests.acceptance.forked FD`, which ends when the socket
 """
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -169,5 +170,6 @@ def _become(order: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
 
 if __name__ == "__main__":
     _preload()
+    gc.freeze()  # what a command would collect, and so copy, is not its own
     with socket.socket(fileno=int(sys.argv[1])) as _control:
         _serve(_control)

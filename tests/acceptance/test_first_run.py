@@ -113,7 +113,8 @@ def test_the_summary_says_what_the_interface_promises(folder: Path, place: Works
     assert timings["requests"] == counts["applied"] + 10  # the canary is read back
     assert 0 < timings["p50_ms"] <= timings["p99_ms"]
     assert (rate["limit_per_s"], rate["throttled"]) == (20, 0)
-    assert 17 < rate["achieved_per_s"] == timings["requests_per_s"] <= 20
+    assert 17 < rate["achieved_per_s"] == timings["requests_per_s"]
+    assert timings["requests"] <= 20 * (timings["send_s"] + 0.01) + 1  # the bound that holds for every window
     source = (place.root / "sample_inputs" / "address_corrections.csv").read_bytes()
     assert summary["input_sha256"] == hashlib.sha256(source).hexdigest()
     assert re.fullmatch("[0-9a-f]{64}", summary["plan_sha256"])

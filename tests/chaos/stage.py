@@ -4,8 +4,10 @@ Everything is forked from a parent that has the package imported and no threads,
 """
 
 import asyncio
+import importlib
 import json
 import os
+import pkgutil
 import random
 import signal
 import socket
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bulk_patch
 from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.workflows.observer import NullObserver, SendProgress
 from bulk_patch.workflows.options import RunOptions
@@ -27,9 +30,9 @@ from tests.chaos.scene import JOB, NEW_TOKEN, TOKEN, Scene
 
 def preload() -> None:
     """Import what the processes need, before the first fork."""
-    import bulk_patch.cli
-    import bulk_patch.cli.screens
-    import bulk_patch.cli.terminal  # noqa: F401 - imported for what it loads
+    for module in pkgutil.walk_packages(bulk_patch.__path__, "bulk_patch."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
     from bulk_patch.reports.html.template import template
 
     template()  # compiled once for all processes
