@@ -279,7 +279,7 @@ def _open_database(state: Path | None, wait_s: float) -> sqlite3.Connection:
         for statement in filter(str.strip, _SCHEMA.split(";")):
             database.execute(statement)
         database.execute("COMMIT")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         database.close()
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
             raise SandboxError(f"{TAKEN} {state}") from error

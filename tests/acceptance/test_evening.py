@@ -20,7 +20,7 @@ from tests.acceptance.small_job import (
     write_job,
 )
 
-pytestmark = pytest.mark.chaos  # the evening of .github/EVENING.md is played by test_pages.py in each run
+pytestmark = pytest.mark.chaos  # the page itself, .github/EVENING.md, is played by test_pages.py
 
 REFUSED, EDITED = 5, 2
 

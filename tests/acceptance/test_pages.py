@@ -80,6 +80,7 @@ def executed(log: list[dict[str, Any]]) -> list[Any]:
     return [entry["customer_id"] for entry in log if entry["method"] == "PATCH" and entry["executed"]]
 
 
+@pytest.mark.chaos
 @needs_curl
 def test_the_evening_ends_in_every_step_with_the_code_that_the_page_gives(workspace: Workspace, play: Play) -> None:
     script = "".join(code_blocks(EVENING, "sh"))
@@ -97,6 +98,7 @@ def test_the_evening_ends_in_every_step_with_the_code_that_the_page_gives(worksp
     assert all(workspace.summary("evening", run)["approvals"][0]["operator"] == "Alex" for run in runs)
 
 
+@pytest.mark.chaos
 def test_the_readmes_killed_run_is_finished_and_each_row_is_applied_once(workspace: Workspace, play: Play) -> None:
     (script,) = [block for block in code_blocks(README, "sh", heading="60 seconds") if "kill -9" in block]
     script = script.replace(". .venv/bin/activate\n", "")
@@ -118,6 +120,7 @@ def test_the_readmes_first_job_can_be_rehearsed_and_its_plan_asks_for_a_token(pl
     assert [code for code, _ in ended] == [0, 0, 6, 2]
 
 
+@pytest.mark.chaos
 def test_the_faults_of_the_proof_change_each_customer_once(workspace: Workspace, play: Play) -> None:
     (script,) = code_blocks(PROOF, "sh", heading="Try it yourself")
     # Quicker here: without the 429s, which lower the rate for a while.
