@@ -164,6 +164,26 @@ def test_every_dependency_is_pinned_for_ci_by_name_and_version_only() -> None:
     assert needed - read_requirements(pins) == set()
 
 
+def test_the_lock_of_the_releases_holds_what_ci_has_tested_and_hashes_of_all_of_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-").splitlines()
+    text = (ROOT / ".ci" / "lock" / "runtime.txt").read_text(encoding="utf-8")
+    entries = re.findall(r"^([\w.-]+==[\w.]+)(.*(?:\n {4}--hash=sha256:[0-9a-f]{64}.*)+)$", text, re.MULTILINE)
+    locked = {name for name, _ in entries}
+    assert len(locked) == len(re.findall(r"^\w", text, re.MULTILINE))
+    assert read_requirements(project["dependencies"]) <= read_requirements(locked)
+    assert {name for name, rest in entries if "sys_platform == 'win32'" not in rest} <= set(pins)
+
+
+@pytest.mark.parametrize("workflow", sorted(path.name for path in (ROOT / ".github" / "workflows").iterdir()))
+def test_an_action_is_pinned_by_its_commit_with_the_version_beside_it(workflow: str) -> None:
+    text = (ROOT / ".github" / "workflows" / workflow).read_text(encoding="utf-8")
+    actions = [line for line in text.splitlines() if re.match(r"\s*-?\s*uses:", line)]
+    assert actions
+    pinned = re.compile(r"\s*(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert [line for line in actions if not pinned.fullmatch(line)] == []
+
+
 def test_the_extra_of_the_test_command_has_nothing_of_the_large_ones() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(extras) == {"test", *MARKERS}

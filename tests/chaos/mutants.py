@@ -6,6 +6,7 @@ another process plays the trial that caught it without the bug, and there must b
 
 import multiprocessing
 import random
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 MUTANTS: Mapping[str, Mutant] = {**planted.planted.mutants, **planted_books.planted.mutants}
 SHORT = 5
+#: How the checker names a process of the product that ended by a bug of its own.
+CRASHED = re.compile(r"ended with 1\b")
 #: Of the trials' draws: it is the mutant that differs, not the trial.
 SEED = 20261122
 #: Tier -> how one of its trials is played.
@@ -60,10 +63,17 @@ def play(form: Form, name: str) -> Findings:
 
 
 def _hunt(form: Form, name: str) -> str | None:
-    """Plant a bug, for the rest of this process, and return the trial that has a violation, if one has."""
+    """Plant a bug, for the rest of this process, and return the trial that has a violation, if one has.
+
+    A trial in which a process crashed caught nothing: whatever is planted so that it cannot run is noticed.
+    """
     mutant = MUTANTS[name]
     mutant.plant()
-    return next((trial for trial in mutant.trials if _play_trial(form, trial).violations), None)
+    for trial in mutant.trials:
+        violations = _play_trial(form, trial).violations
+        if violations and not any(map(CRASHED.search, violations)):
+            return trial
+    return None
 
 
 def _control(form: Form, trial: str) -> list[str]:
