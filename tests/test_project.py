@@ -171,7 +171,7 @@ def test_the_lock_of_the_releases_holds_what_ci_has_tested_and_hashes_of_all_of_
     entries = re.findall(r"^([\w.-]+==[\w.]+)(.*(?:\n {4}--hash=sha256:[0-9a-f]{64}.*)+)$", text, re.MULTILINE)
     locked = {name for name, _ in entries}
     assert len(locked) == len(re.findall(r"^\w", text, re.MULTILINE))
-    assert read_requirements(project["dependencies"]) <= read_requirements(locked)
+    assert read_requirements(project["dependencies"]) <= read_requirements(sorted(locked))
     assert {name for name, rest in entries if "sys_platform == 'win32'" not in rest} <= set(pins)
 
 
