@@ -13,26 +13,34 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bulk_patch.client.backoff import backoff_s
 from bulk_patch.client.outage import Outage
-from bulk_patch.client.permits import LimiterClosed, Permit
+from bulk_patch.client.permits import LimiterClosed, Permit, Signal, SignalKind
+from bulk_patch.client.streaks import Streaks
+from bulk_patch.client.throttling import FLOOR_PER_S, Throttling
 from bulk_patch.concurrency import wait_or
+from bulk_patch.errors import Exit
+from bulk_patch.model import Stop
+from bulk_patch.targets import Streak
+from bulk_patch.words import duration_words
 
 LATE_S = 0.010  # between the instant that the rate allows and the first byte
 CONNECT_LATE_S = 0.002  # of it, between the permit and the first byte
-FLOOR_PER_S = 0.1
 SHORT_S = 0.05
+LONGEST_PAUSE_S = 15 * 60
 
 
 class RateLimiter:
     """The only limiter of a run; see `Permits` for the contract.
 
     Args:
-        rate_per_s: Never exceeded in any window; None: unlimited, until the API answers 429.
+        rate_per_s: Never exceeded in any window; None: unlimited, until the API throttles.
         longest_delay_s: Cap of pauses that the API did not ask for, seconds.
+        give_up_after_s: The run stops when nothing succeeds for so long, seconds.
+        streaks: By kind of answer, how many in a row stop the run.
         clock: Monotonic seconds.
         draw: Uniform in [0, 1), for jitter.
     """
@@ -42,28 +50,28 @@ class RateLimiter:
         rate_per_s: float | None,
         *,
         longest_delay_s: float = 60.0,
+        give_up_after_s: float = math.inf,
+        streaks: Mapping[str, Streak] | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._limit = rate_per_s if rate_per_s is not None else math.inf
-        self._rate = self._limit
+        limit = rate_per_s if rate_per_s is not None else math.inf
         self._longest_s = longest_delay_s
+        self._give_up_after_s = give_up_after_s
         self._clock = clock
         self._draw = draw
         self._turn = asyncio.Lock()
-        self._next_at = clock() + (1 / self._limit)  # empty at start
+        self._next_at = clock() + (1 / limit)  # empty at start
         self._paused_until = -math.inf
         self._held = 0
         self._closed = False
         self._woken = asyncio.Event()
+        self._throttling = Throttling(limit, clock())
         self._refused_rounds = 0  # since the last success
-        self._ceiling = self._limit  # the lowest rate that was refused lately
-        self._floor = min(FLOOR_PER_S, self._limit)
-        self._changed_at = clock()  # of the rate
-        self._halved_at = -math.inf
+        self._throttled_since: float | None = None  # first 429 after the last success
         self._recent: deque[float] = deque(maxlen=64)  # times of permits, to measure the rate of a run without a limit
         self._outage = Outage()
-        self._throttled_since: float | None = None  # first 429 after the last success
+        self._streaks = Streaks(streaks or {})
         self.permits = 0
         self.throttled = 0
         self.pause_reason = ""
@@ -72,12 +80,17 @@ class RateLimiter:
     @property
     def limit_per_s(self) -> float:
         """Return the job's rate; infinite when there is none."""
-        return self._limit
+        return self._throttling.limit_per_s
 
     @property
     def rate_per_s(self) -> float:
         """Return the rate that holds now."""
-        return self._rate
+        return self._throttling.rate_per_s
+
+    @property
+    def streak(self) -> str:
+        """Return the kind of the answers that came last, "" for one that begins no streak."""
+        return self._streaks.kind
 
     @property
     def paused_s(self) -> float:
@@ -88,11 +101,6 @@ class RateLimiter:
     def outage_s(self) -> float:
         """Return for how long nothing has succeeded, seconds; 0 when there is no outage."""
         return self._outage.lasting_s(self._clock())
-
-    @property
-    def throttled_s(self) -> float:
-        """Return for how long nothing has succeeded since a 429, seconds; 0 when something has."""
-        return self._clock() - self._throttled_since if self._throttled_since is not None else 0.0
 
     async def acquire(self, *, probe: bool = False) -> Permit:
         """Wait for the turn to send one request.
@@ -131,7 +139,7 @@ class RateLimiter:
     def leaves(self, permit: Permit) -> None:
         """Note that a request leaves now: if the machine held it up, those behind it keep their distance."""
         held_up_s = self._clock() - permit.granted_at - CONNECT_LATE_S
-        if held_up_s > 0 and self._rate < math.inf:
+        if held_up_s > 0 and self.rate_per_s < math.inf:
             self._next_at += held_up_s
 
     def _grant(self) -> Permit:
@@ -143,9 +151,9 @@ class RateLimiter:
         return Permit(now)
 
     def _reserve(self, now: float) -> None:
-        self._grow(now)
-        if self._rate < math.inf:
-            self._next_at = max(self._next_at, now - (LATE_S - CONNECT_LATE_S)) + 1 / self._rate
+        self._throttling.grow(now)
+        if self.rate_per_s < math.inf:
+            self._next_at = max(self._next_at, now - (LATE_S - CONNECT_LATE_S)) + 1 / self.rate_per_s
 
     async def _until_free(self, *, heeds_hold: bool = True, heeds_brake: bool = True) -> None:
         while not self._closed:
@@ -154,7 +162,7 @@ class RateLimiter:
                 await self._woken.wait()
                 continue
             due_at = max(self._paused_until, self._outage.probe_at if heeds_brake else -math.inf)
-            if self._rate < math.inf:
+            if self.rate_per_s < math.inf:
                 due_at = max(due_at, self._next_at)
             wait_s = due_at - self._clock()
             if wait_s <= 0:
@@ -173,57 +181,81 @@ class RateLimiter:
 
     # --- what the answers say
 
-    def succeeded(self) -> None:
-        """Note an answer of the API itself: it is up."""
-        self._refused_rounds, self._throttled_since = 0, None
-        self._outage.succeeded(self._clock())
-        self._woken.set()
-
-    def failed(self, row: int, permit: Permit) -> None:
-        """Note an answer of the outage kind: 5xx, no answer, unreachable.
+    def settle(self, permit: Permit, signal: Signal) -> Stop | None:
+        """Settle a request: what became of it decides when the others may go.
 
         Args:
-            row: Whose request it was.
-            permit: Of the request.
-        """
-        now, probe_at = self._clock(), self._outage.probe_at
-        self._outage.failed(row, permit.granted_at, now, self._longest_s, self._draw)
-        if self._outage.probe_at > probe_at:
-            self.on_pause(self._outage.probe_at - now, "outage: the API does not answer")
-        self._woken.set()
-
-    def passed(self, permit: Permit) -> None:
-        """Note a request that ended without saying anything about an outage: 429, a foreign page, a cancel."""
-        self._outage.ended(permit.granted_at)
-        self._woken.set()
-
-    def throttle(self, permit: Permit, asked_s: float | None) -> float:
-        """Note a 429: all pause for the longest of what was asked and our backoff, and the rate is halved.
-
-        Requests that were out before the last halving do not halve it again.
-
-        Args:
-            permit: Of the refused request.
-            asked_s: The pause that the API asked for.
+            permit: Of the request, the first one that it got.
+            signal: What became of it.
 
         Returns:
-            The pause, seconds.
+            The stop of the run, where that makes one due.
         """
-        self.passed(permit)
+        stop: Stop | None = None
+        if signal.kind is SignalKind.OK:
+            self._succeeded(permit)
+        elif signal.kind is SignalKind.OUTAGE:
+            stop = self._failed(permit, signal)
+        else:
+            self._outage.ended(permit.granted_at)
+            if signal.kind is SignalKind.THROTTLED:
+                stop = self._throttled(permit, signal)
+            elif signal.kind is SignalKind.FOREIGN:
+                pause_s = backoff_s(self._streaks.length, self._longest_s, self._draw)
+                self.pause(max(1.0, pause_s), signal.streak)
+        self._woken.set()
+        if stop is None and signal.counts:
+            stop = self._streaks.count(signal)
+        return stop
+
+    def _succeeded(self, permit: Permit) -> None:
+        self._refused_rounds, self._throttled_since = 0, None
+        self._throttling.answered(permit.granted_at)
+        self._outage.succeeded(self._clock())
+
+    def _failed(self, permit: Permit, signal: Signal) -> Stop | None:
+        now, probe_at = self._clock(), self._outage.probe_at
+        self._outage.failed(signal.row, permit.granted_at, now, self._longest_s, self._draw)
+        if self._outage.probe_at > probe_at:
+            self.on_pause(self._outage.probe_at - now, "outage: the API does not answer")
+        return self._pause_as_asked(signal) or self._give_up(self.outage_s, signal)
+
+    def _throttled(self, permit: Permit, signal: Signal) -> Stop | None:
+        """Note an answer of the throttling kind.
+
+        Where the API asks for a wait, all wait. Else a lone one concerns its own row only, and several among the last
+        answers make all pause. Which rate holds afterwards is for `Throttling` to say.
+        """
         now = self._clock()
         self.throttled += 1
         self._throttled_since = now if self._throttled_since is None else self._throttled_since
-        if permit.granted_at > self._halved_at:
-            refused = self._rate if self._rate < math.inf else self._measured(now)
-            self._ceiling = max(self._floor, refused)
-            self._rate = max(self._floor, refused / 2)
-            self._changed_at = self._halved_at = now
+        begins_round = self._throttling.refused(
+            permit.granted_at, now, asked=bool(signal.asked_s), measured_per_s=self._measured(now)
+        )
+        stop = self._pause_as_asked(signal)
+        if begins_round:
             self._refused_rounds += 1
-        # Jitter is only ever added to what was asked, never taken from it.
-        own_s = backoff_s(max(0, self._refused_rounds - 1), self._longest_s, self._draw)
-        pause_s = max(asked_s or 0.0, own_s)
-        self.pause(pause_s, "rate limited")
-        return pause_s
+            if not signal.asked_s or self._refused_rounds > 1:  # jitter is only added to what was asked
+                self.pause(backoff_s(self._refused_rounds - 1, self._longest_s, self._draw), "rate limited")
+        return stop or self._give_up(now - self._throttled_since, signal)
+
+    def _pause_as_asked(self, signal: Signal) -> Stop | None:
+        """Pause for as long as an answer asks; return a stop where that is longer than a process should sleep."""
+        asked_s = signal.asked_s or 0.0
+        if asked_s > 0:
+            reason = "rate limited" if signal.kind is SignalKind.THROTTLED else "the API asked to wait"
+            self.pause(asked_s, reason)  # also before a stop: until all have heard of it
+        if asked_s <= LONGEST_PAUSE_S:
+            return None
+        until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() + asked_s))
+        return Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then")
+
+    def _give_up(self, lasting_s: float, signal: Signal) -> Stop | None:
+        if lasting_s <= self._give_up_after_s:
+            return None
+        reason = f"no success for {duration_words(lasting_s)}: {signal.reason}"
+        hint = "check target.base_url and the API's status page; then run the same command again"
+        return Stop(Exit.INCOMPLETE, reason, hint)
 
     def pause(self, seconds: float, reason: str) -> None:
         """Make all requests wait; a longer pause that already holds is kept."""
@@ -242,20 +274,14 @@ class RateLimiter:
         self._held -= 1
         self._woken.set()
 
+    def set_limit(self, rate_per_s: float) -> None:
+        """Change the rate that is never exceeded from now on; infinite: none."""
+        self._throttling.set_limit(rate_per_s)
+        self._next_at = max(self._next_at, self._clock() + 1 / self.rate_per_s)
+        self._woken.set()
+
     def _measured(self, now: float) -> float:
         """Return the rate of the last permits, for a run without a limit."""
         if len(self._recent) < 2 or now <= self._recent[0]:
             return max(FLOOR_PER_S, float(len(self._recent)))
         return len(self._recent) / (now - self._recent[0])
-
-    def _grow(self, now: float) -> None:
-        """Let a halved rate grow: 5 % a second up to 0.9 of the rate that was refused, then 0.5 %."""
-        if self._rate >= self._limit or now - self._changed_at < 1.0:
-            return
-        near = self._rate >= 0.9 * self._ceiling
-        goal = min(self._limit, self._ceiling) if self._limit < math.inf else self._ceiling
-        step = (0.005 if near else 0.05) * goal * (now - self._changed_at)
-        self._rate = min(self._limit, self._rate + min(step, goal * 0.1))
-        if not near:
-            self._rate = min(self._rate, max(0.9 * self._ceiling, self._floor))
-        self._changed_at = now

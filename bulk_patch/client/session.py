@@ -1,7 +1,6 @@
 """A session with one API: the credential, the limiter, the streaks, the stop; and one loop that makes requests."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 
@@ -9,17 +8,15 @@ from bulk_patch.client.attempts import Attempts, Exchange
 from bulk_patch.client.backoff import backoff_s, steps_s
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
-from bulk_patch.client.permits import LimiterClosed, Permit
+from bulk_patch.client.permits import NOTHING, LimiterClosed, Permit, Signal, SignalKind
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job.settings import Job, Retry
 from bulk_patch.model import Action, History, NetworkFailure, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
-from bulk_patch.targets import Streak, Target
-from bulk_patch.words import duration_words
+from bulk_patch.targets import Target
 
-LONGEST_PAUSE_S = 15 * 60
 #: Kinds of answers that something else than the API gave.
 NOT_THE_API = frozenset({"not the API's word", "unreadable answer"})
 
@@ -61,7 +58,6 @@ class ApiSession:
         self.on_answer: Callable[[int, float | None], None] = lambda status, patch_s: None  # of every request
         self._credential = credential
         self._renewing = asyncio.Lock()
-        self._streak: tuple[str, int] = ("", 0)
         self._refused: Stop | None = None  # why a renewed credential does not help
         self._said_unread_wish = False
 
@@ -77,7 +73,7 @@ class ApiSession:
             The last answer, the verdict on it, and the stop that the verdict or a streak of its kind asks for.
 
         Raises:
-            RunHalted: The API asks for too long a pause, refuses the credential, or has been down for too long.
+            RunHalted: The API refuses the credential.
             LimiterClosed: The run stops; this attempt was not sent.
         """
         budget = self.retry.attempts
@@ -87,13 +83,12 @@ class ApiSession:
             times = attempts.seen.get(verdict.kind, 0)
             attempts.note(reply, verdict)
             if verdict.status in attempts.gives_way_to:
-                self.limiter.passed(permit)
+                self.limiter.settle(permit, NOTHING)
                 return reply, verdict, None
             self._say_unread_wish(reply, verdict)
-            self._tell_limiter(verdict, attempts.row, permit)
-            stop = verdict.stop
-            if stop is None and attempts.counts(verdict, self._streak[0]):
-                stop = self._count_streak(verdict, canary=attempts.canary)
+            counts = verdict.stop is None and attempts.counts(verdict, self.limiter.streak)
+            signal = _signal(verdict, row=attempts.row, counts=counts, canary=attempts.canary)
+            stop = self.limiter.settle(permit, signal) or verdict.stop
             if stop is not None or attempts.is_over(reply, verdict, budget):
                 return reply, verdict, stop
             attempts.repeats(verdict)
@@ -115,10 +110,10 @@ class ApiSession:
             try:
                 reply, version = await self.http.send(request, permit)
             except asyncio.CancelledError:
-                self.limiter.passed(permit)
+                self.limiter.settle(permit, NOTHING)
                 raise
             except LimiterClosed:  # it still waited for its connection: nothing has left
-                self.limiter.passed(permit)
+                self.limiter.settle(permit, NOTHING)
                 exchange.is_out = False
                 raise
             exchange.is_out = False
@@ -138,56 +133,10 @@ class ApiSession:
             self._said_unread_wish = True
             log.warning("retry_after_unreadable", http_status=reply.status, reason="waiting as if it were not there")
 
-    def _tell_limiter(self, verdict: Verdict, row: int, permit: Permit) -> None:
-        """Let an answer act on the limiter.
-
-        Raises:
-            RunHalted: The API asks for a pause longer than a process should sleep, or nothing succeeded for too long.
-        """
-        if (verdict.pause_s or 0) > LONGEST_PAUSE_S:
-            self.limiter.passed(permit)
-            self.limiter.pause(verdict.pause_s or 0, "the API asked to wait")  # until all have heard of the stop
-            until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() + (verdict.pause_s or 0)))
-            raise RunHalted(
-                Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then")
-            )
-        if verdict.wait is Wait.PAUSE and verdict.kind == "throttled":
-            self.limiter.throttle(permit, verdict.pause_s)
-            self._give_up_after(self.limiter.throttled_s, verdict)
-        elif verdict.outage:
-            self.limiter.failed(row, permit)
-            if verdict.pause_s:
-                self.limiter.pause(verdict.pause_s, "the API asked to wait")
-            self._give_up_after(self.limiter.outage_s, verdict)
-        elif verdict.wait is Wait.PAUSE and verdict.act is Action.RETRY:
-            self.limiter.passed(permit)
-            self.limiter.pause(max(1.0, backoff_s(self._streak[1], self.retry.longest_delay_s)), verdict.kind)
-        elif verdict.kind in NOT_THE_API:
-            self.limiter.passed(permit)
-        else:
-            self.limiter.succeeded()
-
-    def _give_up_after(self, lasting_s: float, verdict: Verdict) -> None:
-        if lasting_s > self.retry.give_up_after_s:
-            reason = f"no success for {duration_words(lasting_s)}: {verdict.reason}"
-            hint = "check target.base_url and the API's status page; then run the same command again"
-            raise RunHalted(Stop(Exit.INCOMPLETE, reason, hint))
-
-    def _count_streak(self, verdict: Verdict, *, canary: bool) -> Stop | None:
-        """Count answers of one kind in a row over the run; return the stop that so many mean."""
-        kind = verdict.streak
-        self._streak = (kind, self._streak[1] + 1 if kind == self._streak[0] else 1) if kind else ("", 0)
-        streak: Streak | None = self.target.streaks.get(kind)
-        if streak is None:
-            return None
-        if self._streak[1] >= streak.length or (canary and streak.canary):
-            times = "in the canary" if canary and streak.canary else f"{self._streak[1]} times in a row"
-            return Stop(streak.exit_code, f"{verdict.reason}, {times}", streak.hint)
-        return None
-
     async def _wait(self, verdict: Verdict, times: int) -> None:
         """Wait as a verdict says, before the same row is tried again; a stop ends it early."""
-        if verdict.wait is Wait.BACKOFF:
+        is_lone = verdict.kind == "throttled" and not verdict.pause_s  # then it is for the row to wait
+        if verdict.wait is Wait.BACKOFF or is_lone:
             await wait_or(self.stopping, backoff_s(times, self.retry.longest_delay_s))
         elif verdict.wait is Wait.STEPS:
             await wait_or(self.stopping, min(steps_s(times), self.retry.longest_delay_s))
@@ -227,14 +176,34 @@ class ApiSession:
             return Stop(Exit.CREDENTIAL, error.message, error.hint)
         reply, permit, _ = await self._exchange(Exchange(request=probe), probe=True)
         verdict = self.target.judge_read(reply, History())
-        if verdict.kind == "throttled":
-            self._tell_limiter(verdict, 0, permit)
-        else:
-            self.limiter.passed(permit)
+        signal = _signal(verdict) if verdict.kind == "throttled" else NOTHING
+        if (stop := self.limiter.settle(permit, signal)) is not None:
+            raise RunHalted(stop)
         if verdict.status == 401:
             hint = "check [target] token: is it for this workspace, and still valid? Then run the same command again"
             return Stop(Exit.CREDENTIAL, "the API refuses the token (HTTP 401)", hint)
         return None
+
+
+def _signal(verdict: Verdict, *, row: int = 0, counts: bool = False, canary: bool = False) -> Signal:
+    """Return what a verdict means to all other requests."""
+    if verdict.kind == "throttled":
+        kind = SignalKind.THROTTLED
+    elif verdict.outage:
+        kind = SignalKind.OUTAGE
+    elif verdict.wait is Wait.PAUSE and verdict.act is Action.RETRY:
+        kind = SignalKind.FOREIGN
+    else:
+        kind = SignalKind.NOTHING if verdict.kind in NOT_THE_API else SignalKind.OK
+    return Signal(
+        kind=kind,
+        row=row,
+        reason=verdict.reason,
+        asked_s=verdict.pause_s,
+        streak=verdict.streak,
+        counts=counts,
+        canary=canary,
+    )
 
 
 @asynccontextmanager
@@ -249,7 +218,12 @@ async def open_session(job: Job, target: Target) -> AsyncIterator[ApiSession]:
     else:
         credential = Credential(job.target.token, job.file.parent)
     rate = job.limits.rate_per_s
-    limiter = RateLimiter(None if isinstance(rate, str) else float(rate), longest_delay_s=job.retry.longest_delay_s)
+    limiter = RateLimiter(
+        None if isinstance(rate, str) else float(rate),
+        longest_delay_s=job.retry.longest_delay_s,
+        give_up_after_s=job.retry.give_up_after_s,
+        streaks=target.streaks,
+    )
     http = HttpClient(
         job.target.base_url,
         credential=credential,

@@ -123,7 +123,7 @@ _FAULTS: Mapping[str, Fault | Callable[[Seen], Fault]] = {
     "failing: 500 own": Fault(**own(500, "INTERNAL_ERROR")),
     "failing: 500 own after": Fault(**own(500, "INTERNAL_ERROR"), **_AFTER),
     "failing: 502 gateway after": Fault(**page(502), gateway=True, **_AFTER),
-    "failing: 503 pause=0.3": Fault(status=503, body=b'{"retry_after": 0.3}', content_type="application/json"),
+    "throttled: 503 pause=0.3": Fault(status=503, body=b'{"retry_after": 0.3}', content_type="application/json"),
     "failing: 599 empty": Fault(status=599, body=b""),
     "no answer: reset": Fault(wire="reset"),
     "no answer: reset after": Fault(wire="reset", **_AFTER),

@@ -228,7 +228,7 @@ def _() -> None:
         return changed
 
     def reserve(self: RateLimiter, now: float) -> None:
-        self._next_at = max(self._next_at, now - 1.0) + 1 / self._rate  # a bucket of one second
+        self._next_at = max(self._next_at, now - 1.0) + 1 / self.rate_per_s  # a bucket of one second
 
     around(RateLimiter, "__init__", make)
     around(RateLimiter, "_reserve", lambda _: reserve)

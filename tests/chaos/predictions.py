@@ -63,7 +63,7 @@ throttled: 429 for an hour          | unknown 4 1        | unknown 4 1        | 
 failing: 500 own                    | applied 0 2        | applied 0 4        | unknown 4 8
 failing: 500 own after              | applied 0 2        | applied 0 4        | unknown 4 8
 failing: 502 gateway after          | applied 0 2        | applied 0 4        | unknown 4 8
-failing: 503 pause=0.3              | applied 0 2        | applied 0 4        | unknown 4 8
+throttled: 503 pause=0.3            | applied 0 2        | applied 0 4        | unknown 4 …
 failing: 599 empty                  | applied 0 2        | applied 0 4        | unknown 4 8
 no answer: reset                    | applied 0 2        | applied 0 4        | unknown 4 8
 no answer: reset after              | applied 0 2        | applied 0 4        | unknown 4 8

@@ -251,7 +251,14 @@ class Simulation:
             ledger = cast(Ledger, self.fragile)
             credential = Credential(job.target.token, job.file.parent)
             rate = cast(float, job.limits.rate_per_s)
-            limiter = RateLimiter(rate, longest_delay_s=job.retry.longest_delay_s, clock=loop.time, draw=dice.random)
+            limiter = RateLimiter(
+                rate,
+                longest_delay_s=job.retry.longest_delay_s,
+                give_up_after_s=job.retry.give_up_after_s,
+                streaks=TARGET.streaks,
+                clock=loop.time,
+                draw=dice.random,
+            )
             http = SimulatedHttp(
                 universe, self.api, self.weather, credential=credential, limiter=limiter, timeout_s=job.limits.timeout_s
             )

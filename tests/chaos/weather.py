@@ -17,7 +17,7 @@ LATE = "late: after the client gave up"
 TWICE = "late: delivered twice"
 SLOW = "late: carried out, answered too late"
 _KEPT_LINES = ("refused", "unauthenticated", "unsettled")
-_OUTAGE = ("failing: 500 own", "failing: 502 gateway after", "failing: 503 pause=0.3", "no answer: reset")
+_OUTAGE = ("failing: 500 own", "failing: 502 gateway after", "failing: 599 empty", "no answer: reset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.errors import CredentialError, Exit
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request, State
 from bulk_patch.sandbox import Sandbox
-from tests.support.limiters import count_beyond_rate, fresh_permit
+from tests.support.limiters import count_beyond_rate, fail_with, fresh_permit
 from tests.support.patches import ANN, KEY
 from tests.support.raw_server import RawServer, Say, http_answer
 from tests.support.sending import make_row, open_bench
@@ -212,7 +212,7 @@ def test_the_probe_of_an_outage_gets_through_a_slow_connection(tls: ssl.SSLConte
     async def scenario() -> None:
         limiter = RateLimiter(100.0, longest_delay_s=0.1)
         for row in range(12):
-            limiter.failed(row, Permit(0.0))
+            fail_with(limiter, row, Permit(0.0))
         async with slowly_connected(tls, ca_file, limiter=limiter, timeout_s=2) as (_, http):
             permit = await limiter.acquire()
             reply, _ = await http.send(PATCH, permit)

@@ -6,7 +6,19 @@ import pytest
 
 from bulk_patch.client.outage import Outage
 from bulk_patch.client.permits import LimiterClosed
-from tests.support.limiters import draw_brake, fail, is_drawn, make_limiter, next_at, now, take
+from tests.support.limiters import (
+    draw_brake,
+    end,
+    fail,
+    fail_with,
+    is_drawn,
+    make_limiter,
+    next_at,
+    now,
+    succeed,
+    take,
+    throttle,
+)
 from tests.support.virtual_time import virtual_loop, virtually
 
 
@@ -16,7 +28,7 @@ async def test_ten_failures_in_a_row_of_three_rows_draw_the_brake() -> None:
     out = await take(limiter, 10)
     for number, permit in enumerate(out):
         assert not is_drawn(limiter)
-        limiter.failed(number % 3, permit)
+        fail_with(limiter, number % 3, permit)
     begun = now()
     assert is_drawn(limiter)
     assert await next_at(limiter) >= begun + 1
@@ -52,7 +64,7 @@ async def test_nine_in_a_row_and_a_success_do_not_draw_it_again_and_again() -> N
             await fail(limiter, row)
         for _ in range(10):  # so that failures stay below half
             await limiter.acquire()
-            limiter.succeeded()
+            succeed(limiter)
     assert not is_drawn(limiter)
 
 
@@ -63,7 +75,7 @@ async def test_rows_that_failed_before_a_success_do_not_make_one_stubborn_row_an
         await fail(limiter, row)
     for _ in range(100):  # so that failures stay below half
         await limiter.acquire()
-        limiter.succeeded()
+        succeed(limiter)
     for _ in range(20):
         await fail(limiter, 9)
     assert not is_drawn(limiter)
@@ -74,11 +86,11 @@ async def test_half_of_the_answers_in_thirty_seconds_draw_it() -> None:
     limiter = make_limiter(1000)
     for row in range(9):
         await limiter.acquire()
-        limiter.succeeded()
+        succeed(limiter)
         await fail(limiter, row)
     assert not is_drawn(limiter)
     await limiter.acquire()
-    limiter.succeeded()
+    succeed(limiter)
     await fail(limiter, 9)
     assert is_drawn(limiter)
 
@@ -88,12 +100,12 @@ async def test_a_share_below_half_does_not_draw_it_even_among_thousands() -> Non
     limiter = make_limiter(None)
     for _ in range(3000):
         await limiter.acquire()
-        limiter.succeeded()
+        succeed(limiter)
     await asyncio.sleep(20)
     for row in range(1000):  # alone they would be half of the last two thousand
         await fail(limiter, row)
         await limiter.acquire()
-        limiter.succeeded()
+        succeed(limiter)
     assert not is_drawn(limiter)
 
 
@@ -102,11 +114,11 @@ async def test_what_is_older_than_thirty_seconds_counts_for_no_share() -> None:
     limiter = make_limiter(1000)
     for row in range(9):
         await limiter.acquire()
-        limiter.succeeded()
+        succeed(limiter)
         await fail(limiter, row)
     await asyncio.sleep(31)
     await limiter.acquire()
-    limiter.succeeded()
+    succeed(limiter)
     await fail(limiter, 9)
     assert not is_drawn(limiter)
 
@@ -116,11 +128,11 @@ async def test_old_successes_do_not_hide_that_half_of_the_last_thirty_seconds_fa
     limiter = make_limiter(1000)
     for _ in range(500):
         await limiter.acquire()
-        limiter.succeeded()
+        succeed(limiter)
     await asyncio.sleep(31)
     for row in range(10):
         await limiter.acquire()
-        limiter.succeeded()
+        succeed(limiter)
         await fail(limiter, row)
     assert is_drawn(limiter)
 
@@ -146,7 +158,7 @@ async def test_while_it_is_drawn_one_probe_at_a_time_goes_out() -> None:
         await asyncio.sleep(300)
         (sent,) = [task for task in waiting if task.done()]
         waiting.remove(sent)
-        limiter.failed(9, sent.result())
+        fail_with(limiter, 9, sent.result())
     assert len(waiting) == 2
     limiter.close()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -160,10 +172,10 @@ async def test_a_late_failure_from_before_the_outage_is_no_answer_of_the_probe()
     probe = await limiter.acquire()
     second = asyncio.create_task(limiter.acquire())
     for permit in stuck:
-        limiter.failed(3, permit)
+        fail_with(limiter, 3, permit)
     await asyncio.sleep(600)
     assert not second.done()  # the probe is still out
-    limiter.failed(1, probe)
+    fail_with(limiter, 1, probe)
     await second
 
 
@@ -175,7 +187,7 @@ async def test_late_failures_from_before_the_outage_do_not_put_the_probe_off() -
     drawn = now()
     for permit in stuck:
         virtual_loop().pass_time(0.02)
-        limiter.failed(3, permit)
+        fail_with(limiter, 3, permit)
     assert await next_at(limiter) - drawn <= 1.1
 
 
@@ -186,7 +198,7 @@ async def test_a_late_429_from_before_the_outage_lets_no_second_probe_out() -> N
     await draw_brake(limiter)
     await limiter.acquire()
     second = asyncio.create_task(limiter.acquire())
-    limiter.passed(stuck)
+    end(limiter, stuck)
     await asyncio.sleep(600)
     assert not second.done()
     limiter.close()
@@ -221,7 +233,7 @@ async def test_a_success_releases_the_brake_and_all_who_wait() -> None:
     await asyncio.sleep(1.5)
     assert sum(task.done() for task in waiting) == 1
     released = now()
-    limiter.succeeded()
+    succeed(limiter)
     assert not is_drawn(limiter)
     await asyncio.gather(*waiting)
     assert now() - released < 0.25
@@ -234,7 +246,7 @@ async def test_a_success_of_a_request_from_before_the_outage_releases_it_too() -
     waiting = asyncio.create_task(next_at(limiter))
     await asyncio.sleep(0.1)
     released = now()
-    limiter.succeeded()
+    succeed(limiter)
     assert await waiting - released < 0.1
 
 
@@ -243,7 +255,7 @@ async def test_after_an_outage_one_failure_does_not_draw_the_brake_again() -> No
     limiter = make_limiter(100)
     await draw_brake(limiter)
     await limiter.acquire()
-    limiter.succeeded()
+    succeed(limiter)
     for row in range(9):
         await fail(limiter, row)
         await asyncio.sleep(0.001)
@@ -256,7 +268,7 @@ async def test_the_length_of_an_outage_counts_from_the_first_failure_after_the_l
     await fail(limiter, 1)
     await asyncio.sleep(100)
     await limiter.acquire()
-    limiter.succeeded()
+    succeed(limiter)
     await asyncio.sleep(100)
     await fail(limiter, 1)
     begun = now()
@@ -266,28 +278,28 @@ async def test_the_length_of_an_outage_counts_from_the_first_failure_after_the_l
     assert limiter.outage_s == pytest.approx(now() - begun, abs=0.01)
     await asyncio.sleep(1000)
     assert limiter.outage_s == pytest.approx(now() - begun, abs=0.01)
-    limiter.succeeded()
+    succeed(limiter)
     assert limiter.outage_s == 0
 
 
-@pytest.mark.parametrize("end", ["passed", "throttled"])
+@pytest.mark.parametrize("how", ["passed", "throttled"])
 @virtually
-async def test_a_probe_that_says_nothing_about_the_outage_lets_the_next_one_go(end: str) -> None:
+async def test_a_probe_that_says_nothing_about_the_outage_lets_the_next_one_go(how: str) -> None:
     limiter = make_limiter(100)
     await draw_brake(limiter)
     probe = await limiter.acquire()
     waiting = asyncio.create_task(next_at(limiter))
     await asyncio.sleep(1)
-    limiter.passed(probe)
-    if end == "throttled":
-        limiter.throttle(probe, 2.0)
+    end(limiter, probe)
+    if how == "throttled":
+        throttle(limiter, probe, 2.0)
     second = await waiting
     assert second - probe.granted_at < 4
     assert is_drawn(limiter)
     third = asyncio.create_task(limiter.acquire())
     await asyncio.sleep(600)
     assert not third.done()
-    limiter.succeeded()
+    succeed(limiter)
     await third
 
 
@@ -298,7 +310,7 @@ async def test_a_probe_that_connects_slowly_is_not_kept_waiting_by_itself() -> N
     probe = await limiter.acquire()
     await limiter.retake(probe)
     assert now() - probe.granted_at < 0.2
-    limiter.succeeded()
+    succeed(limiter)
 
 
 @virtually
@@ -309,7 +321,7 @@ async def test_a_second_turn_makes_no_request_a_probe() -> None:
     await limiter.retake(stuck)
     probe = await next_at(limiter)
     assert probe - 1000 < 10
-    limiter.succeeded()
+    succeed(limiter)
 
 
 @virtually
@@ -321,7 +333,7 @@ async def test_the_probe_of_a_credential_waits_for_the_probe_of_an_outage() -> N
     mine = asyncio.create_task(limiter.acquire(probe=True))
     await asyncio.sleep(100)
     assert not mine.done()
-    limiter.failed(1, probe)
-    limiter.failed(1, await mine)
+    fail_with(limiter, 1, probe)
+    fail_with(limiter, 1, await mine)
     limiter.release()
     await limiter.acquire()

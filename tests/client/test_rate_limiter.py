@@ -12,7 +12,17 @@ from bulk_patch.client.permits import LimiterClosed, Permit
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.concurrency import wait_or
 from tests.support.examples import examples
-from tests.support.limiters import ROUNDING, count_beyond_rate, draw_brake, make_limiter, next_at, now, take
+from tests.support.limiters import (
+    ROUNDING,
+    count_beyond_rate,
+    draw_brake,
+    make_limiter,
+    next_at,
+    now,
+    succeed,
+    take,
+    throttle,
+)
 from tests.support.virtual_time import Deadlock, run_virtually, virtual_loop, virtually
 
 STALE = Permit(0.0)
@@ -58,11 +68,11 @@ async def follow(limiter: RateLimiter, script: list[tuple[str, float]]) -> list[
             case "stall":
                 virtual_loop().pass_time(size)
             case "throttle":
-                limiter.throttle(Permit(now()), size)
+                throttle(limiter, Permit(now()), size)
             case "pause":
                 limiter.pause(size, "asked")
             case "succeed":
-                limiter.succeeded()
+                succeed(limiter)
     await asyncio.gather(*tasks)
     return sent
 

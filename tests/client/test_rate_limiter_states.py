@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from bulk_patch.client.permits import LimiterClosed, Permit
 from bulk_patch.client.rate_limiter import RateLimiter
 from tests.support.examples import examples
-from tests.support.limiters import ROUNDING, count_beyond_rate
+from tests.support.limiters import ROUNDING, count_beyond_rate, end, fail_with, succeed, throttle
 from tests.support.virtual_time import VirtualLoop
 
 
@@ -116,7 +116,7 @@ class Requests(RuleBasedStateMachine):
     def fail(self, sent_at: float | None, row: int) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.limiter.failed(row, Permit(sent_at))
+            fail_with(self.limiter, row, Permit(sent_at))
 
     @rule()
     def fail_everything(self) -> None:
@@ -127,26 +127,26 @@ class Requests(RuleBasedStateMachine):
     def break_down(self, count: int) -> None:
         """Let requests that no one waits for fail: an outage begins."""
         for row in range(count):
-            self.limiter.failed(row, Permit(-1.0))
+            fail_with(self.limiter, row, Permit(-1.0))
 
     @rule(sent_at=consumes(out))
     def succeed(self, sent_at: float | None) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.limiter.succeeded()
+            succeed(self.limiter)
             self.probes.clear()
 
     @rule(sent_at=consumes(out), asked_s=st.one_of(st.none(), st.floats(0, 50)))
     def throttle(self, sent_at: float | None, asked_s: float | None) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.limiter.throttle(Permit(sent_at), asked_s)
+            throttle(self.limiter, Permit(sent_at), asked_s)
 
     @rule(sent_at=consumes(out))
     def end_silently(self, sent_at: float | None) -> None:
         if sent_at in self.is_out:
             self.end(sent_at)
-            self.limiter.passed(Permit(sent_at))
+            end(self.limiter, Permit(sent_at))
 
     @rule(seconds=st.floats(0, 60))
     def pause(self, seconds: float) -> None:

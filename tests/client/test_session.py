@@ -46,9 +46,10 @@ async def open_session(
     """Open a session with a server that says what a test wants."""
     credential = Credential.of_sandbox("token")
     retry = Retry(attempts=attempts, longest_delay_s=0.02)
+    limiter = RateLimiter(None, longest_delay_s=0.02, streaks=make_target().streaks)
     async with (
         RawServer(answer) as server,
-        HttpClient(server.base_url, credential=credential, limiter=RateLimiter(None), timeout_s=5) as http,
+        HttpClient(server.base_url, credential=credential, limiter=limiter, timeout_s=5) as http,
     ):
         yield ApiSession(make_target(), http, credential=credential, retry=retry, concurrency=concurrency), server
 

@@ -7,6 +7,7 @@ from bulk_patch.client.permits import Permit
 from bulk_patch.errors import Exit
 from bulk_patch.model import State
 from bulk_patch.sandbox import Fault, Seen
+from tests.support.limiters import fail_with
 from tests.support.sending import Bench, again, faults, make_id, make_row, on_bench, page
 
 APPLIED, UNKNOWN, PENDING = State.APPLIED, State.UNKNOWN, State.PENDING
@@ -78,7 +79,7 @@ def test_one_poisoned_row_among_healthy_ones_stops_no_other() -> None:
 def test_a_page_that_is_not_the_apis_ends_no_outage() -> None:
     async def scenario(bench: Bench) -> None:
         for row in range(12):
-            bench.limiter.failed(row, Permit(0.0))
+            fail_with(bench.limiter, row, Permit(0.0))
         await asyncio.sleep(0.01)
         await bench.send_one()
         assert bench.limiter.outage_s > 0

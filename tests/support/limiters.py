@@ -1,9 +1,11 @@
 """Limiters on the virtual clock, and what their tests ask of them."""
 
+import math
 import time
 
-from bulk_patch.client.permits import Permit
+from bulk_patch.client.permits import NOTHING, Permit, Signal, SignalKind
 from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.model import Stop
 from tests.support.virtual_time import TICK_S, virtual_loop
 
 ALLOWED_LATE_S = 0.01
@@ -48,17 +50,38 @@ def count_beyond_rate(times: list[float], rate_per_s: float) -> float:
     )
 
 
+def succeed(limiter: RateLimiter, permit: Permit | None = None) -> None:
+    """Settle a request that the API itself answered; without a permit, one that left before any other."""
+    limiter.settle(permit or Permit(-math.inf), Signal(kind=SignalKind.OK))
+
+
+def fail_with(limiter: RateLimiter, row: int, permit: Permit) -> Stop | None:
+    """Settle a request of a row that met an outage."""
+    return limiter.settle(permit, Signal(kind=SignalKind.OUTAGE, row=row, reason="server error (HTTP 500)"))
+
+
+def end(limiter: RateLimiter, permit: Permit) -> None:
+    """Settle a request that says nothing to others."""
+    limiter.settle(permit, NOTHING)
+
+
+def throttle(limiter: RateLimiter, permit: Permit, asked_s: float | None = None) -> Stop | None:
+    """Settle a request that was answered 429."""
+    signal = Signal(kind=SignalKind.THROTTLED, reason="throttled (HTTP 429)", asked_s=asked_s)
+    return limiter.settle(permit, signal)
+
+
 async def fail(limiter: RateLimiter, row: int) -> Permit:
     """Send a request of a row and let it fail; return its permit."""
     permit = await limiter.acquire()
-    limiter.failed(row, permit)
+    fail_with(limiter, row, permit)
     return permit
 
 
 async def draw_brake(limiter: RateLimiter) -> None:
     """Let ten requests of five rows fail at once, each having been sent before the first failed."""
     for number, permit in enumerate(await take(limiter, 10)):
-        limiter.failed(number % 5 + 1, permit)
+        fail_with(limiter, number % 5 + 1, permit)
 
 
 def is_drawn(limiter: RateLimiter) -> bool:

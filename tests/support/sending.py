@@ -134,12 +134,18 @@ async def open_bench(
     async with Sandbox(people(rows), fault=fault, **(sandbox or {})) as world:
         credential = Credential(token, Path()) if token else Credential.of_sandbox(world.token)
         settings = Retry(**{"attempts": 8, "longest_delay_s": 0.02, "give_up_after_s": 60, **(retry or {})})
-        limiter = RateLimiter(rate_per_s, longest_delay_s=settings.longest_delay_s)
+        target = make_target(resource)
+        limiter = RateLimiter(
+            rate_per_s,
+            longest_delay_s=settings.longest_delay_s,
+            give_up_after_s=settings.give_up_after_s,
+            streaks=target.streaks,
+        )
         url = base_url or world.base_url
         async with HttpClient(
             url, credential=credential, limiter=limiter, timeout_s=timeout_s, ca_file=ca_file
         ) as http:
-            session = ApiSession(make_target(resource), http, credential=credential, retry=settings, concurrency=8)
+            session = ApiSession(target, http, credential=credential, retry=settings, concurrency=8)
             yield Bench(world, session, Sender(session), limiter)
 
 
