@@ -11,6 +11,7 @@ from bulk_patch.errors import Exit
 from bulk_patch.ledgers.records import LedgerRow, PlanSummary, Run, Sample
 from bulk_patch.ledgers.undos import Undone
 from bulk_patch.model import Counts, State
+from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.files import FAILURES, PAGE, RESULTS, SUMMARY
 from bulk_patch.reports.rows import FieldChange, merge_rows
 from bulk_patch.reports.summary import RunSummary, fold_counts
@@ -90,7 +91,7 @@ def _cost(run: Run, counts: Counts, rate_per_s: float | None, canary: int, ids_p
     elif rate_per_s is None:
         text += ", as fast as the API answers"
     else:
-        text += f", {duration_words((sends + reads) / rate_per_s)} at {rate_per_s:g} requests a second"
+        text += f", {duration_words((sends + reads) / rate_per_s)} at the limit of {rate_per_s:g} requests a second"
     made = summary.reads
     return f"{text}; planning made {amount(made, 'read')}" if made else text
 
@@ -150,7 +151,8 @@ def _throughput(summary: RunSummary) -> str:
     if timings["p50_ms"] is not None and timings["p99_ms"] is not None:
         half, most = milliseconds_words(timings["p50_ms"]), milliseconds_words(timings["p99_ms"])
         text += f"; half of the changes within {half}, 99 % within {most}"
-    return f"{text}; throttled {amount(rate['throttled'] or 0, 'time')}"
+    text += f"; throttled {amount(rate['throttled'] or 0, 'time')}"
+    return f"{text}; held back by {summary.held_back_by}" if summary.held_back_by else text
 
 
 def _rate_words(summary: RunSummary) -> str:
@@ -183,9 +185,9 @@ def status_screen(status: RunStatus) -> str:
     lines += wrap(_done(run, counts, to_do))
     if summary.timings["requests"]:
         lines += wrap(_throughput(summary))
-    achieved = summary.rate["achieved_per_s"]
-    if running and to_do and achieved:
-        lines.append(f"{duration_words(to_do / achieved)} left")
+    per_s = Totals.from_json(run.stats).lately_per_s or summary.rate["achieved_per_s"]
+    if running and to_do and per_s:
+        lines.append(f"{duration_words(to_do / per_s)} left")
     if run.stopped_by or summary.exit_code not in (None, Exit.OK, Exit.NEEDS_PERSON):
         lines += _stop_lines(run)
     if summary.exit_code is not None:

@@ -69,6 +69,8 @@ class RateLimiter:
         self._throttling = Throttling(limit, clock())
         self._refused_rounds = 0  # since the last success
         self._throttled_since: float | None = None  # first 429 after the last success
+        self._slow_since: float | None = None  # throttling keeps the rate down
+        self._slowed_s = 0.0
         self._recent: deque[float] = deque(maxlen=64)  # times of permits, to measure the rate of a run without a limit
         self._outage = Outage()
         self._streaks = Streaks(streaks or {})
@@ -86,6 +88,11 @@ class RateLimiter:
     def rate_per_s(self) -> float:
         """Return the rate that holds now."""
         return self._throttling.rate_per_s
+
+    @property
+    def slowed_s(self) -> float:
+        """Return for how long throttling has kept the rate down, pauses included, seconds."""
+        return self._slowed_s + (self._clock() - self._slow_since if self._slow_since is not None else 0.0)
 
     @property
     def streak(self) -> str:
@@ -152,6 +159,9 @@ class RateLimiter:
 
     def _reserve(self, now: float) -> None:
         self._throttling.grow(now)
+        if self._slow_since is not None and self.rate_per_s >= self.limit_per_s:
+            self._slowed_s += now - self._slow_since
+            self._slow_since = None
         if self.rate_per_s < math.inf:
             self._next_at = max(self._next_at, now - (LATE_S - CONNECT_LATE_S)) + 1 / self.rate_per_s
 
@@ -232,6 +242,8 @@ class RateLimiter:
         begins_round = self._throttling.refused(
             permit.granted_at, now, asked=bool(signal.asked_s), measured_per_s=self._measured(now)
         )
+        if (begins_round or signal.asked_s) and self._slow_since is None:
+            self._slow_since = now
         stop = self._pause_as_asked(signal)
         if begins_round:
             self._refused_rounds += 1

@@ -36,7 +36,7 @@ class RunSummary:
         input_rows: Rows of the input, the sum of all counts.
         counts: Rows for every status, zeros included.
         timings: `plan_s`, `send_s`, `requests`, `requests_per_s`, and latencies `p50_ms`, `p99_ms` of a PATCH.
-        rate: `limit_per_s` (None: unlimited), `achieved_per_s`, `throttled` (429s received).
+        rate: `limit_per_s` (None: unlimited), `achieved_per_s`, `throttled` (429s, and 503s with Retry-After).
         plan_sha256: Hash of the sealed plan.
         input_sha256: Hash of the input.
         started_at: First change sent.
@@ -48,6 +48,7 @@ class RunSummary:
         verified: Found by the last completed `verify`: `operator`, `at`, `rows`, `drifted`, `fields`
             (drifted fields, how often) and `in_part` (fields that the API masks or never shows, how many rows).
         undone_by: Undos of the run: `run`, undone `rows` so far, and `of` how many applied rows.
+        held_back_by: What kept the rate from being higher, "" where that is not known.
         killed: Sessions that were killed; the requests of their last second are not counted: "at least".
     """
 
@@ -69,11 +70,12 @@ class RunSummary:
     approvals: Sequence[Mapping[str, Any]] = ()
     verified: Mapping[str, Any] = field(default_factory=dict)
     undone_by: Sequence[Mapping[str, Any]] = ()
+    held_back_by: str = ""
     killed: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as JSON values; the keys after `next` only where they are not empty."""
-        optional = {"before_next", "approvals", "verified", "undone_by", "killed"}
+        optional = {"before_next", "approvals", "verified", "undone_by", "held_back_by", "killed"}
         return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
 
@@ -133,6 +135,7 @@ def summarise(
         approvals=[approval.as_json() for approval in approvals_of(notes)],
         verified=_last_check(notes),
         undone_by=[asdict(undo) for undo in undos],
+        held_back_by=stats.held_back_by,
         killed=killed,
     )
 

@@ -80,6 +80,7 @@ class Dispatcher:
         self.stats = Totals.from_json(ledger.run.stats)
         rate = job.limits.rate_per_s
         self.stats.limit_per_s = None if isinstance(rate, str) else float(rate)
+        self.stats.concurrency = job.limits.concurrency
         self.limiter = session.limiter
         self.progress = Progress()
         self.ended = SessionResult()
@@ -92,7 +93,7 @@ class Dispatcher:
         """
         started_at = time.monotonic()
         requests, throttled = self.stats.requests - self.limiter.permits, self.stats.throttled - self.limiter.throttled
-        before_s = self.stats.send_s
+        before_s, slowed_s, cpu_s = self.stats.send_s, self.stats.slowed_s, self.stats.cpu_s - time.process_time()
         series = self.stats.series
         series.start(before_s, now=time.time())
         self._session.on_answer = series.answered
@@ -102,6 +103,8 @@ class Dispatcher:
             self.stats.requests = requests + self.limiter.permits
             self.stats.throttled = throttled + self.limiter.throttled
             self.stats.send_s = before_s + time.monotonic() - started_at
+            self.stats.slowed_s = slowed_s + self.limiter.slowed_s
+            self.stats.cpu_s = cpu_s + time.process_time()
 
         async with aclosing(self._engine.run(self._batches())) as lists:
             try:

@@ -58,7 +58,10 @@ def test_a_plan_says_what_it_costs_and_how_long_it_takes() -> None:
     # 250 rows are read again, the 10 of the canary one by one, 240 in 3 reads; the canary and 4 cleared values are
     # read back.
     screen = plan_screen(replace(RUN, summary=PlanSummary.from_json(DETAILS)), PLANNED, rate_per_s=20.0, canary=10)
-    cost = "cost: 1,000 changes to send and up to 27 reads, about 51 s at 20 requests a second; planning made 13 reads"
+    cost = (
+        "cost: 1,000 changes to send and up to 27 reads, about 51 s at the limit of 20 requests a second; "
+        "planning made 13 reads"
+    )
     assert cost in " ".join(squeeze(screen))
 
 
@@ -66,7 +69,7 @@ def test_a_plan_says_what_it_costs_and_how_long_it_takes() -> None:
     ("rate_per_s", "counts", "cost"),
     [
         (None, {State.PENDING: 1}, "cost: 1 change to send, as fast as the API answers"),
-        (2.5, {State.PENDING: 100}, "cost: 100 changes to send, about 40 s at 2.5 requests a second"),
+        (2.5, {State.PENDING: 100}, "cost: 100 changes to send, about 40 s at the limit of 2.5 requests a second"),
         (20.0, {State.UNCHANGED: 7}, "cost: nothing to send"),
     ],
 )
@@ -98,9 +101,9 @@ def test_a_plan_screen_reads_what_a_plan_counted() -> None:
         "row 9",
         "note ? → •••",
         "look out",
-        "planning made 1 read",
     ):
         assert any(line in shown for shown in screen)
+    assert "planning made 1 read" in " ".join(screen)
 
 
 # --- the end
@@ -140,6 +143,12 @@ def test_the_end_shows_counts_that_balance_causes_throughput_and_files() -> None
         "1,030 requests in about 52 s, 19.8 a second of at most 20; half of the changes within 85 ms, "
         "99 % within 241 ms; throttled 3 times"
     ) in " ".join(screen)
+
+
+def test_the_end_and_status_name_what_held_the_rate_back() -> None:
+    held = summary(held_back_by="throttling by the API")
+    for screen in (end_screen(held, SENT, folder=FOLDER, causes=[]), status_screen(status(held))):
+        assert "; throttled 3 times; held back by throttling by the API" in " ".join(squeeze(screen))
 
 
 def test_the_end_of_a_run_that_stopped_says_why() -> None:

@@ -181,6 +181,21 @@ async def test_everybody_waits_as_long_as_the_api_asks_and_not_shorter_than_anyo
 
 
 @virtually
+async def test_for_how_long_throttling_kept_the_rate_down_is_known() -> None:
+    limiter = make_limiter(100, draw=0.0)
+    throttle(limiter, await limiter.acquire(), 3.0)
+    await limiter.acquire()
+    assert limiter.slowed_s == pytest.approx(3.0, abs=0.05)
+    await asyncio.sleep(5)
+    throttle(limiter, await limiter.acquire())
+    assert limiter.slowed_s == pytest.approx(3.0, abs=0.05)
+    for permit in await take(limiter, 6):
+        throttle(limiter, permit)
+    await asyncio.sleep(5)
+    assert limiter.slowed_s == pytest.approx(8.0, abs=0.1)
+
+
+@virtually
 async def test_a_wish_of_no_time_is_none() -> None:
     limiter = make_limiter(100)
     succeed(limiter, await limiter.acquire())

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulk_patch.observe.timeline import Slice
 from bulk_patch.observe.totals import Totals
 
 latencies = st.lists(st.floats(0.000_01, 600), min_size=1, max_size=200)
@@ -33,6 +34,36 @@ def test_the_rate_is_that_of_all_sessions() -> None:
     stats.requests += 11
     stats.send_s += 2.0
     assert stats.requests_per_s == 10.0  # 41 requests, and 40 intervals between them
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"requests": 195}, "the limit"),
+        ({"requests": 100, "slowed_s": 4.0}, "throttling by the API"),
+        ({"requests": 100, "busy_s": 35.0}, "latency and concurrency (4 at a time, 350 ms each)"),
+        ({"requests": 100, "cpu_s": 9.0}, "this machine"),
+        ({"requests": 100}, ""),
+        ({"requests": 100, "limit_per_s": None, "slowed_s": 4.0}, "throttling by the API"),
+        ({"requests": 40, "slowed_s": 10.0}, ""),  # too few to say anything
+        ({"requests": 195, "send_s": 1.0}, ""),
+    ],
+)
+def test_what_held_the_rate_back_is_named(facts: dict[str, float], words: str) -> None:
+    usual: dict[str, float] = {"send_s": 10.0, "limit_per_s": 20.0, "concurrency": 4}
+    stats = Totals(**{**usual, **facts})  # type: ignore[arg-type]
+    stats.add([0.0] * 100)
+    assert stats.held_back_by == kept(stats).held_back_by == words
+
+
+def test_what_is_left_is_judged_by_the_last_half_minute() -> None:
+    stats = Totals(requests=1060, send_s=160.0)
+    stats.series.width_s = 10.0
+    stats.series.slices = {number: Slice([0, 0, 100 if number < 10 else 10, 0, 0, 0, 5]) for number in range(16)}
+    assert stats.requests_per_s == pytest.approx(6.6, abs=0.1)
+    assert stats.lately_per_s == pytest.approx(1.0)
+    assert kept(stats).lately_per_s == stats.lately_per_s
+    assert Totals().lately_per_s is None
 
 
 def test_a_single_request_has_no_rate_to_speak_of() -> None:

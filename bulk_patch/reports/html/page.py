@@ -316,7 +316,8 @@ def _speed_words(summary: RunSummary) -> str:
     if timings["p50_ms"] is not None and timings["p99_ms"] is not None:
         half, most = milliseconds_words(timings["p50_ms"]), milliseconds_words(timings["p99_ms"])
         words += f". Half of the changes within {half}, 99 % within {most}"
-    return f"{words}. Throttled {amount(rate['throttled'] or 0, 'time')}."
+    words += f". Throttled {amount(rate['throttled'] or 0, 'time')}."
+    return f"{words} Held back by {summary.held_back_by}." if summary.held_back_by else words
 
 
 def _about_rows(view: PageContext, summary: RunSummary, listed: int, most_rows: int) -> Iterator[str]:
