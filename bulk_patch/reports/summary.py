@@ -48,7 +48,7 @@ class RunSummary:
         verified: Found by the last completed `verify`: `operator`, `at`, `rows`, `drifted`, `fields`
             (drifted fields, how often) and `in_part` (fields that the API masks or never shows, how many rows).
         undone_by: Undos of the run: `run`, undone `rows` so far, and `of` how many applied rows.
-        held_back_by: What kept the rate from being higher, "" where that is not known.
+        held_back_by: What kept the rate from being higher, "" where that is not known; for screens and pages only.
         killed: Sessions that were killed; the requests of their last second are not counted: "at least".
     """
 
@@ -75,8 +75,10 @@ class RunSummary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as JSON values; the keys after `next` only where they are not empty."""
-        optional = {"before_next", "approvals", "verified", "undone_by", "held_back_by", "killed"}
-        return {name: value for name, value in asdict(self).items() if value or name not in optional}
+        optional = {"before_next", "approvals", "verified", "undone_by", "killed"}
+        shown = {name: value for name, value in asdict(self).items() if value or name not in optional}
+        del shown["held_back_by"]
+        return shown
 
 
 def summarise(
