@@ -128,6 +128,7 @@ class Reply:
     body: bytes
     whole: bool = True  # False: cut short, or longer than the cap
     elapsed_s: float = 0.0
+    may_be_stray: bool = False  # it may answer another request: its connection was used before, or more came unasked
 
 
 class FailureKind(Enum):

@@ -14,10 +14,13 @@ class Exchange:
     Attributes:
         request: What is sent.
         is_out: It may have left and was not answered.
+        unconfirmed: It was refused, and that may have been the answer to another request: it is sent once more, over a
+            new connection. A true refusal is kept by the API and comes again.
     """
 
     request: Request
     is_out: bool = False
+    unconfirmed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +48,10 @@ class Attempts(Exchange, ABC):
     @abstractmethod
     def judge(self, reply: Reply | NetworkFailure) -> Verdict:
         """Judge one answer; pure."""
+
+    def judge_in_doubt(self, reply: Reply | NetworkFailure) -> Verdict:
+        """Judge an answer that may be a stray one."""
+        return self.judge(reply)
 
     @abstractmethod
     def probe(self) -> Request:

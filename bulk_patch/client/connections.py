@@ -29,6 +29,8 @@ from bulk_patch.targets.answers import http_date
 BODY_CAP = 1 << 20  # bytes, decoded
 _KEEPALIVE_S = 30.0  # shorter than what gateways keep, so that they do not close under a request
 _SWITCHED = 101
+_TOO_MANY = 429
+_WATCHED_S = 0.05  # a new connection, after a refusal
 
 
 class NeverLeft(aiohttp.ClientError):
@@ -80,7 +82,15 @@ class Connections:
             connection.close()
 
     async def exchange(
-        self, method: str, path: str, *, headers: str, body: bytes | None, permit: Permit, timeout_s: float
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: str,
+        body: bytes | None,
+        permit: Permit,
+        timeout_s: float,
+        fresh: bool = False,
     ) -> Reply:
         """Send one request and read its answer, exactly once: nothing is repeated or followed.
 
@@ -91,6 +101,7 @@ class Connections:
             body: The exact bytes.
             permit: Of the limiter, for this request.
             timeout_s: For connecting, sending and reading together; waiting for a second permit is not counted.
+            fresh: Over a new connection.
 
         Raises:
             NeverLeft: There was no connection in time.
@@ -100,7 +111,8 @@ class Connections:
         """
         due_at = self._loop.time() + timeout_s
         started_at = time.monotonic()  # uvloop's clock advances once a round, by milliseconds: too coarse for an answer
-        connection = self._take_idle() or await self._connect(timeout_s)
+        idle = None if fresh else self._take_idle()
+        connection = idle or await self._connect(timeout_s)
         try:
             if self._limiter.is_stale(permit):
                 left_s = due_at - self._loop.time()
@@ -118,6 +130,8 @@ class Connections:
                 while 100 <= message.code < 200 and message.code != _SWITCHED:
                     message, content = await protocol.read()
                 answer, is_whole = await _read(content)
+            elapsed_s = time.monotonic() - started_at
+            is_stray = idle is not None or (_refuses(message.code) and await _goes_on(connection))
         except BaseException:
             _abort(connection)
             raise
@@ -125,7 +139,7 @@ class Connections:
             self._keep(connection)
         else:
             _abort(connection)
-        return Reply(message.code, _lower(message), answer, is_whole, time.monotonic() - started_at)
+        return Reply(message.code, _lower(message), answer, is_whole, elapsed_s, is_stray)
 
     def _keep(self, connection: Connection) -> None:
         """Keep a connection for the next request, and close those that have not been used for long."""
@@ -160,6 +174,17 @@ class Connections:
         if self._is_relayed and (credentials := self._to.headers.get(PROXY_AUTHORIZATION)):
             headers = f"{headers}{PROXY_AUTHORIZATION}: {credentials}\r\n"
         return f"{method} {self._origin}{path} HTTP/1.1\r\nHost: {self.host}\r\n{headers}\r\n".encode("ascii")
+
+
+def _refuses(status: int) -> bool:
+    return 400 <= status < 500 and status != _TOO_MANY
+
+
+async def _goes_on(connection: Connection) -> bool:
+    """Tell whether more comes over a new connection after a refusal: then the refusal may have been for another."""
+    await asyncio.sleep(_WATCHED_S)
+    protocol, transport = connection.protocol, connection.transport
+    return protocol is not None and transport is not None and not transport.is_closing() and protocol.should_close
 
 
 def _open_and_silent(connection: Connection) -> tuple[ResponseHandler, asyncio.Transport] | None:

@@ -69,12 +69,15 @@ class HttpClient:
     async def __aexit__(self, *error: object) -> None:
         await self._connections.__aexit__(*error)
 
-    async def send(self, request: Request, permit: Permit) -> tuple[Reply | NetworkFailure, int]:
+    async def send(
+        self, request: Request, permit: Permit, *, fresh: bool = False
+    ) -> tuple[Reply | NetworkFailure, int]:
         """Send one request now, exactly once.
 
         Args:
             request: Relative to the base URL.
             permit: Given for this request.
+            fresh: Over a new connection.
 
         Returns:
             The answer or why there was none, and the version of the credential that was used.
@@ -92,7 +95,13 @@ class HttpClient:
         started_at = time.monotonic()
         try:
             reply = await self._connections.exchange(
-                request.method, path, headers=headers, body=request.body, permit=permit, timeout_s=self._timeout_s
+                request.method,
+                path,
+                headers=headers,
+                body=request.body,
+                permit=permit,
+                timeout_s=self._timeout_s,
+                fresh=fresh,
             )
             return reply, version
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 
 from bulk_patch.client.attempts import Attempts, Exchange
 from bulk_patch.client.backoff import backoff_s, steps_s
@@ -17,6 +18,7 @@ from bulk_patch.model import Action, History, NetworkFailure, Reply, Request, St
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
 
+_REFUSALS = frozenset({"refused", "forbidden", "not found"})  # in the API's own words
 #: Kinds of answers that something else than the API gave.
 NOT_THE_API = frozenset({"not the API's word", "unreadable answer"})
 
@@ -81,7 +83,15 @@ class ApiSession:
             reply, permit, version = await self._exchange(attempts)
             verdict = attempts.judge(reply)
             times = attempts.seen.get(verdict.kind, 0)
+            if verdict.status not in attempts.gives_way_to and _has_to_come_again(attempts, reply, verdict):
+                if not attempts.unconfirmed:
+                    self.limiter.settle(permit, NOTHING)
+                    attempts.note(reply, replace(verdict, free=True))
+                    attempts.unconfirmed = True
+                    continue
+                verdict = attempts.judge_in_doubt(reply)  # the new connection says more than it was asked, too
             attempts.note(reply, verdict)
+            attempts.unconfirmed = False
             if verdict.status in attempts.gives_way_to:
                 self.limiter.settle(permit, NOTHING)
                 return reply, verdict, None
@@ -108,7 +118,10 @@ class ApiSession:
             permit = await self.limiter.acquire(probe=probe)
             exchange.is_out = True
             try:
-                reply, version = await self.http.send(request, permit)
+                if exchange.unconfirmed:
+                    reply, version = await self.http.send(request, permit, fresh=True)
+                else:
+                    reply, version = await self.http.send(request, permit)
             except asyncio.CancelledError:
                 self.limiter.settle(permit, NOTHING)
                 raise
@@ -183,6 +196,15 @@ class ApiSession:
             hint = "check [target] token: is it for this workspace, and still valid? Then run the same command again"
             return Stop(Exit.CREDENTIAL, "the API refuses the token (HTTP 401)", hint)
         return None
+
+
+def _has_to_come_again(attempts: Attempts, reply: Reply | NetworkFailure, verdict: Verdict) -> bool:
+    """Tell whether an answer would prove something, if it is no stray one: a refusal names no customer."""
+    if not isinstance(reply, Reply):
+        return False
+    if verdict.act is Action.NEW_KEY and not attempts.unconfirmed:  # a mistake here would execute twice
+        return True
+    return reply.may_be_stray and (verdict.kind in _REFUSALS or verdict.act is Action.NEW_KEY)
 
 
 def _signal(verdict: Verdict, *, row: int = 0, counts: bool = False, canary: bool = False) -> Signal:

@@ -63,6 +63,11 @@ class RowAttempt(Attempts):
         """Judge one answer to the PATCH."""
         return self.target.judge(self.patch, reply, History(self.ambiguous, self.seen.copy(), self.renewed))
 
+    def judge_in_doubt(self, reply: Reply | NetworkFailure) -> Verdict:
+        """Judge an answer that may be a stray one: then the row may have been carried out."""
+        self.ambiguous = True
+        return self.judge(reply)
+
     def probe(self) -> Request:
         """Return a read of the same customer."""
         return self.target.read_one(self.patch.customer_id)
@@ -88,7 +93,8 @@ class RowAttempt(Attempts):
         """Remember one answer."""
         self.seen[verdict.kind] = self.seen.get(verdict.kind, 0) + 1
         self.tried += not verdict.free
-        self.ambiguous = self.ambiguous or verdict.ambiguous
+        is_refused_again = self.unconfirmed and (verdict.cached or verdict.act is Action.APPLIED)
+        self.ambiguous = self.ambiguous or verdict.ambiguous or (self.unconfirmed and not is_refused_again)
         self.last = verdict
         if isinstance(reply, Reply):
             self.answered = verdict
@@ -128,7 +134,7 @@ class RowAttempt(Attempts):
 
     def stays_open(self, reason: str, stop: Stop | None = None, *, spent: bool = False) -> Outcome:
         """Leave the row for later: `unknown` unless every attempt is proven not executed."""
-        self.ambiguous = self.ambiguous or self.is_out
+        self.ambiguous = self.ambiguous or self.is_out or self.unconfirmed
         self.attempts += self.is_out
         return self.ends(State.UNKNOWN if self.ambiguous else State.PENDING, reason, stop, spent=spent)
 

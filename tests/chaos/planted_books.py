@@ -163,7 +163,7 @@ def _() -> None:
     queries.RETRY_REJECTED = queries.RETRY_REJECTED.replace("generation = generation + 1, key_intent_at = NULL, ", "")
 
 
-@planted("a refused row is sent again without being asked", "faults/refused: 409 own/once/middle/1")
+@planted("a refused row is sent again without being asked", "faults/refused: 409 own kept/once/middle/1")
 def _() -> None:
     queries.REFILL = """
 UPDATE progress SET lane = 1 WHERE (lane = 3 OR state = 'rejected') AND id BETWEEN :first AND :last

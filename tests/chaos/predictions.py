@@ -1,7 +1,8 @@
 """What behaviour.md promises for one row whose PATCH goes wrong: once, three times, for ever. Written by hand.
 
 A cell says where the row stands when the process has ended, its exit code, how many PATCHes the row got (`…`: it
-depends on the time), and then, where it is so, under how many keys (`2k`) and that the customer was read (`look`).
+depends on the time, or on whether its connection was used before: then a refusal is confirmed), and then, where it is
+so, under how many keys (`2k`) and that the customer was read (`look`).
 """
 
 from collections.abc import Mapping
@@ -36,16 +37,16 @@ redirected: 301                     | unknown 5 1        | unknown 5 1        | 
 redirected: 303 after               | unknown 5 1        | unknown 5 1        | unknown 5 1
 redirected: 304                     | unknown 5 1        | unknown 5 1        | unknown 5 1
 redirected: 307                     | unknown 5 1        | unknown 5 1        | unknown 5 1
-refused: 400 own                    | rejected 3 1       | rejected 3 1       | rejected 3 1
-refused: 404 own                    | rejected 3 1       | rejected 3 1       | rejected 3 1
-refused: 403 own kept               | rejected 3 1       | rejected 3 1       | rejected 3 1
-refused: 409 own                    | rejected 3 1       | rejected 3 1       | rejected 3 1
-refused: 422 own kept               | rejected 3 1       | rejected 3 1       | rejected 3 1
+refused: 400 own kept               | rejected 3 …       | rejected 3 …       | rejected 3 …
+refused: 404 own kept               | rejected 3 …       | rejected 3 …       | rejected 3 …
+refused: 403 own kept               | rejected 3 …       | rejected 3 …       | rejected 3 …
+refused: 409 own kept               | rejected 3 …       | rejected 3 …       | rejected 3 …
+refused: 422 own kept               | rejected 3 …       | rejected 3 …       | rejected 3 …
 processing: 409 own                 | applied 0 2        | applied 0 4        | unknown 4 8
 processing: 422 own                 | applied 0 2        | applied 0 4        | unknown 4 8
 reused: 422 own                     | unknown 5 1        | unknown 5 1        | unknown 5 1
-unauthenticated: 401 own            | applied 0 2 look   | applied 0 4 2k look| pending 6 4 2k look
-unauthenticated: 401 own kept       | applied 0 3 2k look| pending 6 4 2k look| pending 6 4 2k look
+unauthenticated: 401 own            | applied 0 2 look   | applied 0 4 2k look| pending 6 6 2k look
+unauthenticated: 401 own kept       | applied 0 4 2k look| applied 0 4 2k look| pending 6 6 2k look
 unauthenticated: 401 page           | applied 0 2 look   | unknown 4 2 look   | unknown 4 2 look
 foreign: 400 page                   | applied 0 2        | applied 0 4        | unknown 5 …
 foreign: 403 message                | applied 0 2        | applied 0 4        | unknown 5 …

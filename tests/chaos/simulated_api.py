@@ -169,7 +169,9 @@ class SimulatedHttp(HttpClient):
         self.unheard: set[str] = set()  # customers of requests whose answers told the client nothing
         self.most_under_way = 0
 
-    async def send(self, request: Request, permit: Permit) -> tuple[Reply | NetworkFailure, int]:
+    async def send(
+        self, request: Request, permit: Permit, *, fresh: bool = False
+    ) -> tuple[Reply | NetworkFailure, int]:
         """Send one request now; see `HttpClient`."""
         universe = self._universe
         if universe.is_dead:

@@ -92,7 +92,7 @@ def test_no_more_requests_are_out_at_once_than_the_job_allows_reads_and_rows_tog
                 out -= 1
                 return await send(request, permit) if request.key is None else (NetworkFailure(FailureKind.RESET), 0)
 
-            session.http.send = counted  # type: ignore[method-assign]  # only to count
+            session.http.send = counted  # type: ignore[method-assign,assignment]  # only to count
             rows = [Sender(session).send(make_row(row)) for row in range(1, 9)]
             reading = read_many(session, [make_id(row) for row in range(2000)])
             await asyncio.gather(reading, *rows)

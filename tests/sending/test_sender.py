@@ -121,7 +121,7 @@ LINES = [
         "a refusal after 500s, not executed",
         faults(Fault(status=500), refusal(422, "X")),
         REJECTED,
-        2,
+        3,
         1,
         status=422,
         code="X",
@@ -129,18 +129,18 @@ LINES = [
     ok(
         "a refusal after an executed 500",
         faults(Fault(status=500, execute=True), refusal(422, "X")),
-        2,
+        3,
         gets=1,
         status=422,
         code="X",
     ),
     ok("a refusal after an executed reset", faults(RESET_AFTER, refusal(409, "X")), 2, gets=1, status=409, code="X"),
-    Line("a refusal after a 429", faults(Fault(status=429), refusal(422, "X")), REJECTED, 2, 1, status=422, code="X"),
+    Line("a refusal after a 429", faults(Fault(status=429), refusal(422, "X")), REJECTED, 3, 1, status=422, code="X"),
     Line(
         "a refusal after a 500, and the read fails",
         faults(Fault(status=500), refusal(422, "X"), reads=[Fault(status=500)] * 8),
         UNKNOWN,
-        2,
+        3,
         8,
         spent=True,
         status=422,
@@ -281,7 +281,7 @@ def test_a_read_that_is_refused_is_not_taken_for_a_customer_that_is_gone(status:
         assert outcome.state is UNKNOWN
         assert reason in outcome.reason
 
-    on_bench(scenario, faults(Fault(status=500), refusal(422, "X"), reads=[refusal(status, "Y")]))
+    on_bench(scenario, faults(Fault(status=500), refusal(422, "X"), reads=[refusal(status, "Y")] * 2))
 
 
 def test_what_the_api_says_of_a_row_is_kept_as_code_and_field_names_only() -> None:

@@ -287,7 +287,8 @@ def test_another_answer_in_between_starts_the_count_again() -> None:
         assert not any(outcome.stop for outcome in await send_in_turn(bench))
 
     def two_of_three(seen: Seen) -> Fault | None:
-        return refusal(403, "FORBIDDEN") if seen.n % 3 else None
+        assert seen.customer_id is not None
+        return refusal(403, "FORBIDDEN") if int(seen.customer_id[-12:], 16) % 3 else None
 
     on_bench(scenario, two_of_three, rows=10)
 

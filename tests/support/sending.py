@@ -75,8 +75,12 @@ def faults(*of_patches: Fault | None, reads: Sequence[Fault | None] = (), then: 
     return hook
 
 
+_KEPT = (400, 403, 404, 405, 409, 410, 422)
+
+
 def refusal(status: int, code: str = "BAD_REQUEST_BODY", **how: Any) -> Fault:
-    """Refuse in the API's own words."""
+    """Refuse in the API's own words; a true refusal is kept under the key."""
+    how = {"cached": status in _KEPT and not code.startswith("IDEMPOTENCY"), **how}
     return Fault(status=status, body=json.dumps({"code": code, "status": status}).encode(), **how)
 
 
