@@ -24,9 +24,10 @@ from bulk_patch.ledgers.undos import warn_of_input
 from bulk_patch.model import State
 from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, frame_cells
 from bulk_patch.planning.diff import Compared, Problem, Problems, Wanted, compare, prepare
-from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates
+from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates, with_earlier_cells
 from bulk_patch.planning.summary import SummaryBuilder
 from bulk_patch.targets import Target
+from bulk_patch.words import amount
 
 FRAME_ROWS = 100_000
 USUAL_TIMES = 10
@@ -102,6 +103,11 @@ async def write_plan(
         async for rows in decided:
             await in_thread(deciding.write, rows)
     builder.warnings += [*warn_of_input(ledger, run), *_unusual(found.rows, run, ledger)]
+    if builder.overruled:
+        builder.warnings.append(
+            f"{amount(builder.overruled, 'row')} of ids that occur again: the later row overrides field by field; "
+            f"{builder.merged:,} of them also give fields that no later row gives, which are sent with it"
+        )
     if builder.cleared:
         what = f"{sum(builder.cleared.values())} values would be cleared"
         builder.warnings.append(f"{what}: clearing is not documented by the API, each is read back")
@@ -125,7 +131,7 @@ async def write_plan(
 class _Portion:
     """Consecutive rows of the input, with all that is needed to decide them."""
 
-    frame: pd.DataFrame  # cells as read
+    frame: pd.DataFrame  # cells as read, with those that earlier rows of the same id alone give
     ids: pd.Series
     wanted: Wanted  # without the duplicates
     repeats: dict[int, Repeat]  # of the whole input
@@ -139,7 +145,8 @@ async def _portions(
     """Yield the input in portions, each with what the baseline knows of its customers."""
     repeats = await in_thread(find_repeats, found, job, target, frame_rows)
 
-    def prepare_portion(frame: pd.DataFrame) -> _Portion:
+    def prepare_portion(cells: pd.DataFrame) -> _Portion:
+        frame = with_earlier_cells(cells, repeats)
         wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
         duplicates = take_duplicates(wanted, repeats)
         return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates)
@@ -193,6 +200,8 @@ class _Deciding:
         self._refused |= {row: found for row, found in problems.items() if row in portion.repeats}
         refuse_repeats(duplicates, problems, self._refused)
         builder.duplicates += len(duplicates)
+        builder.overruled += sum(not repeat.stand_in for repeat in duplicates.values())
+        builder.merged += sum(repeat.gives for repeat in duplicates.values())
         with self._ledger_is_free:
             builder.unchanged += _drop_sent_notes(changes, self._run.target, self._target, self._ledger)
         for change in changes.values():

@@ -1,6 +1,7 @@
 """Rows that share an id: which row is sent, and which are duplicates or disagree."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -21,6 +22,8 @@ class Repeat:
     reason: str = ""
     hint: str = ""
     stand_in: int = 0  # the earlier row that carries the same change; 0: none is needed
+    gives: bool = False  # a duplicate that has fields which no later row has: they are sent with the later row
+    cells: Mapping[str, str] = field(default_factory=dict)  # column -> cell that an earlier row alone gives
 
 
 def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
@@ -28,7 +31,7 @@ def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
 
     Args:
         wanted: All rows of the input whose id occurs more than once, and no others.
-        last_wins: `duplicates = "last"`: where rows disagree, the last one is sent.
+        last_wins: `duplicates = "last"`: a later row overrides field by field, and stands for all of its id.
     """
     changes = wanted.values.fillna("\0")  # no value holds it: it tells "no change" from "clear"
     same_change = changes.apply(lambda row: hash(tuple(row)), axis=1) if len(changes) else pd.Series(dtype="int64")
@@ -42,12 +45,68 @@ def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
             decided |= {row: Repeat(State.DUPLICATE, f"{word} {stands}", stand_in=stand_in) for row in others}
             decided[stands] = Repeat(State.PENDING)
         else:
-            hint = 'keep one of these rows, or set input.duplicates = "last"'
+            hint = _disagreement_hint(wanted.values.loc[rows])
             for row in rows:
                 named = [str(other) for other in rows if other != row]
                 shown = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
                 decided[row] = Repeat(State.INVALID, f"disagrees with row {shown} of the same id", hint)
     return decided
+
+
+def _disagreement_hint(values: pd.DataFrame) -> str:
+    """Say how to settle rows that disagree; `last` is named only where it loses no value."""
+    if fields := [str(name) for name in values.columns if values[name].nunique() > 1]:
+        named = ", ".join(fields[:5]) + (f" and {len(fields) - 5} more" if len(fields) > 5 else "")
+        return f"they give different values for {named}: decide which is right, and give it in one row"
+    return (
+        'they fill different fields: write them as one row, or set input.duplicates = "last", which sends all of them'
+    )
+
+
+def merge_repeats(
+    decided: Mapping[int, Repeat], wanted: Wanted, cells: pd.DataFrame, columns: Mapping[str, str]
+) -> dict[int, Repeat]:
+    """Give the last row of each id what earlier rows alone say of a field, so that no change is lost.
+
+    A row says something of a field by a value, a clear, or a cell that is at fault; the last that does decides.
+
+    Args:
+        decided: What `settle_repeats` decided, by `duplicates = "last"`.
+        wanted: The rows that it decided.
+        cells: The same rows as read.
+        columns: Column to field.
+    """
+    says = wanted.values.notna()
+    for row, problems in wanted.problems.items():
+        for name in {problem.field for problem in problems} & set(says.columns):
+            says.loc[row, name] = True
+    rows = pd.Series(wanted.ids.index, index=wanted.ids.index)
+    stands = rows.groupby(wanted.ids, sort=False).transform("last")
+    carried: dict[int, dict[str, str]] = {}
+    givers: set[int] = set()
+    for column, name in columns.items():
+        speaking = rows[says[name]]
+        last = speaking.groupby(wanted.ids[says[name]], sort=False).last()
+        for row in last[last.to_numpy() != stands.loc[last].to_numpy()].tolist():
+            carried.setdefault(int(stands[row]), {})[column] = str(cells.at[row, column])
+            givers.add(row)
+    return {
+        **decided,
+        **{row: Repeat(State.DUPLICATE, f"its changes are sent with row {stands[row]}", gives=True) for row in givers},
+        **{row: Repeat(State.PENDING, cells=given) for row, given in carried.items()},
+    }
+
+
+def with_earlier_cells(frame: pd.DataFrame, repeats: Mapping[int, Repeat]) -> pd.DataFrame:
+    """Return a chunk in which rows that stand for earlier ones also have the cells that only those give."""
+    carrying = [row for row, repeat in repeats.items() if repeat.cells and row in frame.index]
+    if not carrying:
+        return frame
+    filled = frame.copy()
+    for column in dict.fromkeys(column for row in carrying for column in repeats[row].cells):
+        new = {row: repeats[row].cells[column] for row in carrying if column in repeats[row].cells}
+        filled.loc[list(new), column] = pd.Series(new, dtype=frame[column].dtype)
+    return filled
 
 
 def find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> dict[int, Repeat]:
@@ -64,10 +123,11 @@ def find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> di
         raise InputError(
             f"{found.path.name} changed while it was read", "run the same command again when nothing writes to it"
         )
-    wanted = prepare(
-        pd.concat(pieces), id_column=found.id_column, fields=found.fields, settings=job.input, target=target
-    )
-    return settle_repeats(wanted, last_wins=job.input.duplicates == "last")
+    cells = pd.concat(pieces)
+    wanted = prepare(cells, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
+    last_wins = job.input.duplicates == "last"
+    decided = settle_repeats(wanted, last_wins=last_wins)
+    return merge_repeats(decided, wanted, cells, found.fields) if last_wins else decided
 
 
 def take_duplicates(wanted: Wanted, repeats: dict[int, Repeat]) -> dict[int, Repeat]:
@@ -78,7 +138,7 @@ def take_duplicates(wanted: Wanted, repeats: dict[int, Repeat]) -> dict[int, Rep
             repeat = repeats[row]
             if repeat.state is State.INVALID:
                 wanted.problems.setdefault(row, []).append(Problem("row", repeat.reason, repeat.hint))
-            elif repeat.state is State.DUPLICATE and (row not in wanted.problems or "overruled" in repeat.reason):
+            elif repeat.state is State.DUPLICATE and (row not in wanted.problems or not repeat.stand_in):
                 duplicates[row] = repeat
     return duplicates
 

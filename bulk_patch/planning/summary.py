@@ -20,6 +20,8 @@ class SummaryBuilder:
     unchanged: int = 0
     changes: int = 0
     duplicates: int = 0
+    overruled: int = 0  # of them: rows that a later row of the same id stands for
+    merged: int = 0  # of those: rows with fields that no later row gives
     invalid: Counter[str] = field(default_factory=Counter)
     invalid_rows: int = 0
     fields: Counter[str] = field(default_factory=Counter)

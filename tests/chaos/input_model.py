@@ -154,6 +154,10 @@ def expect(header: Sequence[str], rows: Sequence[Cells], settings: Settings) -> 
         if its_id is not None and is_id(its_id):
             by_id.setdefault(its_id.lower(), []).append(at)
     for places in by_id.values():
+        if len(places) > 1 and settings.duplicates == "last":
+            by_name = _merged([dict(zip(header, rows[at], strict=True)) for at in places], fields, settings)
+            given, fine = _read(by_name, fields, settings)
+            found[places[-1]] = _judge(by_name[ID], given, fine, settings)
         if len(places) > 1:
             _settle(places, wanted, found, last=settings.duplicates == "last")
     return found
@@ -178,6 +182,15 @@ def _read(cells: Mapping[str, str | None], fields: Mapping[str, str], settings: 
     country = given.get(COUNTRY, "")
     verdicts += [_is_fine(name, text, country) for name, text in given.items() if text]
     return given, False if False in verdicts else None if None in verdicts else True
+
+
+def _merged(rows: Sequence[dict[str, str | None]], fields: Mapping[str, str], settings: Settings) -> Any:
+    """Return the last of rows of one id with what earlier ones alone say of a field."""
+    merged = dict(rows[-1])
+    for column in fields:
+        said = [cell for row in rows if (cell := row[column]) is not None and (cell or settings.blank != "keep")]
+        merged[column] = said[-1] if said else merged[column]
+    return merged
 
 
 def _is_fine(name: str, text: str, country: str) -> bool | None:

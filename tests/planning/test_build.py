@@ -149,9 +149,43 @@ def test_the_last_of_several_rows_overrules_even_when_it_is_invalid(tmp_path: Pa
         3: State.DUPLICATE,
         4: State.PENDING,
         5: State.DUPLICATE,
+        6: State.PENDING,
     }
-    assert planned.run.unchanged == 1  # the last row of Cam asks for nothing, so nothing is sent for her
-    assert planned.bodies == {4: {"email": "b@b.co"}}
+    assert planned.bodies == {4: {"email": "b@b.co"}, 6: {"email": "c@b.co"}}  # the last row of Cam takes nothing back
+
+
+@pytest.mark.parametrize("frame_rows", [1, 2, 50_000])
+def test_a_later_row_overrides_field_by_field_and_loses_nothing_that_an_earlier_one_alone_gives(
+    tmp_path: Path, frame_rows: int
+) -> None:
+    planned = plan_rows(
+        tmp_path,
+        "email,first_name,dob",
+        *(f"{ANN},a@b.co,Ann,", f"{BEN},b@b.co,,", f"{ANN},,Anna,", f"{ANN},,,1980-02-29", f"{BEN},,Ben,1880-01-01"),
+        settings=("input.duplicates=last",),
+        frame_rows=frame_rows,
+    )
+    assert planned.states == {
+        **dict.fromkeys((1, 2, 3), State.DUPLICATE),
+        4: State.PENDING,
+        5: State.INVALID,
+    }
+    assert planned.bodies == {4: {"email": "a@b.co", "first_name": "Anna", "dob": "1980-02-29"}}
+    assert {row: planned.rows[row].reason for row in (1, 3)} == dict.fromkeys((1, 3), "its changes are sent with row 4")
+    assert json.loads(planned.rows[5].cells) == [BEN, "b@b.co", "Ben", "1880-01-01"]  # all that is to be fed back
+    (warning,) = planned.run.summary.warnings
+    assert warning.startswith("3 rows of ids that occur again")
+    assert "3 of them also give" in warning
+
+
+def test_a_row_that_is_overridden_in_all_fields_is_counted_apart(tmp_path: Path) -> None:
+    planned = plan_rows(
+        tmp_path, "email", f"{ANN},a@b.co", f"{ANN},​odd", f"{ANN},c@b.co", settings=("input.duplicates=last",)
+    )
+    assert planned.states == {1: State.DUPLICATE, 2: State.DUPLICATE, 3: State.PENDING}
+    (warning,) = planned.run.summary.warnings
+    assert warning.startswith("2 rows of ids that occur again")
+    assert "0 of them also give" in warning
 
 
 def test_a_row_that_disagrees_and_breaks_a_rule_says_both(tmp_path: Path) -> None:

@@ -209,7 +209,18 @@ def test_rows_that_disagree_are_all_invalid_and_name_each_other() -> None:
         2: (State.INVALID, "disagrees with row 1, 3 of the same id"),
         3: (State.INVALID, "disagrees with row 1, 2 of the same id"),
     }
-    assert all("duplicates" in repeat.hint for repeat in rows.values())
+    assert all("different values for email" in repeat.hint for repeat in rows.values())
+
+
+def test_last_is_named_only_to_rows_of_which_it_loses_nothing() -> None:
+    apart = settle_repeats(
+        want({"email": "a@b.co", "first_name": ""}, {"first_name": "Ann", "email": ""}), last_wins=False
+    )
+    assert all('duplicates = "last"' in repeat.hint for repeat in apart.values())
+    both = settle_repeats(
+        want({"email": "a@b.co", "first_name": ""}, {"first_name": "Ann", "email": "x@b.co"}), last_wins=False
+    )
+    assert not any("last" in repeat.hint for repeat in both.values())
 
 
 def test_the_last_of_rows_that_disagree_is_sent_when_the_job_says_so() -> None:

@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +145,24 @@ class Oracle:
             if text.lower() not in KNOWN_IDS:
                 yield State.INVALID, None, None
             elif self.case.duplicates == "last":
-                yield self.decide_alone(number) if number == same[-1] else (State.DUPLICATE, None, None)
+                yield self.decide_merged(same) if number == same[-1] else (State.DUPLICATE, None, None)
             elif any(self.wanted[n][0] != self.wanted[same[0]][0] for n in same):
                 yield State.INVALID, None, None
             elif number == same[0] or self.decide_alone(same[0])[0] is State.INVALID:
                 yield self.decide_alone(same[0])
             else:
                 yield State.DUPLICATE, None, None
+
+    def decide_merged(self, numbers: Sequence[int]) -> tuple[State, Any, Any]:
+        """Decide the last of rows of one id: it overrides field by field what earlier ones say."""
+        customer, row = self.case.rows[numbers[-1] - 1]
+        cells = dict(row)
+        for name in cells:
+            for number in numbers:
+                cell = self.case.rows[number - 1][1][name]
+                if cell is not None and (cell or self.case.blank != "keep"):
+                    cells[name] = cell
+        return Oracle(replace(self.case, rows=[(customer, cells)], duplicates="reject")).decide_alone(1)
 
     def decide_alone(self, number: int) -> tuple[State, Any, Any]:
         """Decide a row that stands for all of its id."""
