@@ -1,14 +1,40 @@
-"""Prefetching and waiting: do work in threads, one item ahead, so that reading and comparing share the cores.
+"""Prefetching, waiting, and the one thread that owns a ledger: work in threads, so that it shares the cores.
 
 A step makes its next item while the last one is used, and never more than one: items that wait take memory.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class LedgerThread:
+    """The one thread that owns a ledger while rows are sent; calls are made one at a time, in their order."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+
+    def call(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Call in the thread, so that the event loop continues."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the last call, and end the thread."""
+        self._pool.shutdown()
 
 
 async def in_thread(call: Callable[..., T], *args: Any) -> T:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.source import Source
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.targets import Target
 
 
@@ -23,7 +23,7 @@ class Baseline(Protocol):
     async def snapshot(self, ids: pd.Series) -> Snapshot | None:
         """Return what is known of these customers (lower-cased ids, invalid ones among them); None: nothing at all."""
 
-    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: RunReader) -> None:
         """Prepare for an input before it is planned; then `snapshot` is called once for each portion, in order.
 
         Args:
@@ -43,6 +43,6 @@ class Baseline(Protocol):
         return
 
     @staticmethod
-    def remember(target_name: str, target: Target, *, folder: Path, ledger: Ledger) -> None:
+    def remember(target_name: str, target: Target, *, folder: Path, ledger: RunReader) -> None:
         """Keep what runs of this target have confirmed, after a run has sent something."""
         return

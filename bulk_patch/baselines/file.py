@@ -13,7 +13,7 @@ from bulk_patch.errors import InputError
 from bulk_patch.inputs import source
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import InputSettings, Job
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.targets import Target
 
 
@@ -33,7 +33,7 @@ class FileBaseline(Baseline):
         """Return 0."""
         return 0
 
-    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: RunReader) -> None:
         """Read the file; a large file is partitioned in the order of the input."""
         columns = related(self._index.columns, {*asking.fields.values(), *self._watch})
         try:

@@ -31,7 +31,7 @@ from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import arrow_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import InputSettings, Job
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.targets import Target
@@ -59,7 +59,7 @@ class LastRunBaseline(Baseline):
         """Return 0."""
         return 0
 
-    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: RunReader) -> None:
         """Bring the file up to date, and cut it up when it is large."""
         name = self._job.target_name
         path = store_path(folder, name)
@@ -96,7 +96,7 @@ class LastRunBaseline(Baseline):
         return self._notes
 
     @staticmethod
-    def remember(target_name: str, target: Target, *, folder: Path, ledger: Ledger) -> None:
+    def remember(target_name: str, target: Target, *, folder: Path, ledger: RunReader) -> None:
         """Bring the file of a target up to date with the ledger.
 
         Raises:
@@ -161,7 +161,7 @@ class _Change:
         return {**kept, **self.texts, _ID: self.customer_id, _AT: repr(self.at)}
 
 
-def _changes(ledger: Ledger, run: Run, target: Target) -> Iterator[_Change]:
+def _changes(ledger: RunReader, run: Run, target: Target) -> Iterator[_Change]:
     """Yield what the rows of a run confirm or put in doubt; what was refused or not sent says nothing."""
     for row in ledger.rows(run.id, states=(State.APPLIED, *_DOUBTFUL)):
         body: dict[str, Any] = json.loads(row.body or b"{}")

@@ -14,7 +14,7 @@ from bulk_patch.client.session import ApiSession
 from bulk_patch.inputs.columns import texts_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.targets import Target
 
 LIVE_PAGE = 5_000  # customers that are read, and kept, at a time
@@ -41,7 +41,7 @@ class LiveBaseline(Baseline):
         """Return one request per hundred customers that must be read, rounded up."""
         return -(-max(0, customers - self._held) // self._target.ids_per_read)
 
-    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: Ledger) -> None:
+    async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: RunReader) -> None:
         """Find what a killed plan of the same input has read, if nothing has been sent since."""
         sent = [(run.id, run.stats.get("requests", 0)) for run in ledger.runs(self._job.target_name) if run.plan_sha256]
         about = f"{asking.sha256} {self._job.identity} {self._job.target_name} {rows} {LIVE_PAGE} {sent}"

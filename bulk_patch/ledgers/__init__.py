@@ -1,7 +1,15 @@
 """The contract of ledgers: where every run of a job, every row and every intent is kept.
 
 A ledger is synchronous and has one writer, the dispatcher, for every engine. It is the only memory of a job: a resume
-needs the ledger and the token, nothing else.
+needs the ledger and the token, nothing else. Calls come one at a time; while rows are sent, all of them go through
+`concurrency.LedgerThread`.
+
+LedgerStore     where the ledgers of an output folder are
+RunReader       runs and all that is known of them; never locks, never writes
+Ledger          a RunReader that writes: plans, sessions of sending, and single facts
+PlanWriter      one plan on its way in
+SendingSession  rows on their way out, outcomes on their way back
+CheckWriter     one reading-back of the rows that a run applied
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,8 +17,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bulk_patch.ledgers.records import Actor, Check, Drift, Holder, LedgerRow, PlanRow, PlanSummary, Run, SessionRecord
+from bulk_patch.ledgers.records import (
+    Actor,
+    Check,
+    Drift,
+    Holder,
+    LedgerRow,
+    Note,
+    PlanRow,
+    PlanSummary,
+    Run,
+    SessionRecord,
+)
 from bulk_patch.model import Counts, Outcome, Patch, State
+
+#: What a claim would hand out: the row, the state it has now, and whether it has to be read again first.
+Candidate = tuple[Patch, State, bool]
 
 
 class LedgerStore(Protocol):
@@ -39,7 +61,7 @@ class LedgerStore(Protocol):
         """
         ...
 
-    def read(self, job: str) -> "Ledger":
+    def read(self, job: str) -> "RunReader":
         """Open the ledger of a job to read, also while another process writes; the caller closes it.
 
         Raises:
@@ -52,203 +74,8 @@ class LedgerStore(Protocol):
         ...
 
 
-class Ledger(Protocol):
-    """The contract of every ledger.
-
-    * One read-write connection, behind a lock that dies with the process; opening a second one raises
-      `LockedError` that names pid, host and start. Readers never lock and never write.
-    * `claim` and `record` are durable when they return (power loss included). They raise `LedgerError` on any
-      storage failure, and nothing that failed is retried: the caller stops.
-    * Only the moves of `model.MOVES` are made; any other raises `LedgerError` and changes nothing.
-    * No method holds more than the rows it was given or asked for in memory.
-    """
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def close(self) -> None:
-        """Release the lock and the files."""
-
-    # --- runs
-
-    def runs(self, target: str | None = None) -> list[Run]:
-        """Return all runs, newest first, of one target or of all; a plan that is not sealed yet is one."""
-
-    def run(self, run_id: str) -> Run:
-        """Return one run by its exact id; `LedgerError` when there is none."""
-
-    def open_run(self, target: str) -> Run | None:
-        """Return the newest sealed run of this target that has rows still to be tried, if any.
-
-        Rows that a session spent count.
-        """
-
-    def begin(self, run: Run) -> None:
-        """Start a plan. Unsealed plans of the same target are discarded in the same transaction."""
-
-    def add(self, run_id: str, rows: Iterable[PlanRow]) -> None:
-        """Append rows of the plan, in input order; the plan is not yet valid.
-
-        A plan that was started elsewhere, or whose rows failed half-way, is refused: start again.
-        """
-
-    def seal(
-        self,
-        run_id: str,
-        *,
-        input_rows: int,
-        unchanged: int,
-        plan_s: float,
-        summary: PlanSummary,
-        now: float,
-    ) -> str:
-        """Make the plan valid and immutable; return its SHA-256.
-
-        The hash (`ledgers.seal`) covers every row that is kept, the summary, and all facts of the run that its plan
-        fixed. Durable on return. States must balance with `input_rows`.
-        """
-
-    def discard(self, run_id: str) -> None:
-        """Remove a run that has sent nothing, with its rows."""
-
-    def close_run(self, run_id: str) -> None:
-        """Never send what is still pending of this run (`--new`); its rows keep their states.
-
-        What `request_retry` asks for can still be sent.
-        """
-
-    def has_sent(self, run_id: str) -> bool:
-        """Tell whether any row of the run ever had an intent."""
-
-    def update(self, run_id: str, **changes: Any) -> None:
-        """Change facts of a run.
-
-        Only these: stopped_by, stop_reason, stop_hint, waived, exit_code, finished_at, stats, input_size,
-        input_mtime_ns. Any other raises `TypeError`.
-        """
-
-    # --- sending
-
-    def start_session(self, run_id: str, actor: Actor, now: float) -> int:
-        """Start to send: verify the plan's hash, recover what a kill left in flight.
-
-        Rows left `sending` become `unknown` and ambiguous, with the reason `left_in_flight`. Return how many there
-        were. `peek`, `claim`, `record` and `end_session` need a session.
-        """
-
-    def claim(
-        self,
-        run_id: str,
-        n: int,
-        *,
-        now: float,
-        only_requested: bool = False,
-        rows: Sequence[int] | None = None,
-    ) -> list[Patch]:
-        """Move up to n rows to `sending`, in row order, and return them once that is durable.
-
-        Eligible: pending; unknown that is not final and spent its attempts in fewer than two sessions; rejected
-        that was requested by `request_retry`. Not what spent its budget in this session. `only_requested`: only
-        what `request_retry` asked for and has no answer yet. `rows` restricts to rows that `peek` returned. The
-        age of a key counts from the first intent after which something may have left; for a pending row it starts
-        again.
-
-        Each chunk of the plan is verified against its sealed hash when it is first touched: a difference raises
-        `LedgerError` and nothing of it is sent. `Patch.first` is left at SEND: the dispatcher decides.
-        """
-
-    def peek(self, run_id: str, n: int, *, only_requested: bool = False) -> list[tuple[Patch, State, bool]]:
-        """Return what `claim` would hand out next, with state and recheck flag, and change nothing.
-
-        `Patch.intent_at` is 0.0 when nothing can have left under its key yet.
-        """
-
-    def record(self, run_id: str, outcomes: Sequence[Outcome], *, now: float) -> None:
-        """Write outcomes in one durable transaction.
-
-        An outcome with `new_generation` goes to pending under the next generation, noted with its reason. An
-        outcome `drifted` is for a pending row. `spent` is remembered with this session. A row that was ambiguous
-        when it was handed out and comes back `pending` under the same key was not sent this time, but may have
-        been before: it is recorded as `unknown`. What is `unknown` is ambiguous. `fields` of an outcome are
-        named in the row's hint; its own `fields` stay what would change.
-        """
-
-    def request_retry(self, run_id: str, *, now: float) -> int:
-        """Ask for rejected rows and unknown rows again; return how many are asked for.
-
-        Rejected ones get the next generation; of unknown ones, those left `sending` by a kill included, it is
-        forgotten that they spent their attempts or were final.
-        """
-
-    def end_session(self, run_id: str, *, now: float, by_itself: bool) -> None:
-        """End the session.
-
-        Args:
-            run_id: The run.
-            now: Unix seconds.
-            by_itself: Not by outage, signal, credential or ledger; only then rows that are unknown and spent their
-                attempts count as such. Those that did so twice become final.
-        """
-
-    def note(self, run_id: str, actor: Actor, action: str, detail: Mapping[str, Any], *, now: float) -> None:
-        """Append a fact of the run for the auditor: continued, paused, stopped. No customer's value."""
-
-    def notes(self, run_id: str) -> list[tuple[float, Actor, str, Mapping[str, Any]]]:
-        """Return the noted facts in order."""
-
-    def check_seal(self, run_id: str) -> None:
-        """Compare the whole plan of a run with its seal, in bounded memory.
-
-        Call it before you rely on the bodies and before-images of a run that is not being sent.
-
-        Raises:
-            LedgerError: The plan is not sealed, or not as it was sealed; it says what changed.
-        """
-
-    # --- reading back
-
-    def start_check(self, run_id: str, actor: Actor, *, now: float) -> Check:
-        """Return the newest check of a run, else a new one.
-
-        The newest goes on when it did not end, is less than a day old, and nothing has been sent since it started.
-        """
-
-    def record_check(self, run_id: str, check: int, drifts: Sequence[Drift], *, upto: int, rows: int) -> None:
-        """Keep, in one durable transaction, what was found in the next rows, and that these were looked at.
-
-        Args:
-            run_id: The run.
-            check: The check's number.
-            drifts: What was found.
-            upto: The last row that was looked at; it has to rise.
-            rows: How many rows were looked at since the last call.
-        """
-
-    def end_check(self, run_id: str, check: int, *, now: float) -> None:
-        """Remember that a check came to its end."""
-
-    def checks(self, run_id: str) -> list[Check]:
-        """Return the checks of a run, newest first."""
-
-    def drifts(self, check: int) -> Iterator[Drift]:
-        """Stream what a check found, in row order and bounded memory."""
-
-    # --- reading
-
-    def sessions(self, run_id: str) -> list[SessionRecord]:
-        """Return when a run was sent and by whom, in order; the last `MOST_SESSIONS` when there were more."""
-
-    def counts(self, run_id: str) -> Counts:
-        """Return rows for every state, at once whatever the size (kept, not counted); all 0 before the seal."""
-
-    def to_do(self, run_id: str) -> int:
-        """Return how many rows are still to be tried: pending, sending, unknown not for good, retry requested.
-
-        Of a closed run: only what `request_retry` asked for.
-        """
+class RowReader(Protocol):
+    """Rows of runs, each compared with the seal of its plan before anyone sees it."""
 
     def rows(
         self,
@@ -273,8 +100,241 @@ class Ledger(Protocol):
         Customers in the order asked; for each, oldest first.
         """
 
+    def check_seal(self, run_id: str) -> None:
+        """Compare the whole plan of a run with its seal, in bounded memory.
+
+        Call it before you rely on the bodies and before-images of a run that is not being sent.
+
+        Raises:
+            LedgerError: The plan is not sealed, or not as it was sealed; it says what changed.
+        """
+
+
+class RunReader(RowReader, Protocol):
+    """A ledger to read, also while another process writes to it.
+
+    * It takes no lock and writes nothing.
+    * No method holds more than the rows it was asked for in memory.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def close(self) -> None:
+        """Release the files, and of a `Ledger` the lock."""
+
+    def runs(self, target: str | None = None) -> list[Run]:
+        """Return all runs, newest first, of one target or of all; a plan that is not sealed yet is one."""
+
+    def run(self, run_id: str) -> Run:
+        """Return one run by its exact id; `LedgerError` when there is none."""
+
+    def open_run(self, target: str) -> Run | None:
+        """Return the newest sealed run of this target that has rows still to be tried, if any.
+
+        Rows that a session spent count.
+        """
+
+    def counts(self, run_id: str) -> Counts:
+        """Return rows for every state, at once whatever the size (kept, not counted); all 0 before the seal."""
+
+    def to_do(self, run_id: str) -> int:
+        """Return how many rows are still to be tried: pending, sending, unknown not for good, retry requested.
+
+        Of a closed run: only what `request_retry` asked for.
+        """
+
+    def notes(self, run_id: str) -> list[Note]:
+        """Return the noted facts of a run in order."""
+
+    def sessions(self, run_id: str) -> list[SessionRecord]:
+        """Return when a run was sent and by whom, in order; the last `MOST_SESSIONS` when there were more."""
+
+    def checks(self, run_id: str) -> list[Check]:
+        """Return the checks of a run, newest first."""
+
+    def drifts(self, check: int) -> Iterator[Drift]:
+        """Stream what a check found, in row order and bounded memory."""
+
     def last_time(self) -> float:
         """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one.
 
         A clock that is behind this time was set back.
+        """
+
+
+class PlanWriter(Protocol):
+    """One plan from its first row to its seal. A plan that is left unsealed is discarded by the next one."""
+
+    def add(self, rows: Iterable[PlanRow]) -> None:
+        """Append rows of the plan, in input order; the plan is not yet valid.
+
+        A plan whose rows failed half-way, or that another one has replaced, is refused: start again.
+        """
+
+    def seal(self, summary: PlanSummary, *, input_rows: int, unchanged: int, plan_s: float, now: float) -> str:
+        """Make the plan valid and immutable; return its SHA-256.
+
+        The hash (`ledgers.seal`) covers every row that is kept, the summary, and all facts of the run that its plan
+        fixed. Durable on return. States must balance with `input_rows`.
+        """
+
+
+class SendingSession(Protocol):
+    """One session of sending one run.
+
+    * `claim` and `record` are durable when they return (power loss included). They raise `LedgerError` on any
+      storage failure, and nothing that failed is retried: the caller stops.
+    * Only the moves of `model.MOVES` are made; any other raises `LedgerError` and changes nothing.
+    * After `end`, and once the ledger has started another session, every method raises `LedgerError`.
+    """
+
+    @property
+    def recovered(self) -> int:
+        """Return how many rows a kill had left in flight: they are `unknown` now, and ambiguous."""
+
+    def peek(self, n: int, *, only_requested: bool = False) -> list[Candidate]:
+        """Return what `claim` would hand out next, with state and recheck flag, and change nothing.
+
+        `Patch.intent_at` is 0.0 when nothing can have left under its key yet.
+        """
+
+    def claim(
+        self, n: int, *, now: float, only_requested: bool = False, rows: Sequence[int] | None = None
+    ) -> list[Patch]:
+        """Move up to n rows to `sending`, in row order, and return them once that is durable.
+
+        Eligible: pending; unknown that is not final and spent its attempts in fewer than two sessions; rejected
+        that was requested by `request_retry`. Not what spent its budget in this session. `only_requested`: only
+        what `request_retry` asked for and has no answer yet. `rows` restricts to rows that `peek` returned. The
+        age of a key counts from the first intent after which something may have left; for a pending row it starts
+        again.
+
+        Each chunk of the plan is verified against its sealed hash when it is first touched: a difference raises
+        `LedgerError` and nothing of it is sent. `Patch.first` is left at SEND: the dispatcher decides.
+        """
+
+    def record(self, outcomes: Sequence[Outcome], *, now: float) -> None:
+        """Write outcomes in one durable transaction.
+
+        An outcome with `new_generation` goes to pending under the next generation, noted with its reason. An
+        outcome `drifted` is for a pending row. `spent` is remembered with this session. A row that was ambiguous
+        when it was handed out and comes back `pending` under the same key was not sent this time, but may have
+        been before: it is recorded as `unknown`. What is `unknown` is ambiguous. `fields` of an outcome are
+        named in the row's hint; its own `fields` stay what would change.
+        """
+
+    def end(self, *, now: float, by_itself: bool) -> None:
+        """End the session.
+
+        Args:
+            now: Unix seconds.
+            by_itself: Not by outage, signal, credential or ledger; only then rows that are unknown and spent their
+                attempts count as such. Those that did so twice become final.
+        """
+
+
+class CheckWriter(Protocol):
+    """One reading-back of the rows that a run applied."""
+
+    @property
+    def check(self) -> Check:
+        """Return the check as it was when it was started or resumed."""
+
+    def record(self, drifts: Sequence[Drift], *, upto: int, rows: int) -> None:
+        """Keep, in one durable transaction, what was found in the next rows, and that these were looked at.
+
+        Args:
+            drifts: What was found.
+            upto: The last row that was looked at; it has to rise.
+            rows: How many rows were looked at since the last call.
+        """
+
+    def end(self, *, now: float) -> None:
+        """Remember that the check came to its end."""
+
+
+class Ledger(RunReader, Protocol):
+    """A ledger to write.
+
+    One read-write connection, behind a lock that dies with the process; opening a second one raises `LockedError`
+    that names pid, host and start. Every method that writes is durable when it returns.
+    """
+
+    def plan(self, run: Run) -> PlanWriter:
+        """Start a plan. Unsealed plans of the same target are discarded in the same transaction."""
+
+    def send(self, run_id: str, actor: Actor, *, now: float) -> SendingSession:
+        """Start to send: verify the plan's hash, recover what a kill left in flight.
+
+        Rows left `sending` become `unknown` and ambiguous, with the reason `left_in_flight`.
+        """
+
+    def check(self, run_id: str, actor: Actor, *, now: float) -> CheckWriter:
+        """Resume the newest check of a run, else start a new one.
+
+        The newest is resumed when it did not end, is less than a day old, and nothing has been sent since it started.
+        """
+
+    def discard(self, run_id: str) -> None:
+        """Remove a run that has sent nothing, with its rows."""
+
+    def close_run(self, run_id: str) -> None:
+        """Never send what is still pending of this run (`--new`); its rows keep their states.
+
+        What `request_retry` asks for can still be sent.
+        """
+
+    def request_retry(self, run_id: str, *, now: float) -> int:
+        """Ask for rejected rows and unknown rows again; return how many are asked for.
+
+        Rejected ones get the next generation; of unknown ones, those left `sending` by a kill included, it is
+        forgotten that they spent their attempts or were final.
+        """
+
+    # --- single facts of a run
+
+    def note(self, run_id: str, note: Note) -> None:
+        """Append a fact of the run for the auditor: continued, approved, revealed. No customer's value."""
+
+    def set_stop(self, run_id: str, guard: str, *, reason: str, hint: str) -> None:
+        """Keep the guard or fault that stopped a run, until a person waives it.
+
+        Args:
+            run_id: The run.
+            guard: Its name.
+            reason: What happened.
+            hint: What to do.
+        """
+
+    def waive(self, run_id: str) -> None:
+        """Lift the stop of a run: a person has looked, and the same stop does not stop it again."""
+
+    def finish(self, run_id: str, exit_code: int, *, now: float, reason: str | None, hint: str = "") -> None:
+        """Keep how the last command of a run ended.
+
+        Args:
+            run_id: The run.
+            exit_code: Its exit code.
+            now: Unix seconds.
+            reason: Why it stopped, "" when nothing did; None: what `set_stop` kept stays.
+            hint: What to do.
+        """
+
+    def reopen(self, run_id: str) -> None:
+        """Forget how the last command of a run ended: what it waited for has come."""
+
+    def save_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
+        """Keep what a run took so far: requests, times, latencies. JSON values."""
+
+    def keep_input_stamp(self, run_id: str, *, size: int, mtime_ns: int) -> None:
+        """Keep size and time of an input whose bytes are still those that were planned.
+
+        Args:
+            run_id: The run.
+            size: Bytes.
+            mtime_ns: Time of the last change, nanoseconds.
         """

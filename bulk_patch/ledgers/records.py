@@ -221,6 +221,16 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """One fact of a run for the auditor."""
+
+    at: float  # Unix seconds
+    actor: Actor
+    action: str  # what was done: continued, approved, revealed
+    detail: Mapping[str, Any] = field(default_factory=dict)  # JSON values; no customer's value
+
+
+@dataclass(frozen=True, slots=True)
 class FieldDrift:
     """One field that is not as it was sent; values masked, since screens and reports show them as they are kept."""
 

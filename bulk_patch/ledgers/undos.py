@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import State
 
@@ -22,18 +22,18 @@ class Undone:
         return f"undone by run {self.run}: {self.rows:,} of {self.of:,} rows"
 
 
-def undos_of(ledger: Ledger, run: Run) -> list[Undone]:
+def undos_of(ledger: RunReader, run: Run) -> list[Undone]:
     """Return the undos of a run that have taken something back, the oldest first."""
     return _undos(ledger, run, reversed(ledger.runs(run.target)))
 
 
-def _undos(ledger: Ledger, run: Run, runs: Iterable[Run]) -> list[Undone]:
+def _undos(ledger: RunReader, run: Run, runs: Iterable[Run]) -> list[Undone]:
     sent = (undo for undo in runs if undo.summary.undoes == run.id and undo.started_at is not None)
     undos = (Undone(undo.id, ledger.counts(undo.id)[State.APPLIED], undo.input_rows) for undo in sent)
     return [undone for undone in undos if undone.rows]
 
 
-def warn_of_input(ledger: Ledger, run: Run) -> list[str]:
+def warn_of_input(ledger: RunReader, run: Run) -> list[str]:
     """Warn of a plan whose input is that of a run that was undone and has not been sent again since."""
     runs = ledger.runs(run.target)
     same = (one for one in runs if one.id != run.id and one.kind == "run" and one.input_sha256 == run.input_sha256)

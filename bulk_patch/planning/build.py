@@ -78,7 +78,7 @@ async def write_plan(
 
     Args:
         job: The job.
-        run: The run as it was begun in the ledger.
+        run: The run as it is before its plan.
         found: The scanned input.
         target: Knows fields and bodies.
         baseline: What to compare with.
@@ -115,13 +115,12 @@ async def write_plan(
     summary = builder.build(run.summary, reads=baseline.reads(found.rows), recheck=deciding.recheck)
     if 0 < baseline.taken_at < run.created_at:
         summary = replace(summary, snapshot_at=baseline.taken_at)
-    ledger.seal(
-        run.id,
+    deciding.writer.seal(
+        summary,
         input_rows=found.rows,
         unchanged=builder.unchanged,
         plan_s=time.monotonic() - begun,
         now=time.time(),
-        summary=summary,
     )
     baseline.sealed()
     return ledger.run(run.id)
@@ -179,6 +178,7 @@ class _Deciding:
         self._run = run
         self._target = target
         self._ledger = ledger
+        self.writer = ledger.plan(run)
         self._ledger_is_free = Lock()  # it is for one thread at a time; rows are written while the next are decided
         self._stale = stale  # the snapshot is old: objects that it completes are read again
         self._refused: Problems = {}  # of repeated rows, which may lie in other portions
@@ -214,7 +214,7 @@ class _Deciding:
     def write(self, rows: Sequence[PlanRow]) -> None:
         """Write the rows of a portion into the ledger."""
         with self._ledger_is_free:
-            self._ledger.add(self._run.id, rows)
+            self.writer.add(rows)
 
 
 def _without(wanted: Wanted, rows: Iterable[int]) -> Wanted:

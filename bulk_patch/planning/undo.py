@@ -41,7 +41,7 @@ async def write_undo(
 
     Args:
         job: The job of both runs.
-        run: The undo as it was opened in the ledger, with the columns of `columns_of`.
+        run: The undo as it is before its plan, with the columns of `columns_of`.
         undone: The run to undo.
         target: Knows fields and bodies.
         session: Reads the customers.
@@ -55,6 +55,7 @@ async def write_undo(
         BulkPatchError: The customers cannot be read.
     """
     started = time.monotonic()
+    writer = ledger.plan(run)
     builder, copies, absent = SummaryBuilder(), Counter[str](), set[str]()
     rows = reads = 0
     async for page in _pages(ledger, undone, target, session, page_rows):
@@ -66,7 +67,7 @@ async def write_undo(
             absent |= unnamed(decided)
             if (planned := _decide(builder, row, decided, _cells(row, record, run, job, target))) is not None:
                 planned_rows.append(planned)
-        ledger.add(run.id, planned_rows)
+        writer.add(planned_rows)
         rows += len(page)
         reads += -(-len(page) // target.ids_per_read)
     if undone.kind == "run":  # an undo has no input
@@ -88,13 +89,12 @@ async def write_undo(
     summary = builder.build(run.summary, reads=reads, recheck=builder.changes)
     if absent:
         summary = replace(summary, may_clear=tuple(sorted({*job.input.may_clear, *absent})))
-    ledger.seal(
-        run.id,
+    writer.seal(
+        summary,
         input_rows=rows,
         unchanged=builder.unchanged,
         plan_s=time.monotonic() - started,
         now=time.time(),
-        summary=summary,
     )
     return ledger.run(run.id)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bulk_patch.errors import LedgerError
 from bulk_patch.job.load import output_root
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Drift, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import why_words
@@ -100,7 +100,7 @@ def _entries(job_folder: Path, customer_id: str) -> Iterator[Entry]:
             )
 
 
-def _last_look(ledger: Ledger, row: LedgerRow, run: Run) -> tuple[Drift | None, float | None]:
+def _last_look(ledger: RunReader, row: LedgerRow, run: Run) -> tuple[Drift | None, float | None]:
     """Return what the last verify found for a row, and when that started."""
     check = next(iter(ledger.checks(run.id)), None)
     if check is None or row.state is not State.APPLIED or check.upto < row.row:

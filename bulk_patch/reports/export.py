@@ -6,13 +6,13 @@ from pathlib import Path
 from bulk_patch.errors import UsageError
 from bulk_patch.files.atomic import replacing
 from bulk_patch.files.rows import ROW_WRITERS, Cell
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Run
 from bulk_patch.reports.rows import COLUMNS, changes_of, result_of
 from bulk_patch.targets import Target
 
 
-def export(ledger: Ledger, run: Run, to: Path, *, target: Target, reveal: bool) -> int:
+def export(ledger: RunReader, run: Run, to: Path, *, target: Target, reveal: bool) -> int:
     """Write every row that is not `unchanged`, with what it changes.
 
     The columns are those of results.csv, then `before.FIELD` and `after.FIELD` for each field that the run changes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bulk_patch.files.atomic import make_private_folder, replacing
 from bulk_patch.files.rows import csv_line_writer, escape
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import REACHED
 from bulk_patch.reports.next_command import NextCommand
@@ -24,7 +24,7 @@ PAGE = "report.html"
 
 
 def write_reports(
-    ledger: Ledger,
+    ledger: RunReader,
     run: Run,
     folder: Path,
     *,
@@ -83,7 +83,7 @@ def write_summary(summary: RunSummary, folder: Path) -> None:
         file.write(json.dumps(summary.as_json(), ensure_ascii=False, allow_nan=False, indent=2).encode() + b"\n")
 
 
-def is_reported(ledger: Ledger, run: Run, folder: Path) -> bool:
+def is_reported(ledger: RunReader, run: Run, folder: Path) -> bool:
     """Tell whether the files of a run agree with the ledger; a kill may have come before they were written."""
     try:
         recorded = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))  # written last

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from bulk_patch.files.rows import Cell
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.model import REACHED, State
 from bulk_patch.targets import Target
@@ -44,7 +44,7 @@ _MOST_CAUSES = 20_000
 _OTHER_ROWS = re.compile(r"\brow \d+(, \d+)*( and \d+ more)?")
 
 
-def find_causes(ledger: Ledger, run: Run, *, most: int | None = None) -> list[tuple[str, int]]:
+def find_causes(ledger: RunReader, run: Run, *, most: int | None = None) -> list[tuple[str, int]]:
     """Group the rows that need a person by what happened to them; rows still to be sent are left out.
 
     Args:

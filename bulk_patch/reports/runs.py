@@ -12,9 +12,9 @@ from bulk_patch import plugins
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.job.load import load_job, output_root
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import Ledger, RunReader
 from bulk_patch.ledgers.operator import current_actor
-from bulk_patch.ledgers.records import Holder, Run
+from bulk_patch.ledgers.records import Holder, Note, Run
 from bulk_patch.ledgers.stores import all_stores, find_store
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
@@ -36,7 +36,7 @@ class LocatedRun:
         """Return where the run's files are."""
         return self.folder / self.run.id
 
-    def read(self) -> Ledger:
+    def read(self) -> RunReader:
         """Open the ledger to read, also while another process writes; the caller closes it."""
         return read_ledger(self.folder)
 
@@ -67,7 +67,7 @@ class LocatedRun:
     def note_reveal(self, operator: str, *, command: str) -> None:
         """Record that whole values are revealed; waits as `record` does."""
         with self.record() as ledger:
-            ledger.note(self.run.id, current_actor(operator), "revealed", {"command": command}, now=time.time())
+            ledger.note(self.run.id, Note(time.time(), current_actor(operator), "revealed", {"command": command}))
 
 
 def locate_run(name: str, *, output: Path | None) -> LocatedRun:
@@ -192,7 +192,7 @@ def _runs_in(folder: Path) -> list[Run]:
         return ledger.runs()
 
 
-def read_ledger(folder: Path) -> Ledger:
+def read_ledger(folder: Path) -> RunReader:
     """Open the ledger in a job's folder to read; the caller closes it."""
     try:
         return find_store(folder.name, folder.parent).read(folder.name)

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.records import Run, SessionRecord
+from bulk_patch.ledgers import RunReader
+from bulk_patch.ledgers.records import Note, Run, SessionRecord
 from bulk_patch.ledgers.undos import undos_of
 from bulk_patch.model import REACHED, REPORTED, Counts, State
 from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
-from bulk_patch.review.approvals import Note, approvals_of
+from bulk_patch.review.approvals import approvals_of
 from bulk_patch.words import utc_text
 
 VERIFIED = "verified"  # action of the note of a completed `verify`
@@ -82,7 +82,7 @@ class RunSummary:
 
 
 def summarise(
-    ledger: Ledger, run: Run, *, running: bool = False, next_command: NextCommand = NOTHING_NEXT
+    ledger: RunReader, run: Run, *, running: bool = False, next_command: NextCommand = NOTHING_NEXT
 ) -> RunSummary:
     """Summarise a run as it is now.
 
@@ -149,10 +149,11 @@ def count_killed(sessions: Sequence[SessionRecord], *, running: bool) -> int:
 
 def _last_check(notes: Sequence[Note]) -> dict[str, Any]:
     """Return what the last completed `verify` found; nothing where there is none."""
-    for at, actor, action, detail in reversed(notes):
-        if action == VERIFIED:
-            found = {name: detail[name] for name in ("rows", "drifted", "fields", "in_part") if name in detail}
-            return {"operator": actor.operator, "at": utc_text(at), **found}
+    for note in reversed(notes):
+        if note.action == VERIFIED:
+            names = ("rows", "drifted", "fields", "in_part")
+            found = {name: note.detail[name] for name in names if name in note.detail}
+            return {"operator": note.actor.operator, "at": utc_text(note.at), **found}
     return {}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from bulk_patch.errors import DamagedLedgerError, Exit, RefusedError, UsageError
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.records import Actor, Run
+from bulk_patch.ledgers.records import Actor, Note, Run
 from bulk_patch.model import Stop, encode_json
 from bulk_patch.review.signatures import find_fault, sign
 
@@ -25,8 +25,6 @@ APPROVED = "approved"  # the note's action
 EXPIRED = "approval expired"  # the action of the note that an approval has expired
 UNSIGNED = "recorded, not cryptographically proven"  # what an approval without a signature is worth
 UNAPPROVED = "not approved"  # how the stop reason of a run that waits for approval starts
-
-Note = tuple[float, Actor, str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def approvals_of(notes: Iterable[Note]) -> list[Approval]:
         LedgerError: A note has been altered.
     """
     try:
-        return [Approval(at, actor, **detail) for at, actor, action, detail in notes if action == APPROVED]
+        return [Approval(note.at, note.actor, **note.detail) for note in notes if note.action == APPROVED]
     except TypeError as error:
         raise DamagedLedgerError(
             "the ledger is damaged: the record of an approval has been altered",
@@ -198,9 +196,10 @@ def record_approval(ledger: Ledger, run: Run, actor: Actor, detail: Mapping[str,
     run = ledger.run(run.id)
     if not ledger.to_do(run.id):  # of a closed run: only what a retry asked for
         raise RefusedError(f"run {run.id} has nothing left to send", f"see its rows: bulk-patch status {run.id}")
-    ledger.note(run.id, actor, APPROVED, {**detail, "ledger_time": ledger.last_time()}, now=time.time())
+    detail = {**detail, "ledger_time": ledger.last_time()}
+    ledger.note(run.id, Note(time.time(), actor, APPROVED, detail))
     if waits_for_approval(run):
-        ledger.update(run.id, exit_code=None, stop_reason="", stop_hint="")
+        ledger.reopen(run.id)
 
 
 def utc_seconds(time_s: float) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Drift, FieldDrift, LedgerRow, Run
 from bulk_patch.model import Patch, State
 from bulk_patch.targets import Record, Target
@@ -16,7 +16,7 @@ GONE = "the customer no longer exists in the API"
 _SENT = frozenset({State.APPLIED, State.MISMATCH, State.UNKNOWN, State.SENDING})
 
 
-def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, ledger: Ledger) -> Drift | None:
+def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, ledger: RunReader) -> Drift | None:
     """Compare an applied row with its customer as it is now; None: unchanged, as far as masked fields can show.
 
     Args:
@@ -57,7 +57,7 @@ def _added(patch: Patch, record: Record, target: Target) -> Iterator[str]:
             yield name
 
 
-def _later_rows(run: Run, row: LedgerRow, ledger: Ledger) -> Iterator[tuple[str, LedgerRow]]:
+def _later_rows(run: Run, row: LedgerRow, ledger: RunReader) -> Iterator[tuple[str, LedgerRow]]:
     """Yield what later runs sent to the same customer of the same target, the latest first."""
     for run_id, other in reversed(ledger.history(row.customer_id)):
         if run_id == run.id:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from bulk_patch.job.settings import Guards, Job
-from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.records import Actor, Run
+from bulk_patch.ledgers import Ledger, RunReader
+from bulk_patch.ledgers.records import Actor, Note, Run
 from bulk_patch.model import State, Stop
 from bulk_patch.review.approvals import (
     EXPIRED,
     Approval,
-    Note,
     approvals_of,
     find_objection,
     is_same_person,
@@ -47,13 +46,13 @@ def find_time(approval: Approval, later: Iterable[Note], *, last_time: float) ->
         later: The run's notes that follow it.
         last_time: The latest time in the ledger, Unix seconds.
     """
-    times = [approval.at, *(at for at, *_ in later)]
+    times = [approval.at, *(note.at for note in later)]
     if last_time > max(approval.at, approval.ledger_time):
         times.append(last_time)
     return max(times)
 
 
-def find_lack(job: Job, run: Run, ledger: Ledger) -> list[Stop]:
+def find_lack(job: Job, run: Run, ledger: RunReader) -> list[Stop]:
     """Return what keeps a run from being sent; nothing when an approval counts, or none is needed.
 
     None is needed where only rows are left whose outcome is unknown: those were sent under one, and are settled with
@@ -71,7 +70,7 @@ def find_lack(job: Job, run: Run, ledger: Ledger) -> list[Stop]:
     return [missing_approval(run, reason)] if validity is None else []
 
 
-def find_validity(job: Job, run: Run, ledger: Ledger) -> Validity | None:
+def find_validity(job: Job, run: Run, ledger: RunReader) -> Validity | None:
     """Return until when rows may be sent for the first time, or under a new key; None where no approval counts.
 
     Args:
@@ -127,7 +126,7 @@ def record_expiry(ledger: Ledger, run: Run, actor: Actor, *, at: float = 0.0) ->
     now = max(time.time(), at)
     for approval, known in _timed(ledger, run):
         if known < approval.expires_at <= now:
-            ledger.note(run.id, actor, EXPIRED, {"of": approval.actor.operator}, now=now)
+            ledger.note(run.id, Note(now, actor, EXPIRED, {"of": approval.actor.operator}))
             return
 
 
@@ -135,7 +134,7 @@ def _is_wanted(job: Job, run: Run) -> bool:
     return bool(job.guards.approval or run.summary.needs_approval)
 
 
-def _weigh(job: Job, run: Run, ledger: Ledger) -> tuple[Validity | None, str]:
+def _weigh(job: Job, run: Run, ledger: RunReader) -> tuple[Validity | None, str]:
     """Return the validity of the approval that counts for longest; None and why where none does."""
     clock = time.time()
     validity: Validity | None = None
@@ -156,7 +155,7 @@ def _weigh(job: Job, run: Run, ledger: Ledger) -> tuple[Validity | None, str]:
     return validity, reason
 
 
-def _timed(ledger: Ledger, run: Run) -> Iterator[tuple[Approval, float]]:
+def _timed(ledger: RunReader, run: Run) -> Iterator[tuple[Approval, float]]:
     """Yield the approvals of a run, each with the latest time on record that came after it."""
     notes: Sequence[Note] = ledger.notes(run.id)
     last_time = ledger.last_time()

@@ -35,7 +35,7 @@ def gather_situation(job: Job, options: RunOptions, ledger: Ledger) -> Situation
     return Situation(
         open_run=open_run,
         last_run=last,
-        sent=open_run is not None and ledger.has_sent(open_run.id),
+        sent=open_run is not None and open_run.started_at is not None,
         changed=in_question is not None and is_changed(job, in_question, ledger),
         new=options.new,
         approved=open_run is not None and bool(approvals_of(ledger.notes(open_run.id))),
@@ -138,5 +138,5 @@ def is_changed(job: Job, run: Run, ledger: Ledger) -> bool:
         return False
     if source.sha256_of(path) != run.input_sha256:
         return True
-    ledger.update(run.id, input_size=size, input_mtime_ns=mtime_ns)
+    ledger.keep_input_stamp(run.id, size=size, mtime_ns=mtime_ns)
     return False

@@ -6,8 +6,7 @@ One thread owns the ledger while rows are sent; a signal drains the requests tha
 import asyncio
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from bulk_patch import plugins
 from bulk_patch.client.session import ApiSession, open_session
+from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import Exit, RefusedError, StoppedError
 from bulk_patch.files.atomic import file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
@@ -22,7 +22,7 @@ from bulk_patch.job.load import output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
-from bulk_patch.ledgers.records import Run
+from bulk_patch.ledgers.records import Note, Run
 from bulk_patch.ledgers.stores import open_store
 from bulk_patch.model import State
 from bulk_patch.observe import attach_log_file, get_logger
@@ -50,7 +50,7 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
         session: ApiSession | None = None
         if sends:
             session = await stack.enter_async_context(open_session(job, target))
-        thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="ledger"))
+        thread = stack.enter_context(LedgerThread())
         opened = OpenJob(job, options, folder, target, ledger, session, thread)
         stack.enter_context(draining(opened.on_signal))
         yield opened
@@ -66,7 +66,7 @@ class OpenJob:
     target: Target
     ledger: Ledger
     session: ApiSession | None
-    thread: ThreadPoolExecutor
+    thread: LedgerThread
     dispatcher: Dispatcher | None = None  # while rows are sent, until all of their session is recorded
     task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
     signal: Exit | None = None
@@ -127,8 +127,7 @@ class OpenJob:
     def lift_stop(self, run: Run) -> None:
         """Waive the stop of a run, if there is one: a person has looked."""
         if run.stopped_by:
-            lifted = {"stopped_by": "", "stop_reason": "", "stop_hint": ""}
-            self.ledger.update(run.id, **lifted, waived=(*run.waived, run.stopped_by))
+            self.ledger.waive(run.id)
             self.note(run, "continued", guard=run.stopped_by)
 
     def ambiguous_rows(self, run: Run) -> list[int]:
@@ -142,10 +141,8 @@ class OpenJob:
         make_private_folder(folder)
         attach_log_file(folder / "run.log", mode=file_mode(folder))
 
-    def in_thread(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
-        return asyncio.get_running_loop().run_in_executor(self.thread, lambda: call(*args, **kwargs))
-
     def note(self, run: Run, action: str, **detail: Any) -> None:
         """Record a fact of the run for the auditor."""
         why = {name: text for name, text in (("why", self.options.reason), ("ticket", self.options.ticket)) if text}
-        self.ledger.note(run.id, current_actor(self.options.operator), action, {**detail, **why}, now=time.time())
+        note = Note(time.time(), current_actor(self.options.operator), action, {**detail, **why})
+        self.ledger.note(run.id, note)

@@ -53,7 +53,6 @@ def _begin(opened: OpenJob, run: Run, *, rows: int, reads: int) -> None:
     opened.options.observer.reading(rows, reads)
     if opened.session is not None:
         opened.session.on_read = opened.options.observer.read
-    opened.ledger.begin(run)
 
 
 def _planned(opened: OpenJob, run: Run) -> Run:

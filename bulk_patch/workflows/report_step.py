@@ -22,7 +22,7 @@ log = get_logger()
 def discard_run(opened: OpenJob, run: Run) -> None:
     """Drop a run that has sent nothing, or close it when its values were revealed: that stays on record."""
     log.info("plan_replaced", run=run.id, reason="nothing of it was sent")
-    revealed = any(action == "revealed" for _, _, action, _ in opened.ledger.notes(run.id))
+    revealed = any(note.action == "revealed" for note in opened.ledger.notes(run.id))
     (opened.ledger.close_run if revealed else opened.ledger.discard)(run.id)
 
 
@@ -51,7 +51,7 @@ def finish(opened: OpenJob, run: Run, ended: SessionResult) -> RunSummary:
 
 def stop_by_guard(opened: OpenJob, run: Run, guard: str, stop: Stop, *codes: int) -> RunSummary:
     """Record a stop that only a person may waive."""
-    opened.ledger.update(run.id, stopped_by=guard, stop_reason=stop.reason, stop_hint=stop.hint)
+    opened.ledger.set_stop(run.id, guard, reason=stop.reason, hint=stop.hint)
     opened.note(run, "stopped", guard=guard, reason=stop.reason)
     log.error("stopped", run=run.id, guard=guard, reason=stop.reason, hint=stop.hint)
     return report_run(opened, run, gravest(stop.exit_code, *codes))
@@ -65,10 +65,9 @@ def exit_code_from_rows(opened: OpenJob, run: Run) -> Exit:
 
 def report_run(opened: OpenJob, run: Run, code: Exit, stops: Sequence[Stop] = ()) -> RunSummary:
     """Write the files of a run, and return its summary."""
-    opened.ledger.update(run.id, exit_code=int(code), finished_at=time.time())
-    if not run.stopped_by and code is not Exit.STOPPED:
-        reason, hint = (stops[0].reason, stops[0].hint) if stops else ("", "")
-        opened.ledger.update(run.id, stop_reason=reason, stop_hint=hint)
+    reason, hint = (stops[0].reason, stops[0].hint) if stops else ("", "")
+    is_stopped = bool(run.stopped_by) or code is Exit.STOPPED
+    opened.ledger.finish(run.id, int(code), now=time.time(), reason=None if is_stopped else reason, hint=hint)
     run = opened.ledger.run(run.id)
     counts, to_do = opened.ledger.counts(run.id), opened.ledger.to_do(run.id)
     command = opened.options.commands.next_command(run, counts, to_do)

@@ -105,11 +105,12 @@ async def _dispatch(
     assert session is not None  # open_job opened it
     opened.log_to(run.id)
     now = time.time()
-    clock_went_back = now < ledger.last_time() - 1
-    recovered = ledger.start_session(run.id, current_actor(opened.options.operator), now)
-    if recovered:
-        log.warning("recovered", run=run.id, rows=recovered, reason="left in flight by a kill")
-    counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
+    call = opened.thread.call  # the ledger has one thread from here to the end of the session
+    clock_went_back = now < await call(ledger.last_time) - 1
+    sending = await call(ledger.send, run.id, current_actor(opened.options.operator), now=now)
+    if sending.recovered:
+        log.warning("recovered", run=run.id, rows=sending.recovered, reason="left in flight by a kill")
+    counts, to_do = await call(ledger.counts, run.id), await call(ledger.to_do, run.id)
     waived = "canary" in run.waived or only_requested or only_rows is not None
     canary = 0 if waived else max(0, job.guards.canary - counts.get(State.APPLIED, 0))
     engine = plugins.find("engine", job.engine.kind)(
@@ -122,7 +123,7 @@ async def _dispatch(
         only_rows=only_rows,
         clock_went_back=clock_went_back,
     )
-    run_ledger = RunLedger(ledger, run, in_thread=opened.in_thread)
+    run_ledger = RunLedger(ledger, sending, run, thread=opened.thread)
     opened.dispatcher = Dispatcher(job, run_ledger, engine=engine, session=session, scope=scope)
     rate_per_s = opened.dispatcher.stats.limit_per_s
     log.info("sending", run=run.id, target=run.target, rows=to_do, rate_per_s=rate_per_s)
@@ -136,9 +137,9 @@ async def _dispatch(
     finally:
         ticks.cancel()
         opened.options.observer.sent()
-    await opened.in_thread(ledger.end_session, run.id, now=time.time(), by_itself=ended.by_itself)
+    await run_ledger.end(now=time.time(), by_itself=ended.by_itself)
     remember = plugins.find("baseline", job.baseline.kind).remember
-    await opened.in_thread(remember, run.target, opened.target, folder=opened.folder, ledger=ledger)
+    await call(remember, run.target, opened.target, folder=opened.folder, ledger=ledger)
     opened.handed_out += opened.dispatcher.progress.handed_out
     opened.dispatcher = None  # only now: until all is recorded, a signal has to find it
     return ended

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Holder, Run
 from bulk_patch.model import Counts
 from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
@@ -55,7 +55,7 @@ def read_status(found: LocatedRun, *, commands: Commands) -> RunStatus:
         return status_in(ledger, found, commands=commands)
 
 
-def status_in(ledger: Ledger, found: LocatedRun, *, commands: Commands) -> RunStatus:
+def status_in(ledger: RunReader, found: LocatedRun, *, commands: Commands) -> RunStatus:
     """Return how far a run is, from its ledger that is open already."""
     run, holder = ledger.run(found.run.id), found.holder()
     running = holder is not None and bool(ledger.to_do(run.id))
@@ -64,6 +64,6 @@ def status_in(ledger: Ledger, found: LocatedRun, *, commands: Commands) -> RunSt
     return RunStatus(summary, ledger.run(run.id), ledger.counts(run.id), ledger.to_do(run.id), holder)
 
 
-def next_of_run(ledger: Ledger, run_id: str, *, commands: Commands) -> NextCommand:
+def next_of_run(ledger: RunReader, run_id: str, *, commands: Commands) -> NextCommand:
     """Return the command that continues a run as its ledger has it now."""
     return commands.next_command(ledger.run(run_id), ledger.counts(run_id), ledger.to_do(run_id))

@@ -15,7 +15,7 @@ from bulk_patch.client.reads import Unreadable, read_many
 from bulk_patch.client.session import RunHalted
 from bulk_patch.errors import Exit, gravest
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import CheckWriter, Ledger
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Check, Drift, LedgerRow, Run
 from bulk_patch.model import State, Stop
@@ -94,7 +94,8 @@ async def _verify(job: Job, run_id: str, options: RunOptions) -> Verification:
         ledger = opened.ledger
         ledger.check_seal(run.id)
         opened.log_to(run.id)
-        check = ledger.start_check(run.id, current_actor(options.operator), now=time.time())
+        checking = ledger.check(run.id, current_actor(options.operator), now=time.time())
+        check = checking.check
         totals = _Totals()
         for drift in ledger.drifts(check.number):
             totals.add(drift)
@@ -104,12 +105,12 @@ async def _verify(job: Job, run_id: str, options: RunOptions) -> Verification:
         applied = ledger.counts(run.id)[State.APPLIED]
         left = max(0, applied - check.rows)
         log.info("verifying", run=run.id, rows=left)
-        stop = await _read_back(opened, run, check, totals, left)
+        stop = await _read_back(opened, run, checking, totals, left)
         done = next(other for other in ledger.checks(run.id) if other.number == check.number)
         codes = [Exit.NEEDS_PERSON] if totals.drifted else []
         codes += [Exit.INCOMPLETE] if done.rows < applied else []
         if stop is None:
-            ledger.end_check(run.id, check.number, now=time.time())
+            checking.end(now=time.time())
             found = {"drifted": totals.drifted, "fields": dict(totals.fields), "in_part": dict(totals.in_part)}
             opened.note(run, VERIFIED, rows=done.rows, **found)
         else:
@@ -130,7 +131,7 @@ async def _verify(job: Job, run_id: str, options: RunOptions) -> Verification:
         )
 
 
-async def _read_back(opened: OpenJob, run: Run, check: Check, totals: _Totals, left: int) -> Stop | None:
+async def _read_back(opened: OpenJob, run: Run, checking: CheckWriter, totals: _Totals, left: int) -> Stop | None:
     """Read the rows that have not been read yet; return what stopped that."""
     session, observer = opened.session, opened.options.observer
     assert session is not None  # open_job opened it
@@ -140,7 +141,7 @@ async def _read_back(opened: OpenJob, run: Run, check: Check, totals: _Totals, l
     observer.reading(left, -(-left // size))
     session.on_read = observer.read
     try:
-        for rows in _portions(opened.ledger, run, check, at_once):
+        for rows in _portions(opened.ledger, run, checking.check, at_once):
             records = await read_many(session, [row.customer_id for row in rows])
             by_id = {str(record["id"]).lower(): record for record in records}
             drifts = [
@@ -153,7 +154,7 @@ async def _read_back(opened: OpenJob, run: Run, check: Check, totals: _Totals, l
                 trusted.add(later)
             for row in rows:
                 totals.look(row, opened.target)
-            opened.ledger.record_check(run.id, check.number, drifts, upto=rows[-1].row, rows=len(rows))
+            checking.record(drifts, upto=rows[-1].row, rows=len(rows))
             for drift in drifts:
                 totals.add(drift)
     except Unreadable as failure:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import State, idempotency_key
 from tests.acceptance.commands import REPOSITORY, Workspace
 
@@ -67,7 +67,7 @@ def read_requests(workspace: Workspace, job: str) -> list[dict[str, object]]:
 
 
 def test_a_run_that_was_killed_is_finished_under_the_same_keys(workspace: Workspace) -> None:
-    with SqliteLedger.read(workspace.root / "output" / "half" / "ledger.db", job="half") as ledger:
+    with SqliteReader.read(workspace.root / "output" / "half" / "ledger.db", job="half") as ledger:
         (run,) = ledger.runs()
         in_flight = {row.row: row.key for row in ledger.rows(run.id, states=(State.SENDING,))}
     assert in_flight

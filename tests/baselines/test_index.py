@@ -115,7 +115,6 @@ def plan(job: Job, folder: Path, *, whole_rows: int) -> tuple[Run, list[dict[str
         )
 
     with SqliteLedger.open(folder / "ledger.db", job=job.name, draw_salts=bytes) as ledger:
-        ledger.begin(run)
         sealed = asyncio.run(write(ledger))
         return sealed, [asdict(row) for row in ledger.rows(run.id)]
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import State
 from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.processes import BULK_PATCH, ENVIRONMENT, ROOT
@@ -95,7 +96,7 @@ def send(folder: Path, ledger_path: Path, rows: int) -> Watched:
     samples: list[Sample] = []
     peak_mib, pause_s = 0.0, 0.05
     command = [*BULK_PATCH, "run", "job.toml", "--yes", "--quiet", "--no-progress"]
-    with tempfile.TemporaryFile() as said, SqliteLedger.read(ledger_path, job=NAME) as ledger:
+    with tempfile.TemporaryFile() as said, SqliteReader.read(ledger_path, job=NAME) as ledger:
         (run,) = ledger.runs()
         begun = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=said)

@@ -18,6 +18,7 @@ from bulk_patch.ledgers.records import Actor, PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
 from tests.bench.figures import add_json_flag, write_figures
+from tests.support import ledger_calls as calls
 
 BATCH_ROWS = 50
 ACTOR = Actor("bench", "bench", "localhost", os.getpid())
@@ -66,13 +67,13 @@ def make_run(number: int) -> Run:
 
 def send_all(ledger: SqliteLedger, run_id: str) -> None:
     """Claim and record every row as applied."""
-    ledger.start_session(run_id, ACTOR, time.time())
-    while patches := ledger.claim(run_id, BATCH_ROWS, now=time.time()):
+    calls.start_session(ledger, run_id, ACTOR, time.time())
+    while patches := calls.claim(ledger, run_id, BATCH_ROWS, now=time.time()):
         outcomes = [
             Outcome(patch.row, State.APPLIED, reason="planned_values", attempts=1, http_status=200) for patch in patches
         ]
-        ledger.record(run_id, outcomes, now=time.time())
-    ledger.end_session(run_id, now=time.time(), by_itself=True)
+        calls.record(ledger, run_id, outcomes, now=time.time())
+    calls.end_session(ledger, run_id, now=time.time(), by_itself=True)
 
 
 def bench(path: Path, count: int, value_bytes: int) -> dict[str, float]:
@@ -82,11 +83,13 @@ def bench(path: Path, count: int, value_bytes: int) -> dict[str, float]:
     rows = make_rows(count, value_bytes)
     with SqliteLedger.open(path, job="bench") as ledger:
         run, again = make_run(1), make_run(2)
-        ledger.begin(run)
+        calls.begin(ledger, run)
         with measured("add", count, figures):
-            ledger.add(run.id, rows)
+            calls.add(ledger, run.id, rows)
         with measured("seal", count, figures):
-            ledger.seal(run.id, input_rows=count, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=time.time())
+            calls.seal(
+                ledger, run.id, input_rows=count, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=time.time()
+            )
         with measured(f"claim and record, {BATCH_ROWS} at once", count, figures):
             send_all(ledger, run.id)
         with measured("stream all rows", count, figures):
@@ -99,8 +102,8 @@ def bench(path: Path, count: int, value_bytes: int) -> dict[str, float]:
                 ledger.counts(run.id)
                 ledger.to_do(run.id)
         size = path.stat().st_size
-        ledger.begin(again)
-        ledger.add(again.id, rows)
+        calls.begin(ledger, again)
+        calls.add(ledger, again.id, rows)
         with measured("discard", count, figures):
             ledger.discard(again.id)
     print(f"  {size / count:.0f} bytes a row")

@@ -18,10 +18,12 @@ from pathlib import Path
 
 from bulk_patch.ledgers.records import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import State
 from bulk_patch.reports.html.page import write_page
 from bulk_patch.reports.summary import summarise
 from tests.bench.figures import add_json_flag, write_figures
+from tests.support import ledger_calls as calls
 from tests.support.browser import chromium, find_chromium, opened
 from tests.support.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, plan, rejected, set_aside
 
@@ -80,15 +82,15 @@ def _write_run(folder: Path, count: int) -> None:
 
     with SqliteLedger.open(folder / "ledger.db", job=JOB) as ledger:
         run = plan(ledger, rows())
-        ledger.start_session(run.id, ACTOR, NOON)
-        while claimed := ledger.claim(run.id, 1000, now=NOON + 1):
+        calls.start_session(ledger, run.id, ACTOR, NOON)
+        while claimed := calls.claim(ledger, run.id, 1000, now=NOON + 1):
             ends = [rejected(patch.row, "email") if patch.row % 7 == 0 else applied(patch.row) for patch in claimed]
-            ledger.record(run.id, ends, now=NOON + 2)
-        ledger.end_session(run.id, now=NOON + 3, by_itself=True)
+            calls.record(ledger, run.id, ends, now=NOON + 2)
+        calls.end_session(ledger, run.id, now=NOON + 3, by_itself=True)
 
 
 def _build(folder: Path) -> None:
-    with SqliteLedger.read(folder / "ledger.db", job=JOB) as ledger:
+    with SqliteReader.read(folder / "ledger.db", job=JOB) as ledger:
         (run,) = ledger.runs()
         summary = summarise(ledger, run)
         begun = time.perf_counter()

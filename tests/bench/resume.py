@@ -33,6 +33,7 @@ from bulk_patch.workflows.new_run import new_run
 from bulk_patch.workflows.options import RunOptions
 from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.processes import BULK_PATCH, Cost, is_first_to_speak, measure, median_cost, read_line, started
+from tests.support import ledger_calls as calls
 
 BATCH_ROWS = 20_000
 JOB = """
@@ -100,18 +101,18 @@ def build(folder: Path, job: Job, rows: int) -> None:
     }
     run = new_run(job, RunOptions(), baseline="none", columns=("customer_id", "email", "first_name"), **facts)
     with SqliteLedger.open(output_root(job.file, given=None) / job.name / "ledger.db", job=job.name) as ledger:
-        ledger.begin(run)
-        ledger.add(run.id, make_rows(rows))
+        calls.begin(ledger, run)
+        calls.add(ledger, run.id, make_rows(rows))
         summary = replace(run.summary, changes=rows)
-        ledger.seal(run.id, input_rows=rows, unchanged=0, plan_s=0.0, summary=summary, now=time.time())
-        ledger.start_session(run.id, current_actor(""), time.time())
+        calls.seal(ledger, run.id, input_rows=rows, unchanged=0, plan_s=0.0, summary=summary, now=time.time())
+        calls.start_session(ledger, run.id, current_actor(""), time.time())
         for first in range(0, rows // 2, BATCH_ROWS):
-            patches = ledger.claim(run.id, min(BATCH_ROWS, rows // 2 - first), now=time.time())
+            patches = calls.claim(ledger, run.id, min(BATCH_ROWS, rows // 2 - first), now=time.time())
             done = [
                 Outcome(patch.row, State.APPLIED, "planned_values", attempts=1, http_status=200) for patch in patches
             ]
-            ledger.record(run.id, done, now=time.time())
-        ledger.end_session(run.id, now=time.time(), by_itself=False)
+            calls.record(ledger, run.id, done, now=time.time())
+        calls.end_session(ledger, run.id, now=time.time(), by_itself=False)
 
 
 def resume(folder: Path, port: int) -> Resumed:

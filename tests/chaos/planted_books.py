@@ -12,6 +12,7 @@ import pandas as pd
 
 from bulk_patch.client.http import HttpClient
 from bulk_patch.client.permits import Permit
+from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.ledgers.sqlite import queries, sending
 from bulk_patch.ledgers.sqlite.database import Database
@@ -22,7 +23,6 @@ from bulk_patch.planning.changes import Change
 from bulk_patch.reports import files, summary
 from bulk_patch.sending.drift_check import DriftCheck
 from bulk_patch.workflows import report_step
-from bulk_patch.workflows.open_job import OpenJob
 from tests.chaos.mutant import Mutants, around
 
 planted = Mutants()
@@ -119,7 +119,7 @@ def _() -> None:
 @planted("a failed write is passed over", *(f"crash-points/plain/ledger-before/{n}" for n in range(10, 40, 5)))
 def _() -> None:
     def make(in_thread: Any) -> Any:
-        def changed(self: OpenJob, call: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        def changed(self: LedgerThread, call: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
             def quietly() -> Any:
                 try:
                     return call(*args, **options)
@@ -130,7 +130,7 @@ def _() -> None:
 
         return changed
 
-    around(OpenJob, "in_thread", make)
+    around(LedgerThread, "call", make)
 
 
 @planted(

@@ -12,7 +12,6 @@ import json
 import random
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -23,6 +22,7 @@ from uuid import UUID
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.session import ApiSession
+from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.job.load import load_job
 from bulk_patch.job.settings import Job
@@ -43,6 +43,7 @@ from tests.chaos.simulated_api import SimulatedApi, SimulatedHttp
 from tests.chaos.trouble import FragileLedger, Trouble
 from tests.chaos.universe import Killed, SteppedLoop, Stuck, Universe
 from tests.chaos.weather import Climate, Weather
+from tests.support import ledger_calls as calls
 
 BASE_URL = "http://127.0.0.1:9/v0"  # no one ever connects to it
 TARGET = Synctera("customers", today=date(2026, 11, 22))
@@ -144,12 +145,13 @@ class Simulation:
             columns=tuple(COLUMNS),
         )
         with SqliteLedger.open(path, job=JOB) as ledger:
-            ledger.begin(run)
-            ledger.add(run.id, rows)
+            calls.begin(ledger, run)
+            calls.add(ledger, run.id, rows)
             changes = sum(row.state is State.PENDING for row in rows)
             details = {"changes": changes, "recheck": sum(row.recheck for row in rows), "warnings": []}
             unchanged = len(self.scene.rows) - len(rows)
-            ledger.seal(
+            calls.seal(
+                ledger,
                 run.id,
                 input_rows=len(self.scene.rows),
                 unchanged=unchanged,
@@ -266,7 +268,7 @@ class Simulation:
                 TARGET, http, credential=credential, retry=job.retry, concurrency=job.limits.concurrency
             )
             http.sent_at, http.unheard = self.sent_at, self.unheard
-            opened = OpenJob(job, options, life.output, TARGET, ledger, session, ThreadPoolExecutor(1))
+            opened = OpenJob(job, options, life.output, TARGET, ledger, session, LedgerThread())
             signalled: list[Exit] = []
             for after_s, code in trouble.signals:
                 loop.call_later(after_s, _signal, opened, code, signalled)

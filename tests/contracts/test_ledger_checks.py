@@ -8,6 +8,7 @@ from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Check, Drift, FieldDrift
 from bulk_patch.model import State
+from tests.support import ledger_calls as calls
 from tests.support.ledger_plans import (
     ACTOR,
     START,
@@ -33,29 +34,29 @@ def run_id(ledger: Ledger) -> str:
     run = start(ledger, 5)
     for row in claim_rows(ledger, run):
         record(ledger, run, row, State.APPLIED)
-    ledger.end_session(run, now=START + 5, by_itself=True)
+    calls.end_session(ledger, run, now=START + 5, by_itself=True)
     return run
 
 
 def test_a_check_that_did_not_end_goes_on_where_it_was(
     open_ledger: Callable[[], Ledger], ledger: Ledger, run_id: str
 ) -> None:
-    check = ledger.start_check(run_id, ACTOR, now=START + 10)
+    check = calls.start_check(ledger, run_id, ACTOR, now=START + 10)
     assert (check.upto, check.rows, check.drifted, check.ended_at) == (0, 0, 0, None)
-    ledger.record_check(run_id, check.number, [drift(2), drift(3, by=LATER)], upto=3, rows=3)
+    calls.record_check(ledger, run_id, check.number, [drift(2), drift(3, by=LATER)], upto=3, rows=3)
     ledger.close()
     with open_ledger() as opened:
-        again = opened.start_check(run_id, ACTOR, now=START + 20)
+        again = calls.start_check(opened, run_id, ACTOR, now=START + 20)
         assert again == Check(check.number, ACTOR, START + 10, None, 3, 3, 1)
         assert [row.row for row in opened.rows(run_id, after=again.upto)] == [4, 5]
         assert list(opened.drifts(check.number)) == [drift(2), drift(3, by=LATER)]
 
 
 def test_a_check_that_ended_is_kept_and_the_next_begins_anew(ledger: Ledger, run_id: str) -> None:
-    first = ledger.start_check(run_id, ACTOR, now=START + 10)
-    ledger.record_check(run_id, first.number, [drift(1)], upto=5, rows=5)
-    ledger.end_check(run_id, first.number, now=START + 11)
-    second = ledger.start_check(run_id, ACTOR, now=START + 12)
+    first = calls.start_check(ledger, run_id, ACTOR, now=START + 10)
+    calls.record_check(ledger, run_id, first.number, [drift(1)], upto=5, rows=5)
+    calls.end_check(ledger, run_id, first.number, now=START + 11)
+    second = calls.start_check(ledger, run_id, ACTOR, now=START + 12)
     assert second.number != first.number
     assert list(ledger.drifts(second.number)) == []
     assert [its.number for its in ledger.checks(run_id)] == [second.number, first.number]
@@ -63,28 +64,28 @@ def test_a_check_that_ended_is_kept_and_the_next_begins_anew(ledger: Ledger, run
 
 
 def test_a_check_does_not_go_on_when_rows_were_sent_since(ledger: Ledger, run_id: str) -> None:
-    first = ledger.start_check(run_id, ACTOR, now=START + 5.5)
-    ledger.record_check(run_id, first.number, [], upto=2, rows=2)
-    ledger.start_session(run_id, ACTOR, START + 6)
-    assert ledger.start_check(run_id, ACTOR, now=START + 7).number != first.number
+    first = calls.start_check(ledger, run_id, ACTOR, now=START + 5.5)
+    calls.record_check(ledger, run_id, first.number, [], upto=2, rows=2)
+    calls.start_session(ledger, run_id, ACTOR, START + 6)
+    assert calls.start_check(ledger, run_id, ACTOR, now=START + 7).number != first.number
 
 
 def test_a_check_never_goes_back_and_nothing_is_added_once_it_ended(ledger: Ledger, run_id: str) -> None:
-    check = ledger.start_check(run_id, ACTOR, now=START + 10)
-    ledger.record_check(run_id, check.number, [], upto=3, rows=3)
+    check = calls.start_check(ledger, run_id, ACTOR, now=START + 10)
+    calls.record_check(ledger, run_id, check.number, [], upto=3, rows=3)
     with pytest.raises(LedgerError):
-        ledger.record_check(run_id, check.number, [drift(2)], upto=3, rows=3)
-    ledger.end_check(run_id, check.number, now=START + 11)
+        calls.record_check(ledger, run_id, check.number, [drift(2)], upto=3, rows=3)
+    calls.end_check(ledger, run_id, check.number, now=START + 11)
     with pytest.raises(LedgerError):
-        ledger.record_check(run_id, check.number, [drift(4)], upto=5, rows=2)
+        calls.record_check(ledger, run_id, check.number, [drift(4)], upto=5, rows=2)
     assert list(ledger.drifts(check.number)) == []
     assert ledger.checks(run_id)[0].rows == 3
 
 
 def test_a_discarded_run_takes_its_checks_along(ledger: Ledger) -> None:
     run = seal_plan(ledger, 2)
-    check = ledger.start_check(run, ACTOR, now=START + 10)
-    ledger.record_check(run, check.number, [drift(1)], upto=2, rows=2)
+    check = calls.start_check(ledger, run, ACTOR, now=START + 10)
+    calls.record_check(ledger, run, check.number, [drift(1)], upto=2, rows=2)
     ledger.discard(run)
     assert list(ledger.drifts(check.number)) == []
 

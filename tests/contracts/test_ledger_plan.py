@@ -10,6 +10,7 @@ from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import LedgerRow, PlanRow, PlanSummary, Run
 from bulk_patch.model import State
+from tests.support import ledger_calls as calls
 from tests.support.ledger_plans import START, TARGET, make_customer, make_row, make_run, seal_plan
 
 OpenLedger = Callable[[], Ledger]
@@ -58,10 +59,10 @@ def test_counts_name_every_state_and_balance_with_the_input(ledger: Ledger) -> N
 
 def test_a_plan_can_be_added_in_parts(ledger: Ledger) -> None:
     run = make_run()
-    ledger.begin(run)
+    calls.begin(ledger, run)
     for first in (1, 1201, 1900):
-        ledger.add(run.id, (make_row(row) for row in range(first, first + 600)))
-    ledger.seal(run.id, input_rows=1800, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
+        calls.add(ledger, run.id, (make_row(row) for row in range(first, first + 600)))
+    calls.seal(ledger, run.id, input_rows=1800, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
     assert [row.row for row in ledger.rows(run.id)] == [*range(1, 601), *range(1201, 1801), *range(1900, 2500)]
 
 
@@ -73,10 +74,10 @@ def test_a_plan_may_be_empty(ledger: Ledger) -> None:
 
 def test_a_plan_that_does_not_balance_is_not_sealed(ledger: Ledger) -> None:
     run = make_run()
-    ledger.begin(run)
-    ledger.add(run.id, [make_row(1)])
+    calls.begin(ledger, run)
+    calls.add(ledger, run.id, [make_row(1)])
     with pytest.raises(LedgerError):
-        ledger.seal(run.id, input_rows=3, unchanged=1, plan_s=0.0, summary=PlanSummary(), now=START)
+        calls.seal(ledger, run.id, input_rows=3, unchanged=1, plan_s=0.0, summary=PlanSummary(), now=START)
     assert ledger.run(run.id).state == "planning"
 
 
@@ -95,11 +96,11 @@ def test_a_plan_that_does_not_balance_is_not_sealed(ledger: Ledger) -> None:
 )
 def test_rows_that_cannot_be_planned_are_refused_and_the_plan_with_them(ledger: Ledger, rows: list[PlanRow]) -> None:
     run = make_run()
-    ledger.begin(run)
+    calls.begin(ledger, run)
     with pytest.raises(LedgerError):
-        ledger.add(run.id, rows)
+        calls.add(ledger, run.id, rows)
     with pytest.raises(LedgerError):
-        ledger.seal(run.id, input_rows=len(rows), unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
+        calls.seal(ledger, run.id, input_rows=len(rows), unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
 
 
 def test_a_plan_whose_input_failed_half_way_cannot_be_sealed(ledger: Ledger) -> None:
@@ -108,31 +109,31 @@ def test_a_plan_whose_input_failed_half_way_cannot_be_sealed(ledger: Ledger) -> 
         raise OSError("the input is gone")
 
     run = make_run()
-    ledger.begin(run)
+    calls.begin(ledger, run)
     with pytest.raises(OSError, match="the input is gone"):
-        ledger.add(run.id, read_input())
+        calls.add(ledger, run.id, read_input())
     for input_rows in (0, 1):  # neither what came nor what should have come
         with pytest.raises(LedgerError):
-            ledger.seal(run.id, input_rows=input_rows, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
+            calls.seal(ledger, run.id, input_rows=input_rows, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
     assert seal_plan(ledger, 1) == run.id  # begun again, it can
 
 
 def test_a_sealed_plan_takes_no_more_rows(ledger: Ledger) -> None:
     run_id = seal_plan(ledger, 1)
     with pytest.raises(LedgerError):
-        ledger.add(run_id, [make_row(2)])
+        calls.add(ledger, run_id, [make_row(2)])
     with pytest.raises(LedgerError):
-        ledger.seal(run_id, input_rows=1, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
+        calls.seal(ledger, run_id, input_rows=1, unchanged=0, plan_s=0.0, summary=PlanSummary(), now=START)
 
 
 def test_a_plan_left_unsealed_is_discarded_by_the_next_one_of_its_target(open_ledger: OpenLedger) -> None:
     with open_ledger() as ledger:
         for run_id, target in (("a", "sandbox"), ("b", TARGET)):
-            ledger.begin(make_run(run_id, target=target))
-            ledger.add(run_id, [make_row(1), make_row(2)])
+            calls.begin(ledger, make_run(run_id, target=target))
+            calls.add(ledger, run_id, [make_row(1), make_row(2)])
     with open_ledger() as ledger:
         with pytest.raises(LedgerError):
-            ledger.add("b", [make_row(3)])
+            calls.add(ledger, "b", [make_row(3)])
         seal_plan(ledger, 1, make_run("c"))
         assert [run.id for run in ledger.runs()] == ["c", "a"]
         assert [row.row for row in ledger.rows("c")] == [1]

@@ -9,6 +9,7 @@ import pytest
 from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
 from bulk_patch.model import MOVES, Outcome, Precheck, State, idempotency_key
+from tests.support import ledger_calls as calls
 from tests.support.ledger_plans import (
     ACTOR,
     SECRET,
@@ -33,22 +34,22 @@ OpenLedger = Callable[[], Ledger]
 def test_nothing_is_sent_without_a_session(ledger: Ledger) -> None:
     run_id = seal_plan(ledger, 1)
     with pytest.raises(LedgerError):
-        ledger.claim(run_id, 1, now=START)
+        calls.claim(ledger, run_id, 1, now=START)
     with pytest.raises(LedgerError):
-        ledger.peek(run_id, 1)
+        calls.peek(ledger, run_id, 1)
     with pytest.raises(LedgerError):
         record(ledger, run_id, 1, State.DRIFTED)
-    ledger.start_session(run_id, ACTOR, START)
-    ledger.end_session(run_id, now=START, by_itself=True)
+    calls.start_session(ledger, run_id, ACTOR, START)
+    calls.end_session(ledger, run_id, now=START, by_itself=True)
     with pytest.raises(LedgerError):
-        ledger.claim(run_id, 1, now=START)
+        calls.claim(ledger, run_id, 1, now=START)
 
 
 def test_a_plan_that_is_not_sealed_is_not_sent(ledger: Ledger) -> None:
-    ledger.begin(make_run())
-    ledger.add(make_run().id, [make_row(1)])
+    calls.begin(ledger, make_run())
+    calls.add(ledger, make_run().id, [make_row(1)])
     with pytest.raises(LedgerError):
-        ledger.start_session(make_run().id, ACTOR, START)
+        calls.start_session(ledger, make_run().id, ACTOR, START)
 
 
 def test_a_claimed_row_is_the_planned_one_byte_for_byte(ledger: Ledger) -> None:
@@ -85,23 +86,23 @@ def test_only_pending_rows_of_a_plan_are_claimed(ledger: Ledger) -> None:
 def test_rows_of_one_run_are_not_claimed_for_another(ledger: Ledger) -> None:
     seal_plan(ledger, 2, make_run("a"))
     seal_plan(ledger, 3, make_run("b", target="sandbox"))
-    ledger.start_session("a", ACTOR, START)
+    calls.start_session(ledger, "a", ACTOR, START)
     assert claim_rows(ledger, "a") == [1, 2]
     with pytest.raises(LedgerError):
-        ledger.claim("b", 1, now=START)
+        calls.claim(ledger, "b", 1, now=START)
 
 
 def test_a_peek_shows_what_the_next_claim_hands_out_and_changes_nothing(ledger: Ledger) -> None:
     run_id = start(ledger, [make_row(1), make_row(2, recheck=True), make_row(3)])
-    peeked = ledger.peek(run_id, 2)
-    assert ledger.peek(run_id, 2) == peeked
+    peeked = calls.peek(ledger, run_id, 2)
+    assert calls.peek(ledger, run_id, 2) == peeked
     assert [(patch.row, state, recheck) for patch, state, recheck in peeked] == [
         (1, State.PENDING, False),
         (2, State.PENDING, True),
     ]
     assert [patch.intent_at for patch, *_ in peeked] == [0.0, 0.0]
     assert ledger.counts(run_id)[State.PENDING] == 3
-    claimed = ledger.claim(run_id, 2, now=START)
+    claimed = calls.claim(ledger, run_id, 2, now=START)
     assert [replace(patch, intent_at=START) for patch, *_ in peeked] == claimed
 
 
@@ -136,11 +137,11 @@ def test_an_outcome_makes_the_moves_of_the_table_and_no_other(ledger: Ledger, be
     untouched = list(ledger.rows(run_id)), ledger.counts(run_id), ledger.to_do(run_id)
     outcomes = [Outcome(2, State.DRIFTED), Outcome(1, after)]
     if (before, after) in MOVES and after is not State.SENDING:  # that move is a claim's
-        ledger.record(run_id, outcomes, now=START)
+        calls.record(ledger, run_id, outcomes, now=START)
         assert find_states(ledger, run_id) == {1: after, 2: State.DRIFTED, 3: State.PENDING}
     else:
         with pytest.raises(LedgerError, match=f"row 1 may not go from {before} to {after}"):
-            ledger.record(run_id, outcomes, now=START)
+            calls.record(ledger, run_id, outcomes, now=START)
         assert (list(ledger.rows(run_id)), ledger.counts(run_id), ledger.to_do(run_id)) == untouched
 
 
@@ -161,13 +162,13 @@ def test_a_claim_makes_the_moves_of_the_table_and_no_other(ledger: Ledger, state
 def test_an_outcome_of_no_row_and_two_of_one_are_refused(ledger: Ledger, outcomes: list[Outcome]) -> None:
     run_id = start(ledger)
     with pytest.raises(LedgerError):
-        ledger.record(run_id, outcomes, now=START)
+        calls.record(ledger, run_id, outcomes, now=START)
     assert ledger.counts(run_id)[State.PENDING] == 3
 
 
 def test_no_outcomes_are_no_change(ledger: Ledger) -> None:
     run_id = start(ledger)
-    ledger.record(run_id, [], now=START)
+    calls.record(ledger, run_id, [], now=START)
     assert ledger.counts(run_id)[State.PENDING] == 3
 
 
@@ -183,7 +184,7 @@ def test_every_part_of_an_outcome_comes_back(ledger: Ledger) -> None:
         http_status=400,
         api_code="BAD_REQUEST_BODY",
     )
-    ledger.record(run_id, [outcome], now=START + 8)
+    calls.record(ledger, run_id, [outcome], now=START + 8)
     found = find_row(ledger, run_id)
     assert (found.state, found.reason, found.attempts) == (State.REJECTED, "BAD_REQUEST_BODY", 2)
     assert (found.http_status, found.api_code, found.done_at) == (400, "BAD_REQUEST_BODY", START + 8)
@@ -251,7 +252,7 @@ def test_the_age_of_a_key_under_which_nothing_has_left_begins_anew(ledger: Ledge
     run_id = start(ledger)
     first = claim_one(ledger, run_id, now=START + 10)
     record(ledger, run_id, 1, State.PENDING)
-    assert ledger.peek(run_id, 1)[0][0].intent_at == 0.0
+    assert calls.peek(ledger, run_id, 1)[0][0].intent_at == 0.0
     second = claim_one(ledger, run_id, now=START + 20)
     assert (second.key, second.intent_at) == (first.key, START + 20)
     record(ledger, run_id, 1, State.UNKNOWN)
@@ -275,5 +276,5 @@ def test_a_new_generation_has_a_new_key_and_a_new_age_and_nothing_ambiguous(ledg
 def test_a_row_that_comes_back_is_handed_out_again_in_the_same_session(ledger: Ledger) -> None:
     run_id = start(ledger, 3)
     claim_rows(ledger, run_id, 2)
-    ledger.record(run_id, [Outcome(1, State.PENDING, new_generation=True), Outcome(2, State.UNKNOWN)], now=START)
+    calls.record(ledger, run_id, [Outcome(1, State.PENDING, new_generation=True), Outcome(2, State.UNKNOWN)], now=START)
     assert claim_rows(ledger, run_id) == [1, 2, 3]

@@ -6,6 +6,7 @@ import pytest
 
 from bulk_patch.ledgers import Ledger
 from bulk_patch.model import Outcome, State, idempotency_key
+from tests.support import ledger_calls as calls
 from tests.support.ledger_plans import (
     ACTOR,
     SECRET,
@@ -64,7 +65,7 @@ def test_only_sessions_that_ended_by_themselves_count(open_ledger: OpenLedger) -
         next_session(ledger, run_id, by_itself=False)
         spend(ledger, run_id)  # and then the process is killed
     with open_ledger() as ledger:
-        assert ledger.start_session(run_id, ACTOR, START) == 0
+        assert calls.start_session(ledger, run_id, ACTOR, START) == 0
         spend(ledger, run_id)
         next_session(ledger, run_id, by_itself=True)
         assert claim_rows(ledger, run_id) == [1]
@@ -92,14 +93,14 @@ def test_a_row_that_an_outcome_calls_final_is_not_tried_again(ledger: Ledger) ->
 def test_rows_left_in_flight_are_ambiguous_when_the_next_session_starts(open_ledger: OpenLedger) -> None:
     with open_ledger() as ledger:
         run_id = start(ledger, 3)
-        (key, _) = (patch.key for patch in ledger.claim(run_id, 2, now=START + 10))
+        (key, _) = (patch.key for patch in calls.claim(ledger, run_id, 2, now=START + 10))
     with open_ledger() as ledger:
         assert ledger.counts(run_id)[State.SENDING] == 2
         assert ledger.to_do(run_id) == 3
-        assert ledger.start_session(run_id, ACTOR, START + 20) == 2
+        assert calls.start_session(ledger, run_id, ACTOR, START + 20) == 2
         assert find_states(ledger, run_id) == {1: State.UNKNOWN, 2: State.UNKNOWN, 3: State.PENDING}
         assert (find_row(ledger, run_id).reason, find_row(ledger, run_id).done_at) == ("left_in_flight", None)
-        patches = ledger.claim(run_id, 3, now=START + 30)
+        patches = calls.claim(ledger, run_id, 3, now=START + 30)
         assert [(patch.row, patch.ambiguous, patch.intent_at) for patch in patches] == [
             (1, True, START + 10),
             (2, True, START + 10),
@@ -116,14 +117,14 @@ def test_retry_asks_for_rejected_and_unknown_rows_and_for_nothing_else(ledger: L
     claim_rows(ledger, run_id, 6)
     states = [State.REJECTED, State.UNKNOWN, State.APPLIED, State.MISMATCH]
     outcomes = [Outcome(row, state, final=True) for row, state in enumerate(states, 1)]
-    ledger.record(run_id, [*outcomes, Outcome(5, State.UNKNOWN, spent=True)], now=START + 10)
+    calls.record(ledger, run_id, [*outcomes, Outcome(5, State.UNKNOWN, spent=True)], now=START + 10)
     assert ledger.to_do(run_id) == 3  # 5 in the next session, 6 is out, 7 waits
     assert ledger.request_retry(run_id, now=START + 11) == 4
     assert ledger.to_do(run_id) == 5
-    assert [patch.row for patch, *_ in ledger.peek(run_id, 9, only_requested=True)] == [1, 2, 5]
-    assert [patch.row for patch, *_ in ledger.peek(run_id, 9)] == [1, 2, 5, 7]
+    assert [patch.row for patch, *_ in calls.peek(ledger, run_id, 9, only_requested=True)] == [1, 2, 5]
+    assert [patch.row for patch, *_ in calls.peek(ledger, run_id, 9)] == [1, 2, 5, 7]
     next_session(ledger, run_id)  # 6 was left in flight
-    patches = ledger.claim(run_id, 9, now=START + 12, only_requested=True)
+    patches = calls.claim(ledger, run_id, 9, now=START + 12, only_requested=True)
     assert [(patch.row, patch.generation, patch.ambiguous) for patch in patches] == [
         (1, 1, False),
         (2, 0, True),
@@ -136,7 +137,7 @@ def test_retry_asks_for_rejected_and_unknown_rows_and_for_nothing_else(ledger: L
 def test_a_claim_can_be_restricted_to_requested_and_to_peeked_rows_at_once(ledger: Ledger) -> None:
     run_id = start(ledger, 4)
     claim_rows(ledger, run_id, 2)
-    ledger.record(run_id, [Outcome(1, State.REJECTED), Outcome(2, State.REJECTED)], now=START)
+    calls.record(ledger, run_id, [Outcome(1, State.REJECTED), Outcome(2, State.REJECTED)], now=START)
     ledger.request_retry(run_id, now=START)
     assert claim_rows(ledger, run_id, rows=[2, 3], only_requested=True) == [2]
     assert claim_rows(ledger, run_id, rows=[2, 3]) == [3]
@@ -168,7 +169,7 @@ def test_a_row_that_was_asked_for_stays_so_until_it_is_answered(ledger: Ledger) 
         Outcome(1, State.APPLIED),
     ):
         assert claim_rows(ledger, run_id, only_requested=True) == [1]
-        ledger.record(run_id, [outcome], now=START)
+        calls.record(ledger, run_id, [outcome], now=START)
     assert claim_rows(ledger, run_id, only_requested=True) == []
 
 
@@ -204,7 +205,7 @@ def test_retry_with_nothing_to_retry_asks_for_nothing(ledger: Ledger) -> None:
 def test_sessions_tell_who_sent_from_when_to_when_and_a_kill_leaves_no_end(ledger: Ledger) -> None:
     run_id = start(ledger, 2)
     next_session(ledger, run_id)
-    ledger.start_session(run_id, ACTOR, START + 500)
+    calls.start_session(ledger, run_id, ACTOR, START + 500)
     told = [(its.actor, its.ended_at is None) for its in ledger.sessions(run_id)]
     assert told == [(ACTOR, False), (ACTOR, True), (ACTOR, True)]
     begun = [its.started_at for its in ledger.sessions(run_id)]

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 from bulk_patch.ledgers import Ledger
 from bulk_patch.model import Outcome, State, idempotency_key
 from tests.contracts.conftest import LEDGERS
+from tests.support import ledger_calls as calls
 from tests.support.examples import examples
 from tests.support.ledger_plans import ACTOR, SECRET, START, find_states, make_row, seal_plan
 
@@ -80,12 +81,12 @@ class LedgerWalk(RuleBasedStateMachine):
             row.spent = False
         for number in left:
             self.rows[number].state, self.rows[number].ambiguous = State.UNKNOWN, True
-        assert self.ledger.start_session(self.run_id, ACTOR, START) == len(left)
+        assert calls.start_session(self.ledger, self.run_id, ACTOR, START) == len(left)
 
     @rule(n=st.integers(1, 4), only_requested=st.booleans())
     def claim(self, n: int, only_requested: bool) -> None:
         expected = [number for number, row in self.rows.items() if row.is_next(only_requested)][:n]
-        patches = self.ledger.claim(self.run_id, n, now=START, only_requested=only_requested)
+        patches = calls.claim(self.ledger, self.run_id, n, now=START, only_requested=only_requested)
         assert [patch.row for patch in patches] == expected
         for patch in patches:
             row = self.rows[patch.row]
@@ -107,7 +108,7 @@ class LedgerWalk(RuleBasedStateMachine):
     ) -> None:
         number = data.draw(st.sampled_from(self.sending()))
         outcome = Outcome(number, answer, ambiguous=ambiguous, spent=spent, final=final, new_generation=new_generation)
-        self.ledger.record(self.run_id, [outcome], now=START)
+        calls.record(self.ledger, self.run_id, [outcome], now=START)
         row = self.rows[number]
         if new_generation:
             row.state, row.ambiguous, row.key_used = State.PENDING, False, False
@@ -127,7 +128,7 @@ class LedgerWalk(RuleBasedStateMachine):
     def drift(self, data: st.DataObject) -> None:
         pending = [number for number, row in self.rows.items() if row.state is State.PENDING]
         number = data.draw(st.sampled_from(pending))
-        self.ledger.record(self.run_id, [Outcome(number, State.DRIFTED)], now=START)
+        calls.record(self.ledger, self.run_id, [Outcome(number, State.DRIFTED)], now=START)
         self.rows[number] = ModelRow(State.DRIFTED)
 
     @rule()
@@ -143,7 +144,7 @@ class LedgerWalk(RuleBasedStateMachine):
 
     @rule(by_itself=st.booleans())
     def end_session(self, by_itself: bool) -> None:
-        self.ledger.end_session(self.run_id, now=START, by_itself=by_itself)
+        calls.end_session(self.ledger, self.run_id, now=START, by_itself=by_itself)
         for row in self.rows.values():
             if by_itself and row.spent and row.state is State.UNKNOWN:
                 row.spent_sessions += 1
@@ -164,7 +165,7 @@ class LedgerWalk(RuleBasedStateMachine):
         assert found == Counter(row.state for row in self.rows.values()) + Counter({State.UNCHANGED: 3})
         assert self.ledger.to_do(self.run_id) == sum(row.is_open() for row in self.rows.values())
         for only_requested in (False, True):
-            peeked = self.ledger.peek(self.run_id, ROWS, only_requested=only_requested)
+            peeked = calls.peek(self.ledger, self.run_id, ROWS, only_requested=only_requested)
             expected = [number for number, row in self.rows.items() if row.is_next(only_requested)]
             assert [patch.row for patch, *_ in peeked] == expected
         finals = {row.row for row in self.ledger.rows(self.run_id) if row.final}

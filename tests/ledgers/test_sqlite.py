@@ -16,11 +16,13 @@ import pytest
 
 from bulk_patch.errors import LedgerError, LockedError
 from bulk_patch.ledgers.records import Holder
-from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger, holder_of
 from bulk_patch.ledgers.sqlite.planning import pack_customer, unpack_customer
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import Outcome, State
+from tests.support import ledger_calls as calls
 from tests.support.ledger_children import HOLD, SEND, running
-from tests.support.ledger_plans import ACTOR, JOB, START, claim_rows, find_states, make_run, seal_plan
+from tests.support.ledger_plans import ACTOR, JOB, START, claim_rows, find_states, seal_plan
 
 
 @pytest.fixture
@@ -32,8 +34,8 @@ def open_ledger(path: Path, **how: Any) -> SqliteLedger:
     return SqliteLedger.open(path, job=JOB, **how)
 
 
-def read_ledger(path: Path) -> SqliteLedger:
-    return SqliteLedger.read(path, job=JOB)
+def read_ledger(path: Path) -> SqliteReader:
+    return SqliteReader.read(path, job=JOB)
 
 
 def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -143,7 +145,7 @@ def test_a_second_process_is_locked_out_and_told_by_whom(path: Path) -> None:
     with running(HOLD, path) as child:
         with pytest.raises(LockedError) as locked:
             open_ledger(path)
-        holder = SqliteLedger.holder(path)
+        holder = holder_of(path)
         assert holder is not None
         assert (holder.pid, holder.host) == (child.pid, socket.gethostname())
         assert before <= holder.started_at <= time.time()
@@ -157,7 +159,7 @@ def test_the_lock_dies_with_its_process_and_what_it_left_behind_does_not_count(p
         child.kill()
         child.wait()
         assert path.with_name("ledger.lock").read_text() != ""
-        assert SqliteLedger.holder(path) is None
+        assert holder_of(path) is None
         open_ledger(path).close()
 
 
@@ -165,7 +167,7 @@ def test_a_holder_names_itself_over_whatever_was_left_in_the_lock(path: Path) ->
     open_ledger(path).close()
     path.with_name("ledger.lock").write_text('{"pid": 1, "host": "a host with a long name", "started_at": 1.0}' * 9)
     with open_ledger(path):
-        holder = SqliteLedger.holder(path)
+        holder = holder_of(path)
     assert holder is not None
     assert (holder.pid, holder.host) == (os.getpid(), socket.gethostname())
 
@@ -200,15 +202,15 @@ def test_asking_who_holds_the_lock_does_not_lock_anybody_out(path: Path) -> None
 
 
 def test_nobody_holds_a_ledger_that_was_never_made_or_is_closed(path: Path) -> None:
-    assert SqliteLedger.holder(path) is None
+    assert holder_of(path) is None
     open_ledger(path).close()
-    assert SqliteLedger.holder(path) is None
+    assert holder_of(path) is None
 
 
 def test_a_holder_that_has_not_said_its_name_yet_is_still_a_holder(path: Path) -> None:
     with open_ledger(path):
         path.with_name("ledger.lock").write_text("")
-        assert SqliteLedger.holder(path) == Holder(pid=0, host="", started_at=0.0)
+        assert holder_of(path) == Holder(pid=0, host="", started_at=0.0)
         with pytest.raises(LockedError, match="another process"):
             open_ledger(path)
 
@@ -220,7 +222,7 @@ def test_one_ledger_has_one_lock_by_whatever_name_it_is_reached(path: Path, tmp_
         for other in (tmp_path / "link" / JOB / "ledger.db", tmp_path / "other.db"):
             with pytest.raises(LockedError):
                 open_ledger(other)
-            assert SqliteLedger.holder(other) is not None
+            assert holder_of(other) is not None
 
 
 @pytest.mark.parametrize("another", [True, False])
@@ -279,11 +281,11 @@ def test_a_reader_sees_every_commit_of_a_writer_and_never_stops_it(path: Path) -
         with read_ledger(path) as reader:
             streaming = reader.rows(run_id)
             assert next(streaming).state is State.PENDING
-            writer.start_session(run_id, ACTOR, START)
+            calls.start_session(writer, run_id, ACTOR, START)
             for done in range(10, 101, 10):
                 rows = claim_rows(writer, run_id, 10)
                 assert reader.counts(run_id)[State.SENDING] == 10
-                writer.record(run_id, [Outcome(row, State.APPLIED) for row in rows], now=START)
+                calls.record(writer, run_id, [Outcome(row, State.APPLIED) for row in rows], now=START)
                 assert reader.counts(run_id)[State.APPLIED] == done
             assert sum(1 for _ in streaming) == 1_199
 
@@ -310,18 +312,13 @@ def test_a_reader_neither_locks_nor_writes(path: Path) -> None:
         run_id = seal_plan(writer, 1)
     before = path.read_bytes()
     with read_ledger(path) as reader:
-        assert SqliteLedger.holder(path) is None
+        assert holder_of(path) is None
+        assert not hasattr(reader, "plan")
+        assert not hasattr(reader, "send")
         open_ledger(path).close()
-        attempts: list[Callable[[], object]] = [
-            lambda: reader.begin(make_run("other")),
-            lambda: reader.start_session(run_id, ACTOR, START),
-            lambda: reader.discard(run_id),
-            lambda: reader.update(run_id, exit_code=0),
-            lambda: reader.note(run_id, ACTOR, "stopped", {}, now=START),
-        ]
-        for attempt in attempts:
-            with pytest.raises(LedgerError, match="for reading only"):
-                attempt()
+        with pytest.raises(LedgerError, match="for reading only"), reader._database.transaction():
+            pass
+        assert [run.id for run in reader.runs()] == [run_id]
     assert path.read_bytes() == before
 
 

@@ -13,7 +13,9 @@ from bulk_patch.ledgers.seal import hash_leaves, leaf, values_of
 from bulk_patch.ledgers.sqlite import database as database_module
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import Outcome, State
+from tests.support import ledger_calls as calls
 from tests.support.ledger_children import FILL, FILL_WITH_PLAN, run_to_end
 from tests.support.ledger_plans import (
     ACTOR,
@@ -42,8 +44,8 @@ def open_ledger(path: Path) -> SqliteLedger:
     return SqliteLedger.open(path, job=JOB)
 
 
-def read_ledger(path: Path) -> SqliteLedger:
-    return SqliteLedger.read(path, job=JOB)
+def read_ledger(path: Path) -> SqliteReader:
+    return SqliteReader.read(path, job=JOB)
 
 
 def change(path: Path, *statements: str, values: Sequence[Any] = ()) -> None:
@@ -116,8 +118,8 @@ def test_no_session_starts_when_the_plans_facts_were_changed(path: Path, stateme
     change(path, statement)
     with open_ledger(path) as ledger:
         with pytest.raises(LedgerError, match="not as it was sealed"):
-            ledger.start_session(RUN_ID, ACTOR, START)
-        assert not ledger.has_sent(RUN_ID)
+            calls.start_session(ledger, RUN_ID, ACTOR, START)
+        assert not (ledger.run(RUN_ID).started_at is not None)
 
 
 @pytest.mark.parametrize("statement", ROWS_CHANGED.values(), ids=ROWS_CHANGED)
@@ -125,14 +127,14 @@ def test_nothing_of_a_chunk_is_handed_out_when_a_row_of_it_was_changed(path: Pat
     make_plan(path)
     change(path, statement)
     with open_ledger(path) as ledger:
-        ledger.start_session(RUN_ID, ACTOR, START)
+        calls.start_session(ledger, RUN_ID, ACTOR, START)
         for _ in range(2):  # not the second time either
             with pytest.raises(LedgerError, match="a row from 2 to 2000 changed"):
-                ledger.claim(RUN_ID, 5, now=START)
+                calls.claim(ledger, RUN_ID, 5, now=START)
             with pytest.raises(LedgerError, match="not as it was sealed"):
-                ledger.peek(RUN_ID, 5)
+                calls.peek(ledger, RUN_ID, 5)
         assert ledger.counts(RUN_ID)[State.SENDING] == 0
-        assert not ledger.has_sent(RUN_ID)
+        assert not (ledger.run(RUN_ID).started_at is not None)
 
 
 @pytest.mark.parametrize("statement", [*FACTS_CHANGED.values(), *ROWS_CHANGED.values()])
@@ -163,10 +165,10 @@ def test_chunks_before_a_changed_one_can_still_be_sent(path: Path) -> None:
     make_plan(path)
     change(path, "UPDATE rows SET body = x'7B7D' WHERE row = 3000")
     with open_ledger(path) as ledger:
-        ledger.start_session(RUN_ID, ACTOR, START)
+        calls.start_session(ledger, RUN_ID, ACTOR, START)
         assert len(claim_rows(ledger, RUN_ID, 999)) == 999  # one of the first thousand rows is invalid
         with pytest.raises(LedgerError, match="a row from 2002 to 4000 changed"):
-            ledger.claim(RUN_ID, 1, now=START)
+            calls.claim(ledger, RUN_ID, 1, now=START)
 
 
 def test_a_changed_row_is_found_even_when_its_chunks_hash_was_changed_to_fit(path: Path) -> None:
@@ -177,7 +179,7 @@ def test_a_changed_row_is_found_even_when_its_chunks_hash_was_changed_to_fit(pat
     change(path, "UPDATE rows SET body = x'7B7D', salt = ?, leaf = ?", values=[salt, fitting])
     change(path, "UPDATE chunks SET sha256 = ?", values=[hash_leaves([fitting])])
     with open_ledger(path) as ledger, pytest.raises(LedgerError, match="not as it was sealed"):
-        ledger.start_session(RUN_ID, ACTOR, START)
+        calls.start_session(ledger, RUN_ID, ACTOR, START)
 
 
 @pytest.mark.parametrize("row", [12, 4_700])
@@ -191,9 +193,9 @@ def test_a_row_that_was_not_sealed_to_be_sent_is_not_handed_out(path: Path, row:
     )
     change(path, "UPDATE progress SET state = 'pending', lane = 1 WHERE row = ?", values=[row])
     with open_ledger(path) as ledger:
-        ledger.start_session(RUN_ID, ACTOR, START)
+        calls.start_session(ledger, RUN_ID, ACTOR, START)
         with pytest.raises(LedgerError, match=f"row {row} changed"):
-            ledger.claim(RUN_ID, 5, now=START, rows=[row])
+            calls.claim(ledger, RUN_ID, 5, now=START, rows=[row])
 
 
 @pytest.mark.parametrize("state", ["applied", "rejected by hand", "drifted"])
@@ -201,9 +203,9 @@ def test_a_row_whose_state_was_changed_is_not_handed_out(path: Path, state: str)
     make_plan(path)
     change(path, "UPDATE progress SET state = ? WHERE row = 40", values=[state])
     with open_ledger(path) as ledger:
-        ledger.start_session(RUN_ID, ACTOR, START)
+        calls.start_session(ledger, RUN_ID, ACTOR, START)
         with pytest.raises(LedgerError, match=f"row 40 may not go from {state} to sending"):
-            ledger.claim(RUN_ID, 100, now=START)
+            calls.claim(ledger, RUN_ID, 100, now=START)
 
 
 # --- damaged and foreign files
@@ -214,7 +216,7 @@ def fill(path: Path) -> list[Any]:
     with open_ledger(path) as ledger:
         run_id = start(ledger, 40)
         claim_rows(ledger, run_id, 20)
-        ledger.record(run_id, [Outcome(row, State.APPLIED) for row in range(1, 20)], now=START)
+        calls.record(ledger, run_id, [Outcome(row, State.APPLIED) for row in range(1, 20)], now=START)
         return list(ledger.rows(run_id))
 
 
@@ -251,9 +253,9 @@ def test_a_flipped_bit_in_a_planned_value_is_found_before_it_is_sent(path: Path)
     place = whole.index(b'"Springfield 2"')
     path.write_bytes(whole[:place] + whole[place:].replace(b"2", b"3", 1))
     with open_ledger(path) as ledger:
-        ledger.start_session(RUN_ID, ACTOR, START)
+        calls.start_session(ledger, RUN_ID, ACTOR, START)
         with pytest.raises(LedgerError, match="not as it was sealed"):
-            ledger.claim(RUN_ID, 1, now=START)
+            calls.claim(ledger, RUN_ID, 1, now=START)
 
 
 @pytest.mark.parametrize("use", [open_ledger, read_ledger])
@@ -321,7 +323,7 @@ def test_another_program_that_holds_the_ledger_is_not_waited_for_long(
         with open_ledger(path) as ledger:
             browser.execute("BEGIN IMMEDIATE")
             with pytest.raises(LedgerError, match="another program writes to it"):
-                ledger.start_session(RUN_ID, ACTOR, START)
+                calls.start_session(ledger, RUN_ID, ACTOR, START)
     finally:
         browser.close()
 
@@ -353,13 +355,13 @@ def test_after_a_failed_write_nothing_more_is_written(path: Path, monkeypatch: p
         browser = sqlite3.connect(path, isolation_level=None)
         browser.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerError):
-            ledger.claim(run_id, 1, now=START)
+            calls.claim(ledger, run_id, 1, now=START)
         browser.close()
         with pytest.raises(LedgerError, match="since an earlier failure"):
-            ledger.claim(run_id, 1, now=START)
+            calls.claim(ledger, run_id, 1, now=START)
         assert ledger.counts(run_id)[State.PENDING] == 3  # it can still be read
     with open_ledger(path) as ledger:
-        ledger.start_session(run_id, ACTOR, START)
+        calls.start_session(ledger, run_id, ACTOR, START)
         assert claim_rows(ledger, run_id) == [1, 2, 3]
 
 
@@ -380,7 +382,7 @@ def test_a_full_disk_stops_the_run_at_its_last_commit(path: Path, spare_bytes: i
     with open_ledger(path) as ledger:
         counts = ledger.counts(RUN_ID)
         assert (counts[State.APPLIED], counts[State.SENDING]) == (applied, sending)
-        assert ledger.start_session(RUN_ID, ACTOR, START) == sending
+        assert calls.start_session(ledger, RUN_ID, ACTOR, START) == sending
         claim_one(ledger, RUN_ID)
 
 
@@ -411,11 +413,11 @@ def test_a_disk_that_fills_up_while_a_plan_is_written_costs_that_plan_only(path:
     ],
 )
 def test_a_fact_that_cannot_have_been_written_so_is_named_as_damage(
-    path: Path, statement: str, ask: Callable[[SqliteLedger], object]
+    path: Path, statement: str, ask: Callable[[SqliteReader], object]
 ) -> None:
     with open_ledger(path) as ledger:
         claim_one(ledger, start(ledger, 1))
-        ledger.note(RUN_ID, ACTOR, "revealed", {}, now=START)
+        calls.note(ledger, RUN_ID, ACTOR, "revealed", {}, now=START)
     change(path, statement)
     with read_ledger(path) as ledger, pytest.raises(LedgerError, match=r"the ledger is damaged: .+ is not as it was"):
         ask(ledger)

@@ -13,7 +13,9 @@ import pytest
 
 from bulk_patch.ledgers.sqlite import ledger as ledger_module
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import Outcome, State
+from tests.support import ledger_calls as calls
 from tests.support.ledger_children import PLAN, SEND, WORK, running
 from tests.support.ledger_plans import (
     ACTOR,
@@ -39,8 +41,8 @@ def open_ledger(path: Path, **how: Any) -> SqliteLedger:
     return SqliteLedger.open(path, job=JOB, **how)
 
 
-def read_ledger(path: Path) -> SqliteLedger:
-    return SqliteLedger.read(path, job=JOB)
+def read_ledger(path: Path) -> SqliteReader:
+    return SqliteReader.read(path, job=JOB)
 
 
 def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -61,7 +63,7 @@ def test_a_row_in_flight_when_the_process_was_killed_is_ambiguous_and_keeps_its_
     with open_ledger(path) as ledger:
         (run,) = ledger.runs()
         assert ledger.open_run(run.target) == run
-        assert ledger.start_session(run.id, ACTOR, START + 100) == 1
+        assert calls.start_session(ledger, run.id, ACTOR, START + 100) == 1
         states = list(find_states(ledger, run.id).values())
         assert states == [State.APPLIED, State.UNKNOWN, *[State.PENDING] * 3]
         patch = claim_one(ledger, run.id, now=START + 100)
@@ -154,7 +156,9 @@ def claim_cost(path: Path, rows: int) -> int:
         run_id = start(ledger, rows)
         for row in claim_rows(ledger, run_id, rows * 3 // 4):
             spent = row % 3 == 0
-            ledger.record(run_id, [Outcome(row, State.UNKNOWN if spent else State.APPLIED, spent=spent)], now=START)
+            calls.record(
+                ledger, run_id, [Outcome(row, State.UNKNOWN if spent else State.APPLIED, spent=spent)], now=START
+            )
         claim_one(ledger, run_id)  # verifies its chunk
         for work in (lambda: ledger.to_do(run_id), lambda: ledger.counts(run_id), lambda: ledger.open_run(run_id)):
             assert count_steps(ledger, work) <= 3

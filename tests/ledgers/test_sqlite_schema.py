@@ -9,8 +9,10 @@ import pytest
 from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers.sqlite import schema
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.ledgers.sqlite.schema import MIGRATIONS, Migration
 from bulk_patch.model import Outcome, State
+from tests.support import ledger_calls as calls
 from tests.support.ledger_plans import JOB, START, TARGET, claim_rows, make_run, start
 
 RUN_ID = make_run().id
@@ -25,8 +27,8 @@ def open_ledger(path: Path) -> SqliteLedger:
     return SqliteLedger.open(path, job=JOB)
 
 
-def read_ledger(path: Path) -> SqliteLedger:
-    return SqliteLedger.read(path, job=JOB)
+def read_ledger(path: Path) -> SqliteReader:
+    return SqliteReader.read(path, job=JOB)
 
 
 def fill(path: Path) -> list[Any]:
@@ -34,7 +36,7 @@ def fill(path: Path) -> list[Any]:
     with open_ledger(path) as ledger:
         run_id = start(ledger, 40)
         claim_rows(ledger, run_id, 20)
-        ledger.record(run_id, [Outcome(row, State.APPLIED) for row in range(1, 20)], now=START)
+        calls.record(ledger, run_id, [Outcome(row, State.APPLIED) for row in range(1, 20)], now=START)
         return list(ledger.rows(run_id))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, InputError, JobError
-from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import State
 from bulk_patch.sandbox import Sandbox
 from bulk_patch.workflows.options import RunOptions
@@ -63,7 +63,7 @@ def test_a_plan_that_could_not_be_made_leaves_no_run_that_could_be_sent(
         with pytest.raises(CredentialError):
             plan_job(job)
         assert {line["method"] for line in sandbox.requests} == {"GET"}
-    with SqliteLedger.read(ledger_path(job), job=job.name) as ledger:
+    with SqliteReader.read(ledger_path(job), job=job.name) as ledger:
         assert ledger.open_run(job.target_name) is None
         assert not any(run.plan_sha256 for run in ledger.runs())
 

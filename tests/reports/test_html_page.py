@@ -19,6 +19,7 @@ from bulk_patch.reports.html.rows import PageContext, data, gather, gather_drift
 from bulk_patch.reports.next_command import NextCommand
 from bulk_patch.reports.summary import summarise
 from bulk_patch.review.approvals import rows_of, state_terms
+from tests.support import ledger_calls as calls
 from tests.support.report_runs import (
     ACTOR,
     NOON,
@@ -247,14 +248,14 @@ def test_an_unsigned_approval_is_called_a_record_and_one_of_another_plan_does_no
         "signature": "",
         "statement_sha256": hashlib.sha256(state_terms(run, OTHER.operator, expires_at)).hexdigest(),
     }
-    ledger.note(run.id, OTHER, "approved", detail, now=NOON + 1)
+    calls.note(ledger, run.id, OTHER, "approved", detail, now=NOON + 1)
     page = page_of(ledger, run, tmp_path)
     assert "Alex (login alex on host)" in page
     assert "none: this approval is recorded, not cryptographically proven" in page
     assert "is not the one that" not in page
-    ledger.note(run.id, OTHER, "approved", detail | {"plan_sha256": "00"}, now=NOON + 2)
+    calls.note(ledger, run.id, OTHER, "approved", detail | {"plan_sha256": "00"}, now=NOON + 2)
     assert "the plan is not the one that Alex approved" in page_of(ledger, run, tmp_path)
-    ledger.note(run.id, OTHER, "approved", detail | {"signed_by": "alex@example.com"}, now=NOON + 3)
+    calls.note(ledger, run.id, OTHER, "approved", detail | {"signed_by": "alex@example.com"}, now=NOON + 3)
     assert "signed by alex@example.com" in page_of(ledger, run, tmp_path)
 
 
@@ -274,14 +275,14 @@ def test_the_timeline_tells_guards_pauses_restarts_reveals_retries_and_verifies_
     ledger: SqliteLedger,
 ) -> None:
     run = send(ledger, plan(ledger, [moved(1), moved(2)]), applied(1), ends=False)
-    ledger.note(run.id, ACTOR, "stopped", {"guard": "failures", "reason": "too many"}, now=NOON + 10)
-    ledger.note(run.id, OTHER, "continued", {"guard": "failures", "why": "mended"}, now=NOON + 20)
-    ledger.start_session(run.id, OTHER, NOON + 30)
-    ledger.end_session(run.id, now=NOON + 40, by_itself=True)
-    ledger.note(run.id, ACTOR, "retry", {"rows": 3}, now=NOON + 50)
-    ledger.note(run.id, ACTOR, "revealed", {"command": "report"}, now=NOON + 60)
-    ledger.note(run.id, OTHER, "verified", {"rows": 9, "drifted": 1, "fields": {"email": 1}}, now=NOON + 70)
-    ledger.note(run.id, OTHER, "blessed", {"with_water": 2}, now=NOON + 80)
+    calls.note(ledger, run.id, ACTOR, "stopped", {"guard": "failures", "reason": "too many"}, now=NOON + 10)
+    calls.note(ledger, run.id, OTHER, "continued", {"guard": "failures", "why": "mended"}, now=NOON + 20)
+    calls.start_session(ledger, run.id, OTHER, NOON + 30)
+    calls.end_session(ledger, run.id, now=NOON + 40, by_itself=True)
+    calls.note(ledger, run.id, ACTOR, "retry", {"rows": 3}, now=NOON + 50)
+    calls.note(ledger, run.id, ACTOR, "revealed", {"command": "report"}, now=NOON + 60)
+    calls.note(ledger, run.id, OTHER, "verified", {"rows": 9, "drifted": 1, "fields": {"email": 1}}, now=NOON + 70)
+    calls.note(ledger, run.id, OTHER, "blessed", {"with_water": 2}, now=NOON + 80)
     pauses = [Pause(5.0, NOON + 5, 2.5, "rate limited", 4)]
     events = list_events(ledger, run, ledger.notes(run.id), pauses, running=False)
     assert [(event.what, event.detail) for event in events] == [
@@ -311,9 +312,9 @@ def test_what_drifted_is_listed_row_by_row_and_what_later_runs_explain_is_not(
 ) -> None:
     run = send(ledger, plan(ledger, [moved(row) for row in range(1, 5)]), *(applied(row) for row in range(1, 5)))
     assert "What drifted" not in page_of(ledger, run, tmp_path)
-    check = ledger.start_check(run.id, OTHER, now=NOON + 10)
+    check = calls.start_check(ledger, run.id, OTHER, now=NOON + 10)
     found = [drift(1), drift(2, by="20261122-130000-0001"), Drift(3, customer(3), "gone", ())]
-    ledger.record_check(run.id, check.number, found, upto=3, rows=3)
+    calls.record_check(ledger, run.id, check.number, found, upto=3, rows=3)
     page = without_data(page_of(ledger, run, tmp_path))
     section = page.partition("<h2>What drifted</h2>")[2].partition("</section>")[0]
     assert "2 rows of 3 had changed, and the verify was not completed" in section
@@ -321,15 +322,15 @@ def test_what_drifted_is_listed_row_by_row_and_what_later_runs_explain_is_not(
     assert "last_name</span> <bdi>N•••</bdi> → <bdi>X&lt;b&gt;•••</bdi>" in section
     assert customer(3) in section
     assert "gone" in section
-    ledger.end_check(run.id, check.number, now=NOON + 20)
+    calls.end_check(ledger, run.id, check.number, now=NOON + 20)
     assert "was not completed" not in page_of(ledger, run, tmp_path)
 
 
 def test_of_many_drifted_rows_the_first_are_listed_and_the_page_says_so(ledger: SqliteLedger, tmp_path: Path) -> None:
     rows = range(1, page_rows.MOST_PRINTED + 3)
     run = send(ledger, plan(ledger, [moved(row) for row in rows]), *(applied(row) for row in rows))
-    check = ledger.start_check(run.id, OTHER, now=NOON + 10)
-    ledger.record_check(run.id, check.number, [drift(row) for row in rows], upto=rows[-1], rows=len(rows))
+    check = calls.start_check(ledger, run.id, OTHER, now=NOON + 10)
+    calls.record_check(ledger, run.id, check.number, [drift(row) for row in rows], upto=rows[-1], rows=len(rows))
     drifted = gather_drifted(PageContext(ledger, run, SYNCTERA, reveal=False))
     assert drifted is not None
     assert ([its.row for its in drifted.listed], drifted.more) == (list(rows)[: page_rows.MOST_PRINTED], 2)

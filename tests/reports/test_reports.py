@@ -20,6 +20,7 @@ from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 from bulk_patch.reports.rows import COLUMNS, find_causes
 from bulk_patch.reports.summary import exit_code_of, summarise
 from bulk_patch.targets.synctera.target import ID_PATTERN
+from tests.support import ledger_calls as calls
 from tests.support.report_runs import (
     NOON,
     applied,
@@ -87,17 +88,18 @@ def test_a_run_with_pending_rows_is_incomplete_and_a_claim_in_flight_is_unknown(
 
 def test_a_run_that_is_being_sent_has_no_exit_code_and_no_end_yet(ledger: SqliteLedger) -> None:
     run = send(ledger, plan(ledger, [moved(1), moved(2)]), applied(1))
-    ledger.update(run.id, exit_code=Exit.INCOMPLETE)
+    ledger.finish(run.id, Exit.INCOMPLETE, now=NOON + 3, reason=None)
     summary = summarise(ledger, run, running=True)
     assert (summary.state, summary.exit_code, summary.finished_at) == ("running", None, None)
 
 
 def test_a_run_that_a_guard_stopped_is_stopped_until_the_stop_is_waived(ledger: SqliteLedger) -> None:
     run = send(ledger, plan(ledger, [moved(1), moved(2)]), rejected(1))
-    ledger.update(run.id, stopped_by="canary", exit_code=Exit.STOPPED)
+    ledger.set_stop(run.id, "canary", reason="why", hint="")
+    ledger.finish(run.id, Exit.STOPPED, now=NOON + 4, reason=None)
     summary = summarise(ledger, run)
     assert (summary.state, summary.exit_code) == ("stopped", Exit.STOPPED)
-    ledger.update(run.id, stopped_by="")  # --continue, and killed before its session ended
+    ledger.waive(run.id)  # --continue, and killed before its session ended
     summary = summarise(ledger, run)
     assert (summary.state, summary.exit_code) == ("incomplete", Exit.INCOMPLETE)
 
@@ -105,13 +107,13 @@ def test_a_run_that_a_guard_stopped_is_stopped_until_the_stop_is_waived(ledger: 
 @pytest.mark.parametrize("code", [Exit.CREDENTIAL, Exit.LEDGER, Exit.INTERRUPTED])
 def test_what_ended_the_last_session_outweighs_the_rows(ledger: SqliteLedger, code: Exit) -> None:
     run = send(ledger, plan(ledger, [moved(1), moved(2)]), applied(1))
-    ledger.update(run.id, exit_code=code)
+    ledger.finish(run.id, code, now=NOON + 3, reason=None)
     assert summarise(ledger, run).exit_code is code
 
 
 def test_an_exit_code_that_followed_from_the_rows_follows_them_after_a_kill(ledger: SqliteLedger) -> None:
     run = send(ledger, plan(ledger, [moved(1)]), rejected(1))
-    ledger.update(run.id, exit_code=Exit.NEEDS_PERSON)
+    ledger.finish(run.id, Exit.NEEDS_PERSON, now=NOON + 3, reason=None)
     ledger.request_retry(run.id, now=NOON + 4)
     send(ledger, run, also_claim=1, ends=False)
     assert summarise(ledger, run).exit_code is Exit.INCOMPLETE
@@ -119,15 +121,15 @@ def test_an_exit_code_that_followed_from_the_rows_follows_them_after_a_kill(ledg
 
 def test_a_plan_ends_with_0_and_a_question_answered_with_no_with_4(ledger: SqliteLedger) -> None:
     run = plan(ledger, [moved(1)])
-    ledger.update(run.id, exit_code=Exit.OK)
+    ledger.finish(run.id, Exit.OK, now=NOON + 3, reason=None)
     assert summarise(ledger, run).exit_code is Exit.OK
-    ledger.update(run.id, exit_code=Exit.INCOMPLETE)
+    ledger.finish(run.id, Exit.INCOMPLETE, now=NOON + 3, reason=None)
     assert summarise(ledger, run).exit_code is Exit.INCOMPLETE
 
 
 def test_a_plan_that_was_never_sealed_is_incomplete(ledger: SqliteLedger) -> None:
     run = replace(plan(ledger, []), id="20261122-130000-0001")
-    ledger.begin(run)
+    calls.begin(ledger, run)
     assert summarise(ledger, run).state == "incomplete"
 
 
@@ -158,7 +160,7 @@ def test_summary_json_holds_exactly_what_the_interface_names(ledger: SqliteLedge
     run = plan(ledger, [moved(1), moved(2), set_aside(3, State.DUPLICATE)], unchanged=4)
     stats = Totals(requests=41, send_s=2.0, throttled=3, limit_per_s=20.0)
     stats.add([0.1] * 9 + [1.0])
-    ledger.update(run.id, stats=stats.to_json())
+    ledger.save_metrics(run.id, stats.to_json())
     run = send(ledger, run, applied(1), rejected(2))
     returned = write_reports(ledger, run, tmp_path / "run", next_command=NextCommand("bulk-patch retry x"))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))

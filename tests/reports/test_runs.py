@@ -14,10 +14,11 @@ import pytest
 
 from bulk_patch.errors import Exit, LedgerError, LockedError, OutdatedLedgerError, UsageError
 from bulk_patch.ledgers.records import PlanSummary, Run
-from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger, holder_of
 from bulk_patch.observe import start_logging
 from bulk_patch.reports.customer_history import find_history, look_where
 from bulk_patch.reports.runs import job_of, list_runs, locate_run
+from tests.support import ledger_calls as calls
 from tests.support.job_files import JOB, make_job
 from tests.support.ledger_plans import START, make_customer, make_run, seal_plan
 
@@ -211,8 +212,8 @@ def test_a_reveal_is_recorded_with_who_and_why(output: Path) -> None:
     found = locate_run(FIRST, output=output)
     found.note_reveal("pat", command="show")
     with found.read() as ledger:
-        ((_, actor, action, detail),) = ledger.notes(FIRST)
-    assert (actor.operator, action, detail) == ("pat", "revealed", {"command": "show"})
+        (note,) = ledger.notes(FIRST)
+    assert (note.actor.operator, note.action, note.detail) == ("pat", "revealed", {"command": "show"})
 
 
 def test_a_reveal_that_cannot_be_recorded_is_refused(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,8 +238,8 @@ def planned(output: Path, **facts: Any) -> Run:
     """Return a run that remembers its job file and overrides."""
     run = replace(make_run("20261124-000000-0001", job="moves"), **facts)
     with SqliteLedger.open(output / "moves" / "ledger.db", job="moves") as ledger:
-        ledger.begin(run)
-        ledger.seal(run.id, input_rows=0, unchanged=0, plan_s=0.1, summary=PlanSummary(), now=START)
+        calls.begin(ledger, run)
+        calls.seal(ledger, run.id, input_rows=0, unchanged=0, plan_s=0.1, summary=PlanSummary(), now=START)
     return run
 
 
@@ -293,7 +294,7 @@ def test_a_pipe_in_the_place_of_a_ledger_keeps_nobody_waiting(output: Path) -> N
     os.mkfifo(output / "pipe" / "ledger.db")
     os.mkfifo(output / "pipe" / "ledger.lock")
     assert len(list_runs(output)) == 3
-    assert SqliteLedger.holder(output / "pipe" / "ledger.db") is None
+    assert holder_of(output / "pipe" / "ledger.db") is None
     for open_it in (SqliteLedger.read, SqliteLedger.open):
         with pytest.raises(LedgerError):
             open_it(output / "pipe" / "ledger.db", job="pipe")

@@ -11,11 +11,10 @@ import pytest
 
 from bulk_patch.errors import BulkPatchError, Exit, LedgerError
 from bulk_patch.job.settings import Guards, Job
-from bulk_patch.ledgers.records import Actor, PlanSummary, Run
+from bulk_patch.ledgers.records import Actor, Note, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.review.approvals import (
     Approval,
-    Note,
     approvals_of,
     find_objection,
     is_same_person,
@@ -34,7 +33,7 @@ RUN: Run = make_run(state="sealed", plan_sha256="a" * 64, summary=PlanSummary(ch
 def approve(run: Run = RUN, actor: Actor = ALEX, **guards: Any) -> Approval:
     """Return what approving a run leaves in the ledger."""
     job = Job.model_construct(name="moves", guards=Guards(approval=True, **guards))  # nothing else matters here
-    (approval,) = approvals_of([(START, actor, "approved", prepare(job, run, actor, key=None))])
+    (approval,) = approvals_of([Note(START, actor, "approved", prepare(job, run, actor, key=None))])
     return approval
 
 
@@ -119,7 +118,7 @@ def test_a_name_that_only_looks_like_another_is_the_same_person(other: str) -> N
 
 def test_an_approval_whose_record_is_damaged_is_a_fault_of_the_ledger() -> None:
     with pytest.raises(LedgerError, match="record of an approval"):
-        approvals_of([(START, ALEX, "approved", {"plan_sha256": "a", "rowz": 3})])
+        approvals_of([Note(START, ALEX, "approved", {"plan_sha256": "a", "rowz": 3})])
 
 
 # --- clocks
@@ -133,7 +132,7 @@ def test_what_the_ledger_knew_before_an_approval_says_nothing_of_its_age() -> No
 
 def test_what_was_recorded_after_an_approval_says_how_old_it_is() -> None:
     approval = replace(approve(), at=START, ledger_time=START + 9e6)
-    later: list[Note] = [(START + 80, ALEX, "revealed", {}), (START + 50, ALEX, "revealed", {})]
+    later: list[Note] = [Note(START + 80, ALEX, "revealed"), Note(START + 50, ALEX, "revealed")]
     assert find_time(approval, later, last_time=START + 9e6) == START + 80
 
 
@@ -191,7 +190,7 @@ def test_an_approval_that_was_met_expired_stays_so_when_the_clock_goes_back(
         record_expiry(ledger, run, ALEX)
     clock.now -= 3000
     assert "expired" in lack(ledger, run)
-    assert [action for _, _, action, _ in ledger.notes(run.id)] == ["approved", "approval expired"]
+    assert [note.action for note in ledger.notes(run.id)] == ["approved", "approval expired"]
     give(ledger, run)
     assert lack(ledger, run) == ""
 

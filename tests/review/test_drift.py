@@ -10,6 +10,7 @@ from bulk_patch.ledgers.records import Drift, FieldDrift, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.review.drift import GONE, find_drift
+from tests.support import ledger_calls as calls
 from tests.support.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, customer, moved, plan, send
 
 CANADA = {**ADDRESS, "country_code": "CA", "postal_code": "k1a0b6"}
@@ -66,13 +67,13 @@ def send_again(ledger: SqliteLedger, run_id: str, **facts: Any) -> Run:
         | {"id": run_id, "created_at": NOON + 60}
         | facts
     )
-    ledger.begin(later)
-    ledger.add(later.id, [moved(1, last_name="Void")])
-    ledger.seal(later.id, input_rows=1, unchanged=0, plan_s=0.1, summary=PlanSummary(), now=NOON + 61)
-    ledger.start_session(later.id, ACTOR, NOON + 62)
-    ledger.claim(later.id, 1, now=NOON + 63)
-    ledger.record(later.id, [applied(1)], now=NOON + 64)
-    ledger.end_session(later.id, now=NOON + 65, by_itself=True)
+    calls.begin(ledger, later)
+    calls.add(ledger, later.id, [moved(1, last_name="Void")])
+    calls.seal(ledger, later.id, input_rows=1, unchanged=0, plan_s=0.1, summary=PlanSummary(), now=NOON + 61)
+    calls.start_session(ledger, later.id, ACTOR, NOON + 62)
+    calls.claim(ledger, later.id, 1, now=NOON + 63)
+    calls.record(ledger, later.id, [applied(1)], now=NOON + 64)
+    calls.end_session(ledger, later.id, now=NOON + 65, by_itself=True)
     return later
 
 

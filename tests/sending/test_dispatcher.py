@@ -13,6 +13,7 @@ from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.sending.claims import SAFE_KEY_AGE_S, precheck
 from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.sending.sender import QUIET_S
+from tests.support import ledger_calls as calls
 from tests.support.driving import Patient, Rig, on_rig, plan_row
 from tests.support.ledger_plans import ACTOR, find_row
 from tests.support.patches import make_patch
@@ -313,8 +314,8 @@ def test_customers_that_leave_the_values_to_be_kept_stop_the_run(tmp_path: Path)
 def left_in_flight(rig: Rig, rows: int, *, days_ago: float = 0.0) -> list[Patch]:
     """Claim rows as a process does that is killed before any of them was sent."""
     now = time.time() - days_ago * DAY_S
-    rig.ledger.start_session(rig.run_id, ACTOR, now)
-    return rig.ledger.claim(rig.run_id, rows, now=now)
+    calls.start_session(rig.ledger, rig.run_id, ACTOR, now)
+    return calls.claim(rig.ledger, rig.run_id, rows, now=now)
 
 
 def test_rows_left_in_flight_are_sent_under_their_old_key(tmp_path: Path) -> None:
@@ -367,7 +368,7 @@ def test_no_new_key_is_given_while_the_last_attempt_may_still_be_under_way(tmp_p
     async def scenario(rig: Rig) -> None:
         left_in_flight(rig, 1, days_ago=6.5)
         timed_out = Outcome(1, State.UNKNOWN, "timeout", attempts=1)
-        rig.ledger.record(rig.run_id, [timed_out], now=time.time() - QUIET_S + 60)
+        calls.record(rig.ledger, rig.run_id, [timed_out], now=time.time() - QUIET_S + 60)
         dispatcher = await rig.drive()
         assert [(stop.exit_code, stop.hint) for stop in dispatcher.ended.stops] == [
             (Exit.INCOMPLETE, "run the same command again in five minutes")
@@ -383,9 +384,9 @@ def test_what_was_not_sent_again_does_not_make_its_last_attempt_any_later(tmp_pa
     async def scenario(rig: Rig) -> None:
         left_in_flight(rig, 1, days_ago=6.5)
         timed_out = Outcome(1, State.UNKNOWN, "timeout", attempts=1)
-        rig.ledger.record(rig.run_id, [timed_out], now=time.time() - QUIET_S - 60)
-        rig.ledger.claim(rig.run_id, 1, now=time.time())
-        rig.ledger.record(rig.run_id, [Outcome(1, State.UNKNOWN, "not sent")], now=time.time())
+        calls.record(rig.ledger, rig.run_id, [timed_out], now=time.time() - QUIET_S - 60)
+        calls.claim(rig.ledger, rig.run_id, 1, now=time.time())
+        calls.record(rig.ledger, rig.run_id, [Outcome(1, State.UNKNOWN, "not sent")], now=time.time())
         await rig.drive()
         assert rig.counts == {State.APPLIED: 1}
         assert rig.bench.count() == (1, 1, 1)
@@ -396,9 +397,9 @@ def test_what_was_not_sent_again_does_not_make_its_last_attempt_any_later(tmp_pa
 def test_a_look_that_sends_nothing_does_not_forget_when_the_last_attempt_was(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         left_in_flight(rig, 1, days_ago=6.5)
-        rig.ledger.record(rig.run_id, [Outcome(1, State.UNKNOWN, "timeout", attempts=1)], now=time.time() - 30)
-        rig.ledger.claim(rig.run_id, 1, now=time.time())
-        rig.ledger.record(rig.run_id, [Outcome(1, State.UNKNOWN, "not found", final=True)], now=time.time())
+        calls.record(rig.ledger, rig.run_id, [Outcome(1, State.UNKNOWN, "timeout", attempts=1)], now=time.time() - 30)
+        calls.claim(rig.ledger, rig.run_id, 1, now=time.time())
+        calls.record(rig.ledger, rig.run_id, [Outcome(1, State.UNKNOWN, "not found", final=True)], now=time.time())
         assert rig.ledger.request_retry(rig.run_id, now=time.time()) == 1
         dispatcher = await rig.drive()
         assert [stop.exit_code for stop in dispatcher.ended.stops] == [Exit.INCOMPLETE]

@@ -9,6 +9,7 @@ import pytest
 from bulk_patch.errors import Exit
 from bulk_patch.model import State
 from bulk_patch.sandbox import Fault, Seen
+from tests.support import ledger_calls as calls
 from tests.support.driving import Rig, on_rig, plan_row
 from tests.support.ledger_plans import ACTOR, find_row
 from tests.support.sending import faults, make_id, new, old, page, refusal
@@ -296,8 +297,8 @@ def test_a_row_left_in_flight_is_looked_at_before_its_object_overwrites_anything
 ) -> None:
     async def scenario(rig: Rig) -> None:
         settle_in(rig, 3)
-        rig.ledger.start_session(rig.run_id, ACTOR, time.time())
-        keys = [patch.key for patch in rig.ledger.claim(rig.run_id, 3, now=time.time())]
+        calls.start_session(rig.ledger, rig.run_id, ACTOR, time.time())
+        keys = [patch.key for patch in calls.claim(rig.ledger, rig.run_id, 3, now=time.time())]
         rig.edit(1, legal_address={**HOME, "address_line_1": "2 Side St"})
         rig.edit(3, legal_address=MOVED)  # what a request does that is executed and never answered
         await rig.drive()

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bulk_patch.concurrency import LedgerThread
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Job
@@ -21,6 +21,7 @@ from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.sending.engine import Engine
 from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
+from tests.support import ledger_calls as calls
 from tests.support.job_files import make_job
 from tests.support.ledger_plans import ACTOR, find_states, make_run
 from tests.support.sending import Bench, make_id, new, old, open_bench
@@ -81,7 +82,7 @@ class Rig:
     run_id: str
     ledger: SqliteLedger
     bench: Bench
-    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    thread: LedgerThread = field(default_factory=LedgerThread)
 
     async def drive(
         self,
@@ -93,18 +94,18 @@ class Rig:
     ) -> Dispatcher:
         """Send one session to its end."""
         ledger, session = self.ledger, self.bench.session
-        ledger.start_session(self.run_id, ACTOR, time.time())
+        calls.start_session(ledger, self.run_id, ACTOR, time.time())
         run = ledger.run(self.run_id)
         dispatcher = Dispatcher(
             self.job,
-            RunLedger(ledger, run, in_thread=self._in_thread),
+            RunLedger(ledger, calls.session_of(ledger, self.run_id), run, thread=self.thread),
             engine=engine or LocalEngine(self.bench.sender.send, concurrency=self.job.limits.concurrency),
             session=session,
             scope=SendScope(**scope),
         )
         on_start(dispatcher)
         ended = await dispatcher.dispatch(watch)
-        ledger.end_session(self.run_id, now=time.time(), by_itself=ended.by_itself)
+        calls.end_session(ledger, self.run_id, now=time.time(), by_itself=ended.by_itself)
         return dispatcher
 
     async def drive_and_press_twice(self, code: Exit) -> Dispatcher:
@@ -124,9 +125,6 @@ class Rig:
         await pressing
         assert time.monotonic() - begun < 8
         return dispatcher
-
-    def _in_thread(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
-        return asyncio.get_running_loop().run_in_executor(self.thread, lambda: call(*args, **kwargs))
 
     @property
     def states(self) -> dict[int, State]:
@@ -176,9 +174,10 @@ async def open_rig(
     job = make_job(folder, *kind, *settings)
     run = make_run(job=job.name, baseline=baseline, created_at=time.time() - age_h * HOUR_S)
     with SqliteLedger.open(folder / "ledger.db", job=job.name) as ledger:
-        ledger.begin(run)
-        ledger.add(run.id, planned)
-        ledger.seal(
+        calls.begin(ledger, run)
+        calls.add(ledger, run.id, planned)
+        calls.seal(
+            ledger,
             run.id,
             input_rows=len(planned),
             unchanged=0,
@@ -192,7 +191,7 @@ async def open_rig(
             try:
                 yield rig
             finally:
-                rig.thread.shutdown()
+                rig.thread.close()
 
 
 def on_rig(

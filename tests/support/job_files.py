@@ -16,9 +16,10 @@ from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
 from bulk_patch.job.load import load_job
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import Ledger, RunReader
 from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import State
 from bulk_patch.planning.build import FRAME_ROWS, scan_input, write_plan
 from bulk_patch.sandbox import Sandbox
@@ -105,7 +106,7 @@ class Planned:
         return f"{self.rows[row].reason} ({self.rows[row].hint})"
 
 
-def read_plan(ledger: Ledger, run: Run) -> Planned:
+def read_plan(ledger: RunReader, run: Run) -> Planned:
     """Return a run as its ledger holds it."""
     return Planned(ledger.run(run.id), {row.row: row for row in ledger.rows(run.id)})
 
@@ -122,7 +123,6 @@ def plan_offline(
 
     async def write() -> Run:
         await baseline.expect(found, rows=frame_rows, folder=job.file.parent / "spill", ledger=ledger)
-        ledger.begin(run)
         return await write_plan(
             job, run, found=found, target=target, baseline=baseline, ledger=ledger, frame_rows=frame_rows
         )
@@ -149,7 +149,7 @@ def ledger_path(job: Job) -> Path:
 
 def planned_in(job: Job, run_id: str) -> Planned:
     """Read a run from the ledger of a job."""
-    with SqliteLedger.read(ledger_path(job), job=job.name) as ledger:
+    with SqliteReader.read(ledger_path(job), job=job.name) as ledger:
         return read_plan(ledger, ledger.run(run_id))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
+from tests.support import ledger_calls as calls
 from tests.support.ledger_plans import *
 
 path = Path(sys.argv[1])
@@ -45,8 +46,8 @@ def rows():
     sys.stdin.read()
 
 with SqliteLedger.open(path, job=JOB) as ledger:
-    ledger.begin(make_run("unsealed"))
-    ledger.add("unsealed", rows())
+    calls.begin(ledger, make_run("unsealed"))
+    calls.add(ledger, "unsealed", rows())
 """
 
 #: Commits many small transactions, then waits.
@@ -54,7 +55,7 @@ WORK = """
 with SqliteLedger.open(path, job=JOB) as ledger:
     run_id = start(ledger, 60)
     while rows := claim_rows(ledger, run_id, 4):
-        ledger.record(run_id, [Outcome(row, State.APPLIED) for row in rows], now=START)
+        calls.record(ledger, run_id, [Outcome(row, State.APPLIED) for row in rows], now=START)
     print("worked", flush=True)
     sys.stdin.read()
 """
@@ -71,13 +72,13 @@ with SqliteLedger.open(path, job=JOB) as ledger:
         while True:
             rows = claim_rows(ledger, run_id, 2)
             sending = len(rows)
-            ledger.record(run_id, [Outcome(row, State.APPLIED) for row in rows], now=START)
+            calls.record(ledger, run_id, [Outcome(row, State.APPLIED) for row in rows], now=START)
             applied, sending = applied + sending, 0
     except LedgerError as error:
         print(applied, sending)
         print(error.message)
     try:
-        ledger.note(run_id, ACTOR, "stopped", {}, now=START)
+        calls.note(ledger, run_id, ACTOR, "stopped", {}, now=START)
     except LedgerError as error:
         print(error.message, flush=True)
 """
@@ -87,9 +88,9 @@ FILL_WITH_PLAN = """
 with SqliteLedger.open(path, job=JOB) as ledger:
     seal_plan(ledger, 3)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-    ledger.begin(make_run("second"))
+    calls.begin(ledger, make_run("second"))
     try:
-        ledger.add("second", (make_row(row) for row in range(1, 1_000_000)))
+        calls.add(ledger, "second", (make_row(row) for row in range(1, 1_000_000)))
     except LedgerError as error:
         print(error.message, flush=True)
 """

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID, uuid5
 
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import Ledger, RunReader
 from bulk_patch.ledgers.records import Actor, LedgerRow, PlanRow, PlanSummary, Run
 from bulk_patch.model import Outcome, Patch, State
+from tests.support import ledger_calls as calls
 
 JOB = "address-corrections"
 ACTOR = Actor(operator="pat", login="pat", host="desk", pid=4711)
@@ -58,47 +59,49 @@ def seal_plan(ledger: Ledger, rows: Iterable[PlanRow] | int, run: Run | None = N
     """Plan and seal a run of these rows, or of so many pending ones; return its id."""
     run = run or make_run()
     planned = [make_row(row) for row in range(1, rows + 1)] if isinstance(rows, int) else list(rows)
-    ledger.begin(run)
-    ledger.add(run.id, planned)
+    calls.begin(ledger, run)
+    calls.add(ledger, run.id, planned)
     input_rows = len(planned) + unchanged
-    ledger.seal(run.id, input_rows=input_rows, unchanged=unchanged, plan_s=1.5, summary=PlanSummary(), now=START + 1)
+    calls.seal(
+        ledger, run.id, input_rows=input_rows, unchanged=unchanged, plan_s=1.5, summary=PlanSummary(), now=START + 1
+    )
     return run.id
 
 
 def start(ledger: Ledger, rows: Iterable[PlanRow] | int = 3) -> str:
     """Plan a run and start a session of it; return its id."""
     run_id = seal_plan(ledger, rows)
-    ledger.start_session(run_id, ACTOR, START + 2)
+    calls.start_session(ledger, run_id, ACTOR, START + 2)
     return run_id
 
 
 def claim_rows(ledger: Ledger, run_id: str, n: int = 100, *, now: float = START + 3, **how: Any) -> list[int]:
     """Claim rows and return their numbers."""
-    return [patch.row for patch in ledger.claim(run_id, n, now=now, **how)]
+    return [patch.row for patch in calls.claim(ledger, run_id, n, now=now, **how)]
 
 
 def claim_one(ledger: Ledger, run_id: str, *, now: float = START + 3, **how: Any) -> Patch:
     """Claim the next row."""
-    (patch,) = ledger.claim(run_id, 1, now=now, **how)
+    (patch,) = calls.claim(ledger, run_id, 1, now=now, **how)
     return patch
 
 
 def record(ledger: Ledger, run_id: str, row: int, state: State, *, now: float = START + 4, **facts: Any) -> None:
     """Record the outcome of one row."""
-    ledger.record(run_id, [Outcome(row, state, **facts)], now=now)
+    calls.record(ledger, run_id, [Outcome(row, state, **facts)], now=now)
 
 
 def next_session(ledger: Ledger, run_id: str, *, by_itself: bool = True) -> int:
     """End the session and start another one."""
-    ledger.end_session(run_id, now=START + 5, by_itself=by_itself)
-    return ledger.start_session(run_id, ACTOR, START + 6)
+    calls.end_session(ledger, run_id, now=START + 5, by_itself=by_itself)
+    return calls.start_session(ledger, run_id, ACTOR, START + 6)
 
 
-def find_states(ledger: Ledger, run_id: str) -> dict[int, State]:
+def find_states(ledger: RunReader, run_id: str) -> dict[int, State]:
     """Return the state of every row."""
     return {row.row: row.state for row in ledger.rows(run_id)}
 
 
-def find_row(ledger: Ledger, run_id: str, row: int = 1) -> LedgerRow:
+def find_row(ledger: RunReader, run_id: str, row: int = 1) -> LedgerRow:
     """Return one row of a run."""
     return next(found for found in ledger.rows(run_id) if found.row == row)

@@ -12,6 +12,7 @@ from bulk_patch.ledgers.records import Actor, PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State, encode_json
 from bulk_patch.targets.synctera.target import Synctera
+from tests.support import ledger_calls as calls
 
 ACTOR = Actor("operator", "login", "host", 42)
 NOON = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC).timestamp()
@@ -79,10 +80,11 @@ def plan(
         columns=tuple(columns),
         kind=kind,
     )
-    ledger.begin(run)
-    ledger.add(run.id, planned)
+    calls.begin(ledger, run)
+    calls.add(ledger, run.id, planned)
     total = len(planned) + unchanged
-    ledger.seal(
+    calls.seal(
+        ledger,
         run.id,
         input_rows=total,
         unchanged=unchanged,
@@ -95,12 +97,12 @@ def plan(
 
 def send(ledger: SqliteLedger, run: Run, *outcomes: Outcome, also_claim: int = 0, ends: bool = True) -> Run:
     """Claim a row for each outcome, and some more that stay in flight."""
-    ledger.start_session(run.id, ACTOR, NOON)
+    calls.start_session(ledger, run.id, ACTOR, NOON)
     if outcomes or also_claim:
-        ledger.claim(run.id, len(outcomes) + also_claim, now=NOON + 1)
-    ledger.record(run.id, outcomes, now=NOON + 2.5)
+        calls.claim(ledger, run.id, len(outcomes) + also_claim, now=NOON + 1)
+    calls.record(ledger, run.id, outcomes, now=NOON + 2.5)
     if ends:
-        ledger.end_session(run.id, now=NOON + 3, by_itself=True)
+        calls.end_session(ledger, run.id, now=NOON + 3, by_itself=True)
     return ledger.run(run.id)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Self
 
 from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers.records import Actor, Check, Drift, FieldDrift
@@ -16,46 +17,59 @@ _PAGE_ROWS = 500
 _MOST_AGE_S = 24 * 3600.0  # what was read longer ago says nothing of today
 
 
-def start_check(database: Database, run: int, actor: Actor, now: float) -> Check:
-    """Return the newest check when it can go on, else a new one."""
-    newest = next(iter(checks(database, run)), None)
-    (changed_at,) = database.first(queries.LAST_SESSION, {"run": run}) or (0.0,)
-    if newest is not None and newest.ended_at is None:
-        is_fresh = 0 <= now - newest.started_at <= _MOST_AGE_S
-        if is_fresh and changed_at <= newest.started_at:
-            return newest
-    with database.transaction():
-        values = {"run": run, "actor": encode_json(asdict(actor)).decode(), "now": now}
-        database.run(queries.INSERT_CHECK, values)
-        database.run(queries.KEEP_TIME, {"now": now})
-    return next(iter(checks(database, run)))
+class CheckWriter:
+    """A `CheckWriter` of a SQLite ledger; see the Protocol for what each method promises.
 
+    Args:
+        database: The ledger, open for writing.
+        run: The run's number in the ledger.
+        check: As it was when it was started or resumed.
+    """
 
-def record_check(database: Database, run: int, number: int, drifts: Sequence[Drift], upto: int, rows: int) -> None:
-    """Keep what was found in the next rows, and that it was looked for."""
-    first = span(run)["first"]
-    lines = [
-        {
-            "number": number,
-            "id": first | drift.row,
-            "reason": drift.reason,
-            "fields": encode_json([asdict(field) for field in drift.fields]).decode(),
-            "counts": drift.counts,
-        }
-        for drift in drifts
-    ]
-    with database.transaction():
-        database.run_many(queries.INSERT_DRIFT, lines)
-        moved = database.run(queries.MOVE_CHECK, {"number": number, "run": run, "upto": upto, "rows": rows})
-        if moved.rowcount != 1:
-            raise LedgerError(f"check {number} has ended, or looked at row {upto} already", "Please report this.")
+    def __init__(self, database: Database, run: int, check: Check) -> None:
+        self.check = check
+        self._database = database
+        self._run = run
 
+    @classmethod
+    def start(cls, database: Database, run: int, actor: Actor, now: float) -> Self:
+        """Resume the newest check when it can be resumed, else start a new one."""
+        newest = next(iter(checks(database, run)), None)
+        (changed_at,) = database.first(queries.LAST_SESSION, {"run": run}) or (0.0,)
+        if newest is not None and newest.ended_at is None:
+            is_fresh = 0 <= now - newest.started_at <= _MOST_AGE_S
+            if is_fresh and changed_at <= newest.started_at:
+                return cls(database, run, newest)
+        with database.transaction():
+            values = {"run": run, "actor": encode_json(asdict(actor)).decode(), "now": now}
+            database.run(queries.INSERT_CHECK, values)
+            database.run(queries.KEEP_TIME, {"now": now})
+        return cls(database, run, next(iter(checks(database, run))))
 
-def end_check(database: Database, run: int, number: int, now: float) -> None:
-    """Remember that a check came to its end."""
-    with database.transaction():
-        database.run(queries.END_CHECK, {"number": number, "run": run, "now": now})
-        database.run(queries.KEEP_TIME, {"now": now})
+    def record(self, drifts: Sequence[Drift], *, upto: int, rows: int) -> None:
+        """Keep what was found in the next rows, and that it was looked for."""
+        first, number = span(self._run)["first"], self.check.number
+        lines = [
+            {
+                "number": number,
+                "id": first | drift.row,
+                "reason": drift.reason,
+                "fields": encode_json([asdict(field) for field in drift.fields]).decode(),
+                "counts": drift.counts,
+            }
+            for drift in drifts
+        ]
+        with self._database.transaction():
+            self._database.run_many(queries.INSERT_DRIFT, lines)
+            values = {"number": number, "run": self._run, "upto": upto, "rows": rows}
+            if self._database.run(queries.MOVE_CHECK, values).rowcount != 1:
+                raise LedgerError(f"check {number} has ended, or looked at row {upto} already", "Please report this.")
+
+    def end(self, *, now: float) -> None:
+        """Remember that the check came to its end."""
+        with self._database.transaction():
+            self._database.run(queries.END_CHECK, {"number": self.check.number, "run": self._run, "now": now})
+            self._database.run(queries.KEEP_TIME, {"now": now})
 
 
 def checks(database: Database, run: int) -> list[Check]:

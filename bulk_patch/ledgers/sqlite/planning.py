@@ -1,9 +1,8 @@
 """Write a plan into a SQLite ledger, seal it, and remove it when it is discarded."""
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -49,10 +48,22 @@ def span(run_number: int) -> dict[str, int]:
 
 
 class Planning:
-    """One plan from its first row to its seal; a plan that is left unsealed is discarded by the next one."""
+    """A `PlanWriter`: one plan from its first row to its seal.
 
-    def __init__(self, database: Database, run: Run, number: int, *, draw: DrawSalts = os.urandom) -> None:
-        self.run = run
+    Args:
+        database: The ledger, open for writing.
+        run: The run as it was begun.
+        number: Its number in the ledger.
+        draw: Random bytes for the seal.
+        on_seal: Called with the run's id when its plan is sealed.
+    """
+
+    def __init__(
+        self, database: Database, run: Run, number: int, *, draw: DrawSalts, on_seal: Callable[[str], None]
+    ) -> None:
+        self._run = run
+        self._is_open = True
+        self._on_seal = on_seal
         self._database = database
         self._number = number
         self._offset = number << ROW_BITS
@@ -63,6 +74,8 @@ class Planning:
 
     def add(self, rows: Iterable[PlanRow]) -> None:
         """Append rows, which come in input order."""
+        self._refuse_ended()
+        self._is_open = False  # so that a plan that failed half-way cannot be sealed
         rest = iter(rows)
         while batch := list(islice(rest, _BATCH_ROWS)):  # outside of the transaction: reading the input may fail
             first, last = self._offset | batch[0].row, self._offset | batch[-1].row
@@ -70,6 +83,15 @@ class Planning:
             with self._database.transaction():
                 self._database.run_many(queries.INSERT_ROW, lines)
                 self._database.run(queries.INSERT_PROGRESS, {"first": first, "last": last})
+        self._is_open = True
+
+    def abandon(self) -> None:
+        """Take no more rows: another plan has replaced this one."""
+        self._is_open = False
+
+    def _refuse_ended(self) -> None:
+        if not self._is_open:
+            raise LedgerError(f"run {self._run.id} is not being planned", "Plan it again: nothing was sent.")
 
     def _take(self, row: PlanRow) -> Line:
         """Check, count and hash one row; return its line."""
@@ -99,13 +121,15 @@ class Planning:
             leaf,
         )
 
-    def seal(self, *, input_rows: int, unchanged: int, plan_s: float, summary: PlanSummary, now: float) -> str:
+    def seal(self, summary: PlanSummary, *, input_rows: int, unchanged: int, plan_s: float, now: float) -> str:
         """Make the plan valid; return its SHA-256."""
+        self._refuse_ended()
+        self._is_open = False
         planned = self._counts.total() + unchanged
         if planned != input_rows:
             raise LedgerError(f"the plan has {planned} rows and its input {input_rows}: nothing is sealed")
         self._chunks.finish()
-        sealed = replace(self.run, input_rows=input_rows, unchanged=unchanged, summary=summary)
+        sealed = replace(self._run, input_rows=input_rows, unchanged=unchanged, summary=summary)
         salts = self._draw(2 * SALT_BYTES)
         plan_sha256 = hash_plan(sealed, self._chunks.chunks, salts)
         facts = {
@@ -126,6 +150,7 @@ class Planning:
             self._database.run(queries.SEAL_RUN, facts)
             self._database.run(queries.KEEP_TIME, {"now": now})
         self._database.run(queries.SMALL_CACHE)
+        self._on_seal(sealed.id)
         return plan_sha256
 
     def _chunk_lines(self) -> Sequence[Mapping[str, Any]]:

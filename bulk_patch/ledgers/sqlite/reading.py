@@ -14,7 +14,7 @@ from bulk_patch.ledgers.sqlite.sealed_plan import SealedPlan
 PAGE_ROWS = 500
 
 
-class RowReader:
+class VerifiedRows:
     """Reads rows, and remembers what it has verified.
 
     Args:

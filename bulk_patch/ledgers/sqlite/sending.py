@@ -7,14 +7,13 @@ from operator import attrgetter
 from typing import Any
 
 from bulk_patch.errors import LedgerError
+from bulk_patch.ledgers import Candidate
 from bulk_patch.ledgers.sqlite import queries
 from bulk_patch.ledgers.sqlite.database import Database, Line
 from bulk_patch.ledgers.sqlite.planning import span, unpack_customer
 from bulk_patch.ledgers.sqlite.schema import READY, SPENT
 from bulk_patch.ledgers.sqlite.sealed_plan import SealedPlan
 from bulk_patch.model import MOVES, Outcome, Patch, State, idempotency_key
-
-Candidate = tuple[Patch, State, bool]  # with the state it has now, and whether it must be read again
 
 _SILENT_S = 2 * 86_400.0  # a process that sends writes something in this time: an outage ends it after a day
 _UNDECIDED = frozenset({State.PENDING, State.UNKNOWN})
@@ -53,18 +52,26 @@ class CountChanges:
 
 
 class SendingSession:
-    """One session of sending one run."""
+    """A `SendingSession` of one run in a SQLite ledger; see the Protocol for what each method promises.
+
+    Args:
+        database: The ledger, open for writing.
+        plan: The run's plan, its facts verified.
+        number: The run's number in the ledger.
+    """
 
     def __init__(self, database: Database, plan: SealedPlan, number: int) -> None:
-        self.run = plan.run
+        self.is_open = False
+        self.recovered = 0  # rows that a kill left in flight
+        self._run = plan.run
         self._database = database
         self._plan = plan
         self._number = number
         self._span = span(number)
         self._session: int | None = None
 
-    def start(self, actor: str, now: float) -> int:
-        """Take back what a kill left in flight and what an earlier session spent; return how many were in flight."""
+    def start(self, actor: str, now: float) -> None:
+        """Take back what a kill left in flight and what an earlier session spent."""
         with self._database.transaction():
             started = self._database.run(queries.INSERT_SESSION, {"run": self._number, "actor": actor, "now": now})
             left = self._database.run(queries.RECOVER, self._span | {"now": now, "silent_s": _SILENT_S}).rowcount
@@ -75,10 +82,13 @@ class SendingSession:
             changes.enter(State.UNKNOWN, rows=left, open_rows=left)
             self._finish(changes, now)
         self._session = started.lastrowid
-        return left
+        self.recovered, self.is_open = left, True
 
-    def claim(self, n: int, *, now: float, only_requested: bool, rows: Sequence[int] | None) -> list[Patch]:
+    def claim(
+        self, n: int, *, now: float, only_requested: bool = False, rows: Sequence[int] | None = None
+    ) -> list[Patch]:
         """Move rows to `sending`, durably, and return them."""
+        self._refuse_ended()
         with self._database.transaction():
             lines = self._next(n, only_requested=only_requested, rows=rows)
             changes = CountChanges()
@@ -95,8 +105,9 @@ class SendingSession:
                 self._finish(changes, now)
         return [self._patch(line, now) for line in lines]
 
-    def peek(self, n: int, *, only_requested: bool) -> list[Candidate]:
+    def peek(self, n: int, *, only_requested: bool = False) -> list[Candidate]:
         """Return what `claim` would hand out."""
+        self._refuse_ended()
         lines = self._next(n, only_requested=only_requested, rows=None)
         return [(self._patch(line, 0.0), State(line[1]), bool(line[-1])) for line in lines]
 
@@ -125,7 +136,7 @@ class SendingSession:
             customer_id=unpack_customer(customer_id),
             body=body,
             before=before,
-            key=idempotency_key(self.run.secret, row, generation),
+            key=idempotency_key(self._run.secret, row, generation),
             generation=generation,
             ambiguous=bool(ambiguous),
             intent_at=now if intent_at is None or state == State.PENDING else intent_at,
@@ -139,6 +150,7 @@ class SendingSession:
         Those that say the same, as almost all do, are written by one statement: SQLite gives the interpreter away for
         every statement, and a thread that sends at the same time is slow to give it back.
         """
+        self._refuse_ended()
         with self._database.transaction():
             standings = self._standings(outcome.row for outcome in outcomes)
             equal: defaultdict[tuple[Line, Line], list[Outcome]] = defaultdict(list)
@@ -196,6 +208,7 @@ class SendingSession:
 
     def end(self, *, now: float, by_itself: bool) -> None:
         """End the session; rows that spent their attempts in their second such session are given up."""
+        self._refuse_ended()
         with self._database.transaction():
             session = {"session": self._session}
             changes = CountChanges()
@@ -206,6 +219,11 @@ class SendingSession:
             self._database.run(queries.END_SESSION, session | {"now": now, "by_itself": by_itself})
             self._database.run(queries.FINISH_RUN, {"run": self._number, "now": now})
             self._finish(changes, now)
+        self.is_open = False
+
+    def _refuse_ended(self) -> None:
+        if not self.is_open:
+            raise LedgerError(f"run {self._run.id} has no session: nothing can be sent")
 
     def _ids(self, rows: Iterable[int]) -> str:
         offset = self._span["first"]

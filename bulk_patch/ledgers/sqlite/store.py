@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from bulk_patch.files.atomic import is_shared
 from bulk_patch.ledgers.records import Holder
-from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger, holder_of
+from bulk_patch.ledgers.sqlite.reader import SqliteReader
 
 
 class SqliteStore:
@@ -35,10 +36,10 @@ class SqliteStore:
             folder / self.file_name, job=job, group=folder.is_dir() and is_shared(folder), wait_s=wait_s
         )
 
-    def read(self, job: str) -> SqliteLedger:
+    def read(self, job: str) -> SqliteReader:
         """Open the ledger of a job to read."""
-        return SqliteLedger.read(self._output / job / self.file_name, job=job)
+        return SqliteReader.read(self._output / job / self.file_name, job=job)
 
     def holder(self, job: str) -> Holder | None:
         """Return who holds the ledger of a job for writing now, if anyone does."""
-        return SqliteLedger.holder(self._output / job / self.file_name)
+        return holder_of(self._output / job / self.file_name)

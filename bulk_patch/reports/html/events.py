@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.records import Actor, Run
+from bulk_patch.ledgers import RunReader
+from bulk_patch.ledgers.records import Actor, Note, Run
 from bulk_patch.observe.timeline import Pause
 from bulk_patch.reports.summary import VERIFIED
 from bulk_patch.review.approvals import UNSIGNED
@@ -15,8 +15,6 @@ REASON_GIVEN = "reason given"  # the action of a note: why an earlier plan is se
 
 #: Of fields that answers mask or never show: a read cannot prove that they are as sent.
 IN_PART = "seen only in part, in how many rows"
-
-TimedNote = tuple[float, Actor, str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Event:
 
 
 def list_events(
-    ledger: Ledger, run: Run, notes: Sequence[TimedNote], pauses: Sequence[Pause], *, running: bool
+    ledger: RunReader, run: Run, notes: Sequence[Note], pauses: Sequence[Pause], *, running: bool
 ) -> list[Event]:
     """Return what happened to a run, the oldest first.
 
@@ -60,7 +58,8 @@ def list_events(
     for pause in pauses:
         times = f", {pause.times} times" if pause.times > 1 else ""
         events.append(Event(pause.time_s, f"paused: {pause.reason}", "", f"{pause.seconds:.3g} s{times}", "pause"))
-    for at_s, actor, action, detail in notes:
+    for note in notes:
+        at_s, actor, action, detail = note.at, note.actor, note.action, note.detail
         what, about, kind = _DESCRIPTIONS.get(action, _describe_other)(detail, action)
         events.append(Event(at_s, what, who_words(actor), about, kind))
     return sorted(events, key=lambda event: event.at)
@@ -110,11 +109,11 @@ _DESCRIPTIONS: Mapping[str, _Describe] = {
 }
 
 
-def why_words(run: Run, notes: Sequence[TimedNote]) -> tuple[str, str]:
+def why_words(run: Run, notes: Sequence[Note]) -> tuple[str, str]:
     """Return the reason and ticket that were given last for a run: with its plan, or when it was sent."""
     given: dict[str, Any] = {}
-    for _, _, action, detail in notes:
-        given |= detail if action == REASON_GIVEN else {}
+    for note in notes:
+        given |= note.detail if note.action == REASON_GIVEN else {}
     return given.get("why", run.reason), given.get("ticket", run.ticket)
 
 

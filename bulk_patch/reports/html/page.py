@@ -16,13 +16,13 @@ from typing import Any
 
 from bulk_patch.errors import Exit
 from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_draft, replacing
-from bulk_patch.ledgers import Ledger
-from bulk_patch.ledgers.records import MOST_SESSIONS, Run, SessionRecord
+from bulk_patch.ledgers import RunReader
+from bulk_patch.ledgers.records import MOST_SESSIONS, Note, Run, SessionRecord
 from bulk_patch.ledgers.undos import Undone
 from bulk_patch.model import State
 from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.files import PAGE, is_reported, write_reports, write_summary
-from bulk_patch.reports.html.events import TimedNote, list_events, verified_words, who_words, why_words
+from bulk_patch.reports.html.events import list_events, verified_words, who_words, why_words
 from bulk_patch.reports.html.plots import draw
 from bulk_patch.reports.html.rows import (
     FEWEST_PRINTED,
@@ -70,7 +70,7 @@ _ALWAYS_TOLD = frozenset({State.APPLIED, State.UNCHANGED})
 
 
 def write_files(
-    ledger: Ledger, run: Run, folder: Path, *, target: Target, next_command: NextCommand, running: bool = False
+    ledger: RunReader, run: Run, folder: Path, *, target: Target, next_command: NextCommand, running: bool = False
 ) -> RunSummary:
     """Write all files of a sealed run, summary.json last.
 
@@ -90,7 +90,7 @@ def write_files(
 
 
 def write_page(
-    ledger: Ledger,
+    ledger: RunReader,
     run: Run,
     folder: Path,
     summary: RunSummary,
@@ -130,7 +130,7 @@ def write_page(
     return path
 
 
-def retell(ledger: Ledger, undone: Run, job_folder: Path, *, target: Target) -> None:
+def retell(ledger: RunReader, undone: Run, job_folder: Path, *, target: Target) -> None:
     """Update the page and summary.json of an undone run; its failures.csv stays, since someone may be correcting it.
 
     Args:
@@ -188,9 +188,9 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
         "more_events": _more_events(view),
         "hashes": list(_hashes(run)),
         "verified": [
-            f"{time_words(at)}, {who_words(actor)}: {verified_words(detail)}"
-            for at, actor, action, detail in notes
-            if action == VERIFIED
+            f"{time_words(note.at)}, {who_words(note.actor)}: {verified_words(note.detail)}"
+            for note in notes
+            if note.action == VERIFIED
         ],
         "drifted": gather_drifted(view),
         "drifted_words": _drifted_words,
@@ -227,7 +227,7 @@ def _stop_words(run: Run) -> str:
 
 
 def _facts(
-    run: Run, summary: RunSummary, notes: Sequence[TimedNote], sessions: Sequence[SessionRecord]
+    run: Run, summary: RunSummary, notes: Sequence[Note], sessions: Sequence[SessionRecord]
 ) -> Iterator[tuple[str, str]]:
     reason, ticket = why_words(run, notes)
     yield "Job", run.job

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Check, Drift, LedgerRow, Run
 from bulk_patch.model import REACHED, State
 from bulk_patch.reports.rows import changes_of, hint_on, merge_rows, status_of
@@ -46,7 +46,7 @@ def visible(text: str) -> str:
 class PageContext:
     """A run, and how its values are shown."""
 
-    ledger: Ledger
+    ledger: RunReader
     run: Run
     target: Target
     reveal: bool

@@ -1,0 +1,147 @@
+"""What a SQLite ledger tells: runs, their counts, notes, sessions and checks."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bulk_patch.ledgers.records import MOST_SESSIONS, Check, Drift, LedgerRow, Note, Run, SessionRecord
+from bulk_patch.ledgers.sqlite import checks, queries
+from bulk_patch.ledgers.sqlite.database import Database
+from bulk_patch.ledgers.sqlite.files import explained, open_for_reading
+from bulk_patch.ledgers.sqlite.planning import pack_customer, span
+from bulk_patch.ledgers.sqlite.reading import PAGE_ROWS, VerifiedRows
+from bulk_patch.ledgers.sqlite.records import decoding, to_actor, to_facts, to_run, to_text
+from bulk_patch.model import Counts, State
+
+
+class SqliteRows:
+    """A `RowReader` over one SQLite file; see the Protocol for what each method promises.
+
+    Args:
+        database: The ledger's connection.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rows = VerifiedRows(database)
+
+    def rows(
+        self,
+        run_id: str,
+        *,
+        states: Sequence[State] | None = None,
+        customer_id: str | None = None,
+        after: int = 0,
+    ) -> Iterator[LedgerRow]:
+        """Stream rows in input order, in bounded memory."""
+        values: dict[str, Any] = span(self._number(run_id))
+        values |= {"after": values["first"] | after, "n": PAGE_ROWS}
+        values["states"] = None if states is None else to_text(states)
+        if customer_id is None:
+            return self._rows.stream(run_id, queries.PAGE, values)
+        values["customer_id"] = pack_customer(customer_id)
+        return self._rows.stream(run_id, queries.CUSTOMER_PAGE, values)
+
+    def history(self, customer_id: str) -> list[tuple[str, LedgerRow]]:
+        """Return every row of all sealed runs about one customer, oldest run first."""
+        return self._rows.history(customer_id)
+
+    def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield (customer id, body) of what any run of this target applied or found mismatching, oldest first."""
+        for customer_id in customer_ids:
+            values = {"customer_id": pack_customer(customer_id), "target": target}
+            for (body,) in self._database.all(queries.APPLIED_BODIES, values):
+                yield customer_id, body
+
+    def check_seal(self, run_id: str) -> None:
+        """Compare the whole plan of a run with its seal."""
+        self._rows.plan(run_id).verify_all()
+
+    def _number(self, run_id: str) -> int:
+        number: int = self._rows.line(run_id)[0]
+        return number
+
+
+class SqliteReader(SqliteRows):
+    """A `RunReader` over one SQLite file; see the Protocol for what each method promises."""
+
+    @classmethod
+    def read(cls, path: Path, *, job: str) -> "SqliteReader":
+        """Open the ledger of a job to read, also while another process writes; never lock, never write.
+
+        Args:
+            path: The ledger's file.
+            job: The job's name.
+
+        Raises:
+            LedgerError: When the job has no ledger yet, or it is damaged, of another job or of another version.
+        """
+        with explained(path):
+            return SqliteReader(open_for_reading(path.resolve(), job=job))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the files."""
+        self._database.close()
+
+    def runs(self, target: str | None = None) -> list[Run]:
+        """Return all runs, newest first, of one target or of all."""
+        return [to_run(line) for line in self._database.all(queries.RUNS, {"id": None, "target": target})]
+
+    def run(self, run_id: str) -> Run:
+        """Return one run by its exact id; `LedgerError` when there is none."""
+        return to_run(self._rows.line(run_id))
+
+    def open_run(self, target: str) -> Run | None:
+        """Return the newest sealed run of this target that has rows still to be tried."""
+        line = self._database.first(queries.OPEN_RUN, {"target": target})
+        return self.run(line[0]) if line else None
+
+    def counts(self, run_id: str) -> Counts:
+        """Return rows per state, every state named."""
+        counts = dict.fromkeys(State, 0)
+        for state, rows in self._database.all(queries.COUNTS, {"run": self._number(run_id)}):
+            with decoding(f"the number of rows that are {state}"):
+                counts[State(state)] = rows
+        return counts
+
+    def to_do(self, run_id: str) -> int:
+        """Return how many rows are still to be tried; of a closed run only what `retry` asked for."""
+        number = self._number(run_id)
+        if self.run(run_id).state == "closed":
+            line = self._database.first(queries.COUNT_REQUESTED, span(number))
+        else:
+            line = self._database.first(queries.COUNT_OPEN, {"run": number})
+        return line[0] if line else 0
+
+    def notes(self, run_id: str) -> list[Note]:
+        """Return the noted facts in order."""
+        lines = self._database.all(queries.NOTES, {"run": self._number(run_id)})
+        return [Note(at, to_actor(actor), action, to_facts(detail)) for at, actor, action, detail in lines]
+
+    def sessions(self, run_id: str) -> list[SessionRecord]:
+        """Return when a run was sent and by whom, in order."""
+        values = {"run": self._number(run_id), "n": MOST_SESSIONS}
+        lines = self._database.all(queries.SESSIONS, values)
+        return [SessionRecord(to_actor(actor), begun, ended) for actor, begun, ended in reversed(lines)]
+
+    def checks(self, run_id: str) -> list[Check]:
+        """Return the checks of a run, newest first."""
+        return checks.checks(self._database, self._number(run_id))
+
+    def drifts(self, check: int) -> Iterator[Drift]:
+        """Stream what a check found, in row order."""
+        return checks.drifts(self._database, check)
+
+    def last_time(self) -> float:
+        """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one."""
+        line = self._database.first(queries.LAST_TIME)
+        return line[0] if line else 0.0
