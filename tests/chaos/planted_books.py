@@ -139,8 +139,9 @@ def _() -> None:
 )
 def _() -> None:
     def make(start: Any) -> Any:
-        def changed(self: Any, actor: str, now: float) -> int:
-            left: int = start(self, actor, now)
+        def changed(self: Any, actor: str, now: float) -> None:
+            start(self, actor, now)
+            left = self.recovered
             with self._database.transaction():
                 self._database.run(
                     "UPDATE progress SET state = 'pending', ambiguous = 0, reason = NULL "
@@ -150,7 +151,6 @@ def _() -> None:
                 changes.leave(State.UNKNOWN, rows=left, open_rows=left)
                 changes.enter(State.PENDING, rows=left, open_rows=left)
                 changes.write(self._database, self._number)
-            return left
 
         return changed
 

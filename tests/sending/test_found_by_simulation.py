@@ -153,7 +153,7 @@ def test_a_refusal_that_the_api_repeats_stops_no_later_run_for_its_credential(
     first = simulate(tmp_path / "ids", settings).scene.ids[0]
     forbidden = Climate(share=0.0, unlucky={first: "refused: 403 own kept"})
     simulation = simulate(tmp_path / "job", settings, climate=forbidden)
-    simulation.live("run", Trouble(dies_at=34))
+    simulation.live("run", Trouble(dies_at=42))
     assert row_one(simulation)["state"] == "sending"  # in doubt, and not yet refused
     if is_touched:
         simulation.edit(first, {"middle_name": "Someone"})
