@@ -14,7 +14,7 @@ from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
 from bulk_patch.client.session import ApiSession
 from bulk_patch.concurrency import in_thread
-from bulk_patch.inputs import source
+from bulk_patch.inputs.parts import fingerprint, sha256_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
@@ -129,14 +129,14 @@ def is_changed(job: Job, run: Run, ledger: Ledger) -> bool:
     path = job.input.path
     is_open = ledger.open_run(run.target) is not None
     file = job.baseline.path
-    if not is_open and file is not None and source.sha256_of(file) != run.baseline_sha256:
+    if not is_open and file is not None and sha256_of(file) != run.baseline_sha256:
         return True
     if not path.exists():
         return False
-    size, mtime_ns = source.fingerprint(path)
+    size, mtime_ns = fingerprint(path)
     if (size, mtime_ns) == (run.input_size, run.input_mtime_ns):
         return False
-    if source.sha256_of(path) != run.input_sha256:
+    if sha256_of(path) != run.input_sha256:
         return True
     ledger.keep_input_stamp(run.id, size=size, mtime_ns=mtime_ns)
     return False

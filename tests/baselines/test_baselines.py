@@ -24,6 +24,7 @@ from bulk_patch.errors import (
     StoppedError,
 )
 from bulk_patch.inputs import source
+from bulk_patch.inputs.parts import sha256_of
 from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Stop
@@ -194,7 +195,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_file_is_known_by_its_hash_and_its_time(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "all.csv", "id,email", f"{ANN},a@b.co")
     baseline = with_file(tmp_path, path)
-    assert baseline.sha256 == source.sha256_of(path)
+    assert baseline.sha256 == sha256_of(path)
     assert baseline.taken_at == pytest.approx(path.stat().st_mtime, abs=0.01)
     assert baseline.reads(1_000) == 0
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bulk_patch.inputs import parquet
-from bulk_patch.inputs.source import frames, sha256_of
+from bulk_patch.inputs.parts import sha256_of
+from bulk_patch.inputs.source import frames
 from tests.support.source_calls import ANN, BOB, cells, inspect, refuse, write_parquet
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from bulk_patch.errors import InputError
 from bulk_patch.inputs import csv
-from bulk_patch.inputs.source import fingerprint, frames, sha256_of
+from bulk_patch.inputs.parts import fingerprint, sha256_of
+from bulk_patch.inputs.source import frames
 from tests.support.source_calls import ANN, BOB, HEADER, UUID, cells, inspect, refuse, write_parquet
 
 

@@ -1,0 +1,58 @@
+"""The ids of an input: that some are usable, and which occur more than once."""
+
+import re
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bulk_patch.errors import InputError
+from bulk_patch.inputs.columns import hash_ids
+from bulk_patch.job.settings import InputSettings
+
+_NO_ID = hash("")
+_MANGLED = re.compile(r"[+-]?\d+([.,]\d*(e[+-]?\d+)?|e[+-]?\d+)")  # an id that a spreadsheet took for a number
+
+
+def check_ids(
+    portions: Iterable[pa.LargeStringArray], settings: InputSettings, id_pattern: re.Pattern[str]
+) -> tuple[int, NDArray[np.int64]]:
+    """Count the rows and hash the ids, 8 bytes a row; refuse a column without a single usable id."""
+    rows = mangled = 0
+    usable = False
+    hashes = [np.empty(0, np.int64)]
+    for ids in portions:
+        rows += len(ids)
+        hashes.append(hash_ids(ids))
+        if not usable:
+            texts = ids.to_pylist()
+            usable = any(id_pattern.fullmatch(text or "") for text in texts)
+            mangled += sum(1 for text in texts if _MANGLED.fullmatch(text or ""))
+    if rows < 2 or usable:
+        return rows, np.concatenate(hashes)
+    name = settings.path.name
+    if mangled:
+        raise InputError(
+            f"{name}: the ids in column {settings.id!r} are spreadsheet-mangled: none of {rows} is usable, "
+            f"and {mangled} of them are numbers with a point or an exponent",
+            "export the file again with that column as text; what a spreadsheet rounded cannot be recovered",
+        )
+    raise InputError(
+        f"{name}: none of the {rows} rows has a usable id in column {settings.id!r}",
+        f"an id must match {id_pattern.pattern}; check that input.id names the right column",
+    )
+
+
+def find_repeated(hashes: NDArray[np.int64], read_ids: Callable[[], Iterable[pa.LargeStringArray]]) -> frozenset[str]:
+    """Return the ids that occur more than once; the file is read again only if two hashes are equal."""
+    hashes = hashes[hashes != _NO_ID]
+    hashes.sort()
+    suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    once: set[str] = set()
+    again: set[str] = set()
+    for ids in read_ids() if len(suspects) else ():
+        for text in ids.filter(pa.array(np.isin(hash_ids(ids), suspects))).to_pylist():
+            if text:
+                (again if text in once else once).add(text)
+    return frozenset(again)

@@ -1,0 +1,95 @@
+"""The files of an input: which ones there are, their size, time and hash, and that they stay the same."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bulk_patch.errors import InputError
+
+_REMOTE = re.compile(r"\b(https?|ftp|s3|gs|abfss?):/")
+_HINTS = dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".7z"), "unpack it first") | {
+    ".xlsx": "save the sheet as CSV UTF-8",
+    ".xls": "save the sheet as CSV UTF-8",
+    ".ods": "save the sheet as CSV UTF-8",
+}
+
+
+def fingerprint(path: Path) -> tuple[int, int]:
+    """Return size (bytes) and newest modification time (ns): only if one differs is the file hashed again.
+
+    Raises:
+        InputError: When there is no such input.
+    """
+    with guarding(path):
+        statuses = [part.stat() for part in list_parts(path)]
+    return sum(status.st_size for status in statuses), max(status.st_mtime_ns for status in statuses)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash an input as `Source.sha256` does.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    with guarding(path):
+        parts = list_parts(path)
+        hashes = []
+        for part in parts:
+            with part.open("rb") as file:
+                hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return combine(path, parts, hashes)
+
+
+def list_parts(path: Path) -> list[Path]:
+    """Return the regular files that make up an input, in reading order."""
+    if not path.exists():
+        where = "a path in the job file is relative to the job file, a path in --set to the current directory"
+        raise InputError(f"there is no file {path}", "download it first" if _REMOTE.search(str(path)) else where)
+    if not path.is_dir():
+        suffix = path.suffix.lower()
+        if not path.is_file():
+            raise InputError(f"{path} is a pipe or device", "write it to a file: it is read more than once")
+        if suffix not in (".csv", ".parquet"):
+            hint = _HINTS.get(suffix, "rename it with the suffix of its format: .csv or .parquet")
+            raise InputError(f"{path.name} is neither .csv nor .parquet", hint)
+        return [path]
+    visible = sorted(part for part in path.iterdir() if not part.name.startswith("."))
+    parts = [part for part in visible if part.suffix.lower() == ".parquet"]
+    for part in visible:
+        if part.is_dir() and not part.name.startswith("_"):
+            raise InputError(f"{path.name} holds a folder, {part.name}", "all parts must be in one folder")
+    if odd := [part.name for part in parts if not part.is_file()]:
+        raise InputError(f"{path.name}: {odd[0]} is not a regular file", "remove it, or write it again")
+    if not parts:
+        raise InputError(f"there is no .parquet file in {path}", "a folder holds the parts of one Parquet file")
+    return parts
+
+
+def combine(path: Path, parts: Sequence[Path], hashes: Sequence[str]) -> str:
+    """Return the hash of an input from those of its parts."""
+    if path not in parts:  # a folder
+        lines = (f"{part.name} {sha256}\n" for part, sha256 in zip(parts, hashes, strict=True))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashes[0]
+
+
+@contextmanager
+def guarding(path: Path, stamp: tuple[int, int] | None = None) -> Iterator[None]:
+    """Translate failures of the disk, and refuse a file whose fingerprint is another one."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {type(error).__name__}", "check that you may read it") from None
+    except InputError:
+        if stamp and fingerprint(path) != stamp:  # the reason for what looked wrong
+            raise changed(path) from None
+        raise
+    if stamp and fingerprint(path) != stamp:
+        raise changed(path)
+
+
+def changed(path: Path) -> InputError:
+    """Return the refusal of a file that is not the one that was scanned."""
+    return InputError(f"{path.name} changed while it was read", "run the same command again when nothing writes to it")
