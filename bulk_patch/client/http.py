@@ -10,10 +10,10 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from bulk_patch.client.connections import Connections, NeverLeft
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.transport import NeverLeft, ServerAddress, choose_transport
 from bulk_patch.errors import CredentialError
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 
@@ -57,17 +57,20 @@ class HttpClient:
             tls = ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
             raise CredentialError(f"target.ca_file cannot be used: {type(error).__name__}", "name a PEM file") from None
-        connect_timeout_s = min(_CONNECT_TIMEOUT_S, timeout_s)
-        self._connections = Connections(
-            base, tls=tls, proxy=proxy, limiter=limiter, connect_timeout_s=connect_timeout_s
+        address = ServerAddress(
+            base_url=base,
+            tls=tls,
+            proxy=URL(proxy) if proxy else None,
+            connect_timeout_s=min(_CONNECT_TIMEOUT_S, timeout_s),
         )
+        self._transport = choose_transport(address, limiter)
 
     async def __aenter__(self) -> Self:
-        await self._connections.__aenter__()
+        await self._transport.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._connections.__aexit__(*error)
+        await self._transport.__aexit__(*error)
 
     async def send(
         self, request: Request, permit: Permit, *, fresh: bool = False
@@ -94,7 +97,7 @@ class HttpClient:
             headers += f"Idempotency-Key: {request.key}\r\n"
         started_at = time.monotonic()
         try:
-            reply = await self._connections.exchange(
+            reply = await self._transport.exchange(
                 request.method,
                 path,
                 headers=headers,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import bulk_patch.client.http
+import bulk_patch.client.connections
 from bulk_patch import load_job, plan_job, run_job
 from bulk_patch.client.connections import Connections
 from bulk_patch.workflows.options import RunOptions
@@ -78,7 +78,7 @@ def main() -> None:
     add_json_flag(parser)
     asked = parser.parse_args()
     os.environ["BENCH_TOKEN"] = "x"
-    vars(bulk_patch.client.http)["Connections"] = NotingConnections  # the one place that makes them
+    vars(bulk_patch.client.connections)["Connections"] = NotingConnections  # they are imported when one is chosen
     print(f"{asked.seconds:g} s at each rate; fullest windows, and what is allowed")
     print(f"  {'rate/s':>8} {'reached':>9}" + "".join(f"{f'{window_s:g} s':>18}" for window_s in WINDOWS_S))
     figures = {}

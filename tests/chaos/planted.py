@@ -192,8 +192,8 @@ def _() -> None:
     def make(init: Any) -> Any:
         def changed(self: HttpClient, *args: Any, **options: Any) -> None:
             init(self, *args, **options)
-            self._connections._tls.check_hostname = False
-            self._connections._tls.verify_mode = ssl.CERT_NONE
+            tls = vars(self._transport)["_address"].tls
+            tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
 
         return changed
 

@@ -12,11 +12,11 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
-from bulk_patch.client.connections import BODY_CAP
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
 from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import CONNECT_LATE_S, RateLimiter
+from bulk_patch.client.transport import BODY_CAP
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from bulk_patch.sandbox import Fault, Sandbox, Seen
 from bulk_patch.sandbox.api import Call, Served, read_path

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from bulk_patch.client import connections
+from bulk_patch.client import transport
 from bulk_patch.model import FailureKind, Request
 from bulk_patch.targets.answers import json_object, retry_after_s
 from tests.client.test_http import GET, PATCH, Run, came, exchange, lost, open_client, run
@@ -103,7 +103,7 @@ def test_an_answer_that_takes_too_long_over_tls_is_none(authority: tuple[ssl.SSL
 
 
 def test_a_connection_that_was_idle_for_long_is_not_used_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.2)
+    monkeypatch.setattr(transport, "KEEPALIVE_S", 0.2)
 
     async def scenario() -> None:
         async with RawServer(lambda heard: http_answer()) as server, open_client(server.base_url) as http:
@@ -124,8 +124,9 @@ def test_the_time_of_an_answer_is_finer_than_the_clock_of_a_loop(run: Run) -> No
     run(scenario())
 
 
+@pytest.mark.parametrize("over", ["lean"], indirect=True)  # a client session uses all that it has, in turn
 def test_connections_that_were_needed_once_are_let_go_of(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_KEEPALIVE_S", 0.3)
+    monkeypatch.setattr(transport, "KEEPALIVE_S", 0.3)
     is_open: set[int] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

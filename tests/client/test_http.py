@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 import uvloop
 
-from bulk_patch.client.connections import BODY_CAP
 from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
 from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.transport import BODY_CAP
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from tests.support.limiters import fresh_permit
 from tests.support.patches import ANN, KEY
