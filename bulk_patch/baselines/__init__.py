@@ -18,7 +18,12 @@ class Baseline(Protocol):
     taken_at: float  # when the snapshot was taken, Unix seconds; 0: never
 
     def reads(self, customers: int) -> int:
-        """Return how many requests it takes to read this many customers."""
+        """Return about how many requests it takes to read this many customers."""
+
+    @property
+    def reads_made(self) -> int:
+        """Return how many requests it has made for this plan."""
+        return 0
 
     async def snapshot(self, ids: pd.Series) -> Snapshot | None:
         """Return what is known of these customers (lower-cased ids, invalid ones among them); None: nothing at all."""

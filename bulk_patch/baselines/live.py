@@ -17,6 +17,7 @@ from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import RunReader
 from bulk_patch.targets import Target
 
+_UNREADABLE = "(unreadable)"  # a column beside the fields: why a customer's record cannot be used
 LIVE_PAGE = 5_000  # customers that are read, and kept, at a time
 
 
@@ -35,11 +36,17 @@ class LiveBaseline(Baseline):
         self._pages: LiveCache | None = None
         self._page = 0
         self._held = 0  # customers that an unfinished plan has read
+        self._reads_made = 0
         self.taken_at = time.time()
 
     def reads(self, customers: int) -> int:
-        """Return one request per hundred customers that must be read, rounded up."""
+        """Return one request per hundred customers that must be read, rounded up: about as many will be made."""
         return -(-max(0, customers - self._held) // self._target.ids_per_read)
+
+    @property
+    def reads_made(self) -> int:
+        """Return how many requests it has made for this plan."""
+        return self._reads_made
 
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: RunReader) -> None:
         """Find what a killed plan of the same input has read, if nothing has been sent since."""
@@ -63,7 +70,13 @@ class LiveBaseline(Baseline):
         wanted = [customer_id for customer_id in dict.fromkeys(texts_of(ids)) if is_id(customer_id)]
         frames = [await self._look(wanted[at : at + LIVE_PAGE]) for at in range(0, len(wanted), LIVE_PAGE)]
         frame = pd.concat(frames) if frames else _as_frame([])
-        return Snapshot(frame, complete=True, authoritative=True)
+        if _UNREADABLE not in frame:
+            return Snapshot(frame, complete=True, authoritative=True)
+        unreadable = frame[_UNREADABLE].dropna()
+        frame = frame.drop(columns=_UNREADABLE).drop(index=unreadable.index)
+        return Snapshot(
+            frame, complete=True, authoritative=True, unreadable=dict(zip(unreadable.index, unreadable, strict=True))
+        )
 
     async def _look(self, ids: Sequence[str]) -> pd.DataFrame:
         """Return one page, from the cache or read now."""
@@ -75,8 +88,11 @@ class LiveBaseline(Baseline):
             self.taken_at = min(self.taken_at, read_at)
             return frame
         read_at = time.time()
-        records = await read_live(self._session, ids)
-        frame = _as_frame([{**self._target.evidence.flatten(one), "id": str(one["id"]).lower()} for one in records])
+        before = self._session.reads_made
+        read = await read_live(self._session, ids)
+        self._reads_made += self._session.reads_made - before
+        rows = [{**self._target.evidence.flatten(one), "id": name} for name, one in read.by_id.items()]
+        frame = _as_frame([*rows, *({"id": name, _UNREADABLE: why} for name, why in read.unreadable.items())])
         if self._pages is not None:
             self._pages.save(number, ids, frame, read_at=read_at)
         return frame

@@ -1,6 +1,7 @@
 """What a baseline knows of customers at one moment."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -13,3 +14,4 @@ class Snapshot:
     complete: bool  # a missing column means absent, not unknown
     authoritative: bool  # a missing customer does not exist
     sparse: bool = False  # a missing cell means unknown, an empty cell means absent
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # id -> why the customer's record cannot be used

@@ -84,7 +84,8 @@ class Terminal:
         """Say what reading a live baseline will cost."""
         if requests and not self._quiet:
             at = f", {duration_words(requests / self._rate)}" if self._rate else ""
-            say(f"reading {amount(customers, 'customer')}: {amount(requests, 'request')}{at}", stream=sys.stderr)
+            about = f"about {amount(requests, 'request')}{at}"  # the API may answer in smaller pages
+            say(f"reading up to {amount(customers, 'customer')}: {about}", stream=sys.stderr)
         if requests:
             self._progress, self._read = ProgressBar(customers, enabled=self._bar, desc="reading"), 0
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bulk_patch.client.attempts import Attempts
 from bulk_patch.client.permits import LimiterClosed
@@ -16,6 +16,7 @@ from bulk_patch.targets.answers import http_date
 
 TOO_MANY_IDS = frozenset({400, 414, 431})
 GONE = frozenset({404, 410})
+_MOST_PAGES = 100  # of a list, and two for each customer
 
 log = get_logger()
 
@@ -26,6 +27,19 @@ class Read:
 
     record: Record | None  # None: the API does not know the customer
     skew_s: float  # the server's clock minus ours
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a read of several customers gave; those who are in neither do not exist in the API."""
+
+    records: list[Record]
+    unreadable: Mapping[str, str]  # id -> why its record cannot be used
+
+    @property
+    def by_id(self) -> dict[str, Record]:
+        """Return the records by their normalised ids."""
+        return {_id_of(record): record for record in self.records}
 
 
 class Unreadable(Exception):  # noqa: N818 - a finding
@@ -48,11 +62,13 @@ async def read_one(session: ApiSession, customer_id: str) -> Read:
     record = session.target.record(reply, customer_id) if verdict.act is Action.APPLIED else None
     if record is None and verdict.status not in GONE:  # refused, or not an answer to this question
         raise Unreadable(verdict)
+    if record is not None and (why := session.target.evidence.oddity(record)):
+        raise _unusable(verdict, f"the customer's record cannot be used: {why}")
     sent = http_date(reply.headers.get("date"))
     return Read(record, sent.timestamp() - time.time() if sent is not None else 0.0)
 
 
-async def read_many(session: ApiSession, ids: Sequence[str]) -> list[Record]:
+async def read_many(session: ApiSession, ids: Sequence[str]) -> Found:
     """Read customers by their ids, unknown ones left out; a batch is halved where the API finds it too long.
 
     Raises:
@@ -61,14 +77,20 @@ async def read_many(session: ApiSession, ids: Sequence[str]) -> list[Record]:
     batches = [_read_batch(session, batch) for batch in _batches(ids, session.ids_per_read)]
     tasks = [asyncio.ensure_future(batch) for batch in batches]
     try:
-        return [record for records in await asyncio.gather(*tasks) for record in records]
+        read = [record for records in await asyncio.gather(*tasks) for record in records]
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    odd = {_id_of(record): why for record in read if (why := session.target.evidence.oddity(record))}
+    return Found([record for record in read if _id_of(record) not in odd], odd)
 
 
-async def read_live(session: ApiSession, ids: Sequence[str]) -> list[Record]:
+def _id_of(record: Record) -> str:
+    return str(record["id"]).lower()
+
+
+async def read_live(session: ApiSession, ids: Sequence[str]) -> Found:
     """Read customers as they are now, before anything is sent.
 
     Raises:
@@ -172,23 +194,47 @@ async def _read_batch(session: ApiSession, ids: Sequence[str]) -> list[Record]:
 
 
 async def _read_pages(session: ApiSession, ids: Sequence[str]) -> list[Record]:
-    """Read all pages of a batch."""
-    records: list[Record] = []
+    """Read the pages of a batch until all customers are found, or the list ends.
+
+    A list proves that a customer does not exist only where it held what was asked for and nothing else.
+    """
+    asked = frozenset(ids)
+    missing = set(ids)
+    found: list[Record] = []
     token: str | None = None
     tokens: set[str] = set()
+    is_proof = True
+    gives_way_to = TOO_MANY_IDS if len(ids) > 1 else frozenset()
     while True:
-        gives_way_to = TOO_MANY_IDS if len(ids) > 1 else frozenset()
         reply, verdict = await _ask(session, session.target.read(ids, token), gives_way_to=gives_way_to)
-        page = session.target.page(reply) if verdict.act is Action.APPLIED else None
+        if verdict.act is not Action.APPLIED:
+            raise Unreadable(verdict)
+        page = session.target.page(reply)
         if page is None:
-            raise Unreadable(verdict)
-        records += page.records
+            raise _unusable(verdict, "the answer is not a list of customers")
+        for record in page.records:
+            is_proof = is_proof and _id_of(record) in asked
+            if _id_of(record) in missing:
+                missing.discard(_id_of(record))
+                found.append(record)
+        is_proof = is_proof and not page.is_partial
         token = page.next_token
-        if token is None or not page.records:
-            return records
-        if token in tokens:  # in circles
-            raise Unreadable(verdict)
+        if not missing or token is None:
+            break
+        if token in tokens or len(tokens) >= 2 * len(ids) + _MOST_PAGES:
+            raise _unusable(verdict, "the list of customers does not end")
         tokens.add(token)
+    if missing and not is_proof:
+        raise _unusable(
+            verdict, "the list holds others than the customers asked for, so it does not show who is missing"
+        )
+    return found
+
+
+def _unusable(verdict: Verdict, reason: str) -> Unreadable:
+    """Make the finding that an answer came and cannot be used."""
+    words = f"{reason} (HTTP {verdict.status})" if verdict.status is not None else reason
+    return Unreadable(replace(verdict, act=Action.RETRY, reason=words))
 
 
 def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:

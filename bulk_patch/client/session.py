@@ -14,7 +14,7 @@ from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job.settings import Job, Retry
-from bulk_patch.model import Action, History, NetworkFailure, Reply, Request, Stop, Verdict, Wait
+from bulk_patch.model import NEVER_LEFT, Action, History, NetworkFailure, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
 
@@ -56,6 +56,7 @@ class ApiSession:
         self.slots = asyncio.Semaphore(concurrency)  # taken before the permit, so that a permit never waits for one
         self.ids_per_read = target.ids_per_read  # less, once the API found so many too long
         self.has_answered = False  # the API has answered a read in its own words
+        self.reads_made = 0  # requests without a body
         self.on_read: Callable[[int], None] = lambda customers: None
         self.on_answer: Callable[[int, float | None], None] = lambda status, patch_s: None  # of every request
         self._credential = credential
@@ -130,6 +131,8 @@ class ApiSession:
                 exchange.is_out = False
                 raise
             exchange.is_out = False
+        if request.body is None and not (isinstance(reply, NetworkFailure) and reply.lost in NEVER_LEFT):
+            self.reads_made += 1
         if isinstance(reply, Reply):
             self.on_answer(reply.status, None if request.body is None else reply.elapsed_s)
         else:

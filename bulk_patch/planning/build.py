@@ -112,7 +112,7 @@ async def write_plan(
         what = f"{sum(builder.cleared.values())} values would be cleared"
         builder.warnings.append(f"{what}: clearing is not documented by the API, each is read back")
     builder.warnings += baseline.warnings()
-    summary = builder.build(run.summary, reads=baseline.reads(found.rows), recheck=deciding.recheck)
+    summary = builder.build(run.summary, reads=baseline.reads_made, recheck=deciding.recheck)
     if 0 < baseline.taken_at < run.created_at:
         summary = replace(summary, snapshot_at=baseline.taken_at)
     deciding.writer.seal(

@@ -150,7 +150,12 @@ def compare(wanted: Wanted, snapshot: Snapshot | None, target: Target) -> Compar
     if snapshot is not None and snapshot.authoritative:
         hint = "check the id, the workspace and the environment, or remove the row"
         for row in wanted.ids.index[~known]:
-            if row not in problems:
+            if row in problems:
+                continue
+            if (why := snapshot.unreadable.get(wanted.ids[row])) is not None:
+                said = f"is for a customer whose record in the API cannot be used: {why}"
+                _add(problems, row, Problem("id", said, "ask the API's support to repair the customer"))
+            else:
                 _add(problems, row, Problem("id", "does not exist in the API", hint))
     fine = ~values.index.isin(list(problems))
     moves = table.any(axis=1) & fine

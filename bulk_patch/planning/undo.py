@@ -19,6 +19,7 @@ from bulk_patch.ledgers.records import LedgerRow, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.planning.build import invalid_row, pending_row
 from bulk_patch.planning.changes import Change, encode_cells
+from bulk_patch.planning.diff import Problem
 from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, is_comparable, old_texts, reverse_row, unnamed
 from bulk_patch.planning.summary import SummaryBuilder
 from bulk_patch.targets import Record, Target
@@ -57,11 +58,12 @@ async def write_undo(
     started = time.monotonic()
     writer = ledger.plan(run)
     builder, copies, absent = SummaryBuilder(), Counter[str](), set[str]()
-    rows = reads = 0
+    rows, reads_before = 0, session.reads_made
     async for page in _pages(ledger, undone, target, session, page_rows):
         planned_rows = []
         for row, record in page:
-            decided = reverse_row(row, record, target, may_clear=job.input.may_clear, watch=job.guards.watch)
+            decided = _reverse(row, record, job, target)
+            record = None if isinstance(record, str) else record
             if isinstance(decided, Change) and record is not None:
                 copies.update(copies_left(row, record, target))
             absent |= unnamed(decided)
@@ -69,7 +71,6 @@ async def write_undo(
                 planned_rows.append(planned)
         writer.add(planned_rows)
         rows += len(page)
-        reads += -(-len(page) // target.ids_per_read)
     if undone.kind == "run":  # an undo has no input
         builder.warnings.append(
             f"the input of run {undone.id} still asks for what this undo reverses: change it before the job runs again"
@@ -86,7 +87,7 @@ async def write_undo(
         f"{name} is the same in {count} rows: where the API made it as a copy of what is undone, it stays"
         for name, count in copies.items()
     ]
-    summary = builder.build(run.summary, reads=reads, recheck=builder.changes)
+    summary = builder.build(run.summary, reads=session.reads_made - reads_before, recheck=builder.changes)
     if absent:
         summary = replace(summary, may_clear=tuple(sorted({*job.input.may_clear, *absent})))
     writer.seal(
@@ -99,15 +100,22 @@ async def write_undo(
     return ledger.run(run.id)
 
 
+def _reverse(row: LedgerRow, record: Record | str | None, job: Job, target: Target) -> Reversal:
+    if isinstance(record, str):
+        said = f"is for a customer whose record in the API cannot be used: {record}"
+        return [Problem("row", said, "ask the API's support to repair the customer")]
+    return reverse_row(row, record, target, may_clear=job.input.may_clear, watch=job.guards.watch)
+
+
 async def _pages(
     ledger: Ledger, undone: Run, target: Target, session: ApiSession, page_rows: int
-) -> AsyncIterator[list[tuple[LedgerRow, Record | None]]]:
-    """Yield the applied rows of a run, each with its customer as it is now."""
+) -> AsyncIterator[list[tuple[LedgerRow, Record | str | None]]]:
+    """Yield the applied rows of a run, each with its customer as it is now, or why that cannot be used."""
     rows = _applied(ledger, undone)
     while page := list(islice(rows, page_rows)):
-        records = await read_live(session, [row.customer_id for row in page])
-        by_id = {str(record["id"]).lower(): record for record in records}
-        yield [(row, by_id.get(row.customer_id)) for row in page]
+        read = await read_live(session, [row.customer_id for row in page])
+        shown: dict[str, Record | str] = {**read.by_id, **read.unreadable}
+        yield [(row, shown.get(row.customer_id)) for row in page]
 
 
 def _applied(ledger: Ledger, run: Run) -> Iterator[LedgerRow]:

@@ -5,13 +5,12 @@ import time
 from collections.abc import Sequence
 
 from bulk_patch.client.permits import LimiterClosed
-from bulk_patch.client.reads import read_many
+from bulk_patch.client.reads import Found, read_many
 from bulk_patch.client.session import ApiSession
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Outcome, Patch, State
 from bulk_patch.sending.run_ledger import RunLedger
-from bulk_patch.targets import Record
 
 
 def is_stale(job: Job, run: Run, now: float) -> bool:
@@ -36,7 +35,7 @@ class DriftCheck:
         self._ledger = ledger
         self._session = session
         self._only_requested = only_requested
-        self._reading: asyncio.Future[list[Record]] | None = None
+        self._reading: asyncio.Future[Found] | None = None
         self._aborted = False
 
     def abort(self) -> None:
@@ -71,14 +70,16 @@ class DriftCheck:
 
     async def _find_drifted(self, rows: Sequence[tuple[Patch, State]]) -> list[tuple[Outcome, State]]:
         evidence = self._session.target.evidence
-        records = await self._read([patch.customer_id for patch, _ in rows])
-        live = {str(record["id"]).lower(): record for record in records}
+        read = await self._read([patch.customer_id for patch, _ in rows])
+        live = read.by_id
         drifted = []
         for patch, state in rows:
             record = live.get(patch.customer_id)
             names: tuple[str, ...] = ()
             reason = "the customer no longer exists in the API"
-            if record is not None:
+            if (why := read.unreadable.get(patch.customer_id)) is not None:
+                reason = f"not sent: the customer's record in the API cannot be used: {why}"
+            elif record is not None:
                 names = evidence.differences(patch, record, ignore_unknown=True)
                 if not names:
                     continue
@@ -86,7 +87,7 @@ class DriftCheck:
             drifted.append((Outcome(row=patch.row, state=State.DRIFTED, reason=reason, fields=names), state))
         return drifted
 
-    async def _read(self, ids: Sequence[str]) -> list[Record]:
+    async def _read(self, ids: Sequence[str]) -> Found:
         self._reading = asyncio.ensure_future(read_many(self._session, ids))
         try:
             return await self._reading

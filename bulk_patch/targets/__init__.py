@@ -19,8 +19,9 @@ Record = Mapping[str, Any]  # a customer as the API shows it: JSON as decoded
 class Page:
     """A page of records: the answer to a list request."""
 
-    records: tuple[Record, ...]
+    records: tuple[Record, ...]  # each has an `id` of text; what has none is left out
     next_token: str | None = None
+    is_partial: bool = False  # something in the list has no id: who is missing is not known
 
 
 @dataclass(frozen=True, slots=True)

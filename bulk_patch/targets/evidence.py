@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from bulk_patch.model import Action, Patch, Verdict
+from bulk_patch.model import Action, Patch, Verdict, encode_json
 from bulk_patch.targets import Record
 from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
 
@@ -97,6 +97,26 @@ class Evidence:
             if name not in before or not _same(field, was, live):
                 names.append(name)
         return tuple(names)
+
+    def oddity(self, record: Record) -> str:
+        """Name what keeps a record from being compared or kept, "" when nothing does; never a value."""
+        try:
+            encode_json(record)
+        except ValueError:  # half a surrogate pair, NaN, infinity
+            return "it holds characters or numbers that cannot be written down"
+        for name, value in record.items():
+            if name in self._objects:
+                if value is not None and not isinstance(value, dict):
+                    return f"{name} is not an object"
+                parts = {f"{name}.{part}": inner for part, inner in (value or {}).items()}
+                if odd := next((part for part, inner in parts.items() if self._is_nested(part, inner)), None):
+                    return f"{odd} is not text"
+            elif self._is_nested(name, value):
+                return f"{name} is not text"
+        return ""
+
+    def _is_nested(self, name: str, value: Any) -> bool:
+        return isinstance(value, (dict, list)) and self._field(name) is not None
 
     def flatten(self, record: Record, *, objects: Collection[str] | None = None) -> dict[str, str]:
         """Flatten a record to text by dotted name, without read-only parts.

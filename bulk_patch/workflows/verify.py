@@ -142,19 +142,26 @@ async def _read_back(opened: OpenJob, run: Run, checking: CheckWriter, totals: _
     session.on_read = observer.read
     try:
         for rows in _portions(opened.ledger, run, checking.check, at_once):
-            records = await read_many(session, [row.customer_id for row in rows])
-            by_id = {str(record["id"]).lower(): record for record in records}
+            read = await read_many(session, [row.customer_id for row in rows])
+            by_id = read.by_id
             drifts = [
                 drift
                 for row in rows
-                if (drift := find_drift(run, row, by_id.get(row.customer_id), opened.target, opened.ledger))
+                if row.customer_id not in read.unreadable
+                and (drift := find_drift(run, row, by_id.get(row.customer_id), opened.target, opened.ledger))
             ]
             for later in {field.superseded_by for drift in drifts for field in drift.fields} - {"", *trusted}:
                 opened.ledger.check_seal(later)
                 trusted.add(later)
+            unread = [row for row in rows if row.customer_id in read.unreadable]
+            for row in unread:
+                reason = f"the customer's record cannot be used: {read.unreadable[row.customer_id]}"
+                log.warning("row_not_read_back", row=row.row, reason=reason)
             for row in rows:
-                totals.look(row, opened.target)
-            checking.record(drifts, upto=rows[-1].row, rows=len(rows))
+                if row.customer_id not in read.unreadable:
+                    totals.look(row, opened.target)
+            read_back = len(rows) - len(unread)
+            checking.record(drifts, upto=rows[-1].row, rows=read_back)
             for drift in drifts:
                 totals.add(drift)
     except Unreadable as failure:

@@ -61,7 +61,7 @@ def test_customers_are_read_a_hundred_at_a_time_and_unknown_ones_are_left_out() 
     async def scenario(bench: Bench) -> None:
         counted: list[int] = []
         bench.session.on_read = counted.append
-        records = await read_many(bench.session, [make_id(row) for row in range(1, 301)])
+        records = (await read_many(bench.session, [make_id(row) for row in range(1, 301)])).records
         assert [record["id"] for record in records] == [make_id(row) for row in range(1, 251)]
         assert [line["ids"] for line in bench.sandbox.requests] == [100, 100, 100]
         assert sum(counted) == 300
@@ -71,7 +71,7 @@ def test_customers_are_read_a_hundred_at_a_time_and_unknown_ones_are_left_out() 
 
 def test_reading_no_one_asks_for_nothing() -> None:
     async def scenario(bench: Bench) -> None:
-        assert await read_many(bench.session, []) == []
+        assert (await read_many(bench.session, [])).records == []
         assert bench.sandbox.requests == []
 
     on_bench(scenario)
@@ -109,22 +109,149 @@ def test_the_pages_of_one_answer_are_followed_by_their_tokens() -> None:
 
     async def scenario() -> None:
         async with open_session(answer) as (session, server):
-            assert [record["id"] for record in await read_many(session, FIVE)] == FIVE
+            assert [record["id"] for record in (await read_many(session, FIVE)).records] == FIVE
         assert len(server.requests) == 3
         assert "&page_token=a%2Fb%20%2Bc%3D%26d " in server.requests[1].line
 
     asyncio.run(scenario())
 
 
-def test_pages_that_lead_in_circles_or_nowhere_end() -> None:
+@pytest.mark.parametrize("empty", ["first", "in between", "many"])
+def test_an_empty_page_with_a_token_is_not_the_end(empty: str) -> None:
+    pages = {
+        "first": [[], FIVE],
+        "in between": [FIVE[:2], [], FIVE[2:]],
+        "many": [*[[]] * 20, FIVE[:1], *[[]] * 20, FIVE[1:]],
+    }[empty]
+
     async def scenario() -> None:
-        async with open_session(lambda heard: http_answer(200, listing(FIVE, "again"))) as (session, server):
-            with pytest.raises(Unreadable):
+        async with open_session(lambda heard: http_answer(200, numbered(heard, pages))) as (session, server):
+            assert [record["id"] for record in (await read_many(session, FIVE)).records] == FIVE
+        assert len(server.requests) == session.reads_made == len(pages)
+
+    asyncio.run(scenario())
+
+
+def numbered(heard: Heard, pages: Sequence[Sequence[str]], *, as_number: bool = False) -> bytes:
+    """Return the page that a request asks for, with the number of the next one as its token."""
+    found = re.search(r"page_token=(\d+)", heard.line)
+    number = int(found[1]) if found else 0
+    body: dict[str, object] = {"customers": [{"id": each} for each in pages[number]]}
+    if number + 1 < len(pages):
+        body["next_page_token"] = number + 1 if as_number else str(number + 1)
+    return json.dumps(body).encode()
+
+
+def test_a_token_may_be_a_number() -> None:
+    pages = [FIVE[:2], FIVE[2:4], FIVE[4:]]
+
+    async def scenario() -> None:
+        said = open_session(lambda heard: http_answer(200, numbered(heard, pages, as_number=True)))
+        async with said as (session, _):
+            assert [record["id"] for record in (await read_many(session, FIVE)).records] == FIVE
+
+    asyncio.run(scenario())
+
+
+def test_once_all_are_found_no_further_page_is_asked_for() -> None:
+    async def scenario() -> None:
+        async with open_session(lambda heard: http_answer(200, listing(FIVE, "more"))) as (session, server):
+            assert len((await read_many(session, FIVE)).records) == 5
+        assert len(server.requests) == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("ids", [[], FIVE[:4]])
+@pytest.mark.parametrize("grows", [True, False])
+def test_pages_that_lead_in_circles_or_nowhere_end_and_prove_nothing(ids: list[str], grows: bool) -> None:
+    count = 0
+
+    def answer(heard: Heard) -> Say:
+        nonlocal count
+        count += grows
+        return http_answer(200, listing(ids, f"again {count}"))
+
+    async def scenario() -> None:
+        async with open_session(answer) as (session, server):
+            with pytest.raises(Unreadable, match="does not end"):
                 await read_many(session, FIVE)
-            assert len(server.requests) == 2
-        async with open_session(lambda heard: http_answer(200, listing([], "more"))) as (session, server):
-            assert await read_many(session, FIVE) == []
-            assert len(server.requests) == 1
+            assert len(server.requests) <= 120
+
+    asyncio.run(scenario())
+
+
+STRANGERS = [make_id(row) for row in range(900, 920)]
+
+
+@pytest.mark.parametrize(
+    "customers",
+    [
+        [{"id": each} for each in STRANGERS],
+        [{"id": FIVE[0]}, {"id": STRANGERS[0]}],
+        [{"id": FIVE[0]}, {}],
+        [{"id": FIVE[0]}, {"id": 5}],
+        [1],
+        [None],
+    ],
+)
+def test_a_list_of_others_than_those_asked_for_does_not_show_who_is_missing(customers: list[object]) -> None:
+    async def scenario() -> None:
+        said = http_answer(200, json.dumps({"customers": customers}).encode())
+        async with open_session(lambda heard: said) as (session, _):
+            with pytest.raises(Unreadable, match="does not show who is missing"):
+                await read_many(session, FIVE)
+
+    asyncio.run(scenario())
+
+
+def test_a_list_that_ignores_what_is_asked_for_is_read_on_until_all_are_found() -> None:
+    pages = [STRANGERS, [FIVE[3], *STRANGERS[:5], FIVE[0]], [FIVE[1], FIVE[2]], [FIVE[4]]]
+
+    async def scenario() -> None:
+        async with open_session(lambda heard: http_answer(200, numbered(heard, pages))) as (session, _):
+            assert {record["id"] for record in (await read_many(session, FIVE)).records} == set(FIVE)
+
+    asyncio.run(scenario())
+
+
+ODD = [
+    ({"first_name": "\ud800"}, "cannot be written down"),
+    ({"anything": ["\udfff"]}, "cannot be written down"),
+    ({"legal_address": "1 Main St"}, "legal_address is not an object"),
+    ({"legal_address": 7}, "legal_address is not an object"),
+    ({"legal_address": {"city": ["Boston"]}}, "legal_address.city is not text"),
+    ({"first_name": {"text": "Ann"}}, "first_name is not text"),
+]
+
+
+@pytest.mark.parametrize(("odd", "why"), ODD)
+def test_an_odd_record_is_told_apart_and_stops_nobody_else(odd: dict[str, object], why: str) -> None:
+    def answer(heard: Heard) -> Say:
+        if "?" not in heard.line:
+            return http_answer(200, json.dumps({"id": FIVE[2], **odd}).encode())
+        customers = [{"id": each, **(odd if each == FIVE[2] else {"first_name": "Ann"})} for each in FIVE]
+        return http_answer(200, json.dumps({"customers": customers}).encode())
+
+    async def scenario() -> None:
+        async with open_session(answer) as (session, _):
+            found = await read_many(session, FIVE)
+            assert set(found.by_id) == {*FIVE} - {FIVE[2]}
+            assert set(found.unreadable) == {FIVE[2]}
+            assert why in found.unreadable[FIVE[2]]
+            with pytest.raises(Unreadable, match=why):
+                await read_one(session, FIVE[2])
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_is_none_makes_a_record_odd(number: str) -> None:
+    said = http_answer(200, b'{"customers":[{"id":"%s","x":%s}]}' % (FIVE[0].encode(), number.encode()))
+
+    async def scenario() -> None:
+        async with open_session(lambda heard: said) as (session, _):
+            assert set((await read_many(session, FIVE[:1])).unreadable) == {FIVE[0]}
 
     asyncio.run(scenario())
 
@@ -139,7 +266,7 @@ def test_a_list_that_is_too_long_is_halved_until_it_is_taken_and_stays_short(sta
     async def scenario() -> None:
         ids = [make_id(row) for row in range(1000)]
         async with open_session(answer) as (session, server):
-            assert sorted(str(record["id"]) for record in await read_many(session, ids)) == ids
+            assert sorted(str(record["id"]) for record in (await read_many(session, ids)).records) == ids
             assert len(server.requests) <= 10 + 20 + 40
             again = len(server.requests)
             await read_many(session, ids[:100])
@@ -178,9 +305,10 @@ def test_when_one_batch_fails_the_others_are_given_up() -> None:
     [
         {"customers": None},
         {"customers": {}},
-        {"customers": [1]},
-        {"customers": [{"id": 5}]},
-        {"customers": [{}]},
+        {"customers": "none"},
+        {"customers": [], "next_page_token": ["p2"]},
+        {"customers": [], "next_page_token": True},
+        {"customers": [], "next_page_token": {"p": 2}},
         {"persons": []},
         {},
     ],
@@ -335,7 +463,7 @@ def test_a_redirected_read_stops_the_run(status: int) -> None:
 
 def test_a_read_renews_a_refused_token_and_is_made_again() -> None:
     async def scenario(bench: Bench) -> None:
-        assert len(await read_many(bench.session, [make_id(1)])) == 1
+        assert len((await read_many(bench.session, [make_id(1)])).records) == 1
         assert [line["status"] for line in bench.sandbox.requests] == [401, 200, 200]
 
     on_bench(scenario, faults(reads=[refusal(401, "UNAUTHENTICATED")]))

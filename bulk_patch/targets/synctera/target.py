@@ -169,10 +169,12 @@ class Synctera:
         """Return the records of a list answer."""
         answer = json_object(reply)
         records = answer.get(self._resource) if answer is not None and reply.status == 200 else None
-        if answer is None or not isinstance(records, list) or not all(_has_id(record) for record in records):
+        token = answer.get("next_page_token") if answer is not None else None
+        is_number = isinstance(token, (int, float)) and not isinstance(token, bool)
+        if not isinstance(records, list) or not (token is None or isinstance(token, str) or is_number):
             return None
-        token = answer.get("next_page_token")
-        return Page(tuple(records), token if isinstance(token, str) and token else None)
+        found = tuple(record for record in records if _has_id(record))
+        return Page(found, str(token) if is_number else token or None, is_partial=len(found) < len(records))
 
     def record(self, reply: Reply, customer_id: str) -> Record | None:
         """Return the customer of a single answer."""
