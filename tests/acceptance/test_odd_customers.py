@@ -9,7 +9,7 @@ from bulk_patch.sandbox.faults import Seen
 from tests.acceptance.commands import Workspace
 from tests.acceptance.small_job import FILE, NAME, TOKEN, aimed_at, id_of, new_emails, people, planned_at, write_job
 
-ODD = {
+ODD: dict[str, dict[str, object]] = {
     "half a surrogate pair": {"first_name": "\ud800"},
     "text for an object": {"legal_address": "1 Main St"},
     "a number for an object": {"shipping_address": 5},
