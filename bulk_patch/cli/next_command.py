@@ -15,6 +15,12 @@ from bulk_patch.review.approvals import approval_words, waits_for_approval
 
 _TARGETING = frozenset({"plan", "run", "retry", "verify", "undo"})  # commands that know --sandbox and --set
 
+#: Guards whose cause is not in a row: what to do before the stop is waived.
+_LOOK_FIRST = {
+    "min_rows": "first: look at the input, and see why it is that short",
+    "max_age_h": "first: look at the input, and see why no newer one has come",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
@@ -66,7 +72,7 @@ def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, fa
     if run.stopped_by and (to_do or (run.kind == "run" and run.state != "closed")):  # else the stop holds nothing back
         closed = run.state == "closed"  # `run` never sends it
         again = prefix.command("retry" if closed else "run", "--continue", run=run.id if closed else None)
-        return NextCommand(again, f"first: look at {failures}")
+        return NextCommand(again, _LOOK_FIRST.get(run.stopped_by, f"first: look at {failures}"))
     if waits_for_approval(run):
         return NextCommand(prefix.command("approve", run=run.id), approval_words(run))
     if run.state == "closed" and to_do:

@@ -56,7 +56,11 @@ def plan_screen(run: Run, counts: Counts, *, rate_per_s: float | None, canary: i
     lines += section("examples", [line for sample in samples for line in _sample_lines(sample)])
     lines += section("warnings", [line for warning in summary.warnings for line in wrap(warning, "  ")])
     lines += wrap(f"cost: {_cost(run, counts, rate_per_s, canary, ids_per_read)}")
-    lines += _stop_lines(run)
+    if run.stopped_by:
+        lines += ["", *wrap(f"run would stop with exit code {Exit.STOPPED:d}: {run.stop_reason}")]
+        lines += wrap(run.stop_hint, "  ")
+    else:
+        lines += _stop_lines(run)
     return join(lines)
 
 

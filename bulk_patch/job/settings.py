@@ -17,6 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from bulk_patch import plugins
 from bulk_patch.errors import JobError
 
+#: Settings of version 0.1 that a plan's identity covered.
+_INPUT_0_1 = ("path", "id", "blank", "clear", "may_clear", "duplicates", "rename")
+_BASELINE_0_1 = ("kind", "path", "max_age_h")
+
 SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
 
 
@@ -50,6 +54,7 @@ class InputSettings(Section):
     may_clear: tuple[str, ...] = Field(default=(), strict=False)
     duplicates: Literal["reject", "last"] = "reject"
     rename: dict[str, str] = {}
+    max_age_h: float | None = Field(default=None, gt=0, strict=False)
 
     @model_validator(mode="after")
     def _blank_needs_leave(self) -> "InputSettings":
@@ -138,6 +143,7 @@ class Guards(Section):
 
     fields: tuple[str, ...] | None = Field(default=None, strict=False)
     max_changes: int | None = Field(default=None, ge=0)
+    min_rows: int | str | None = None  # a number, or a share of the last complete run's rows
     max_invalid: int | str = "5%"
     max_failures: int | str = "2%"
     canary: int = Field(default=10, ge=0)
@@ -148,6 +154,11 @@ class Guards(Section):
     allowed_signers: Path | None = Field(default=None, strict=False)  # as ssh-keygen reads it
 
     _shares = field_validator("max_invalid", "max_failures")(_count_or_share)
+
+    @field_validator("min_rows")
+    @classmethod
+    def _is_count_or_share(cls, value: int | str | None) -> int | str | None:
+        return None if value is None else _count_or_share(value)
 
     @field_validator("watch")
     @classmethod
@@ -226,15 +237,38 @@ class Job(Section):
 
     @property
     def identity(self) -> str:
-        """Hash the settings that a sealed plan depends on: [input], [baseline] and guards.fields."""
+        """Hash the settings that a sealed plan depends on: [input], [baseline] and guards.fields.
+
+        What has its default is left out, so that a setting that a later version adds changes no identity. The input
+        is known by its bytes, whatever its file is called, and its age is judged by a guard.
+        """
+        plain = {"mode": "json", "exclude_defaults": True}
         facts: dict[str, Any] = {
-            "input": self.input.model_dump(mode="json"),
-            "baseline": self.baseline.model_dump(mode="json"),
-            "fields": sorted(self.guards.fields) if self.guards.fields is not None else None,
+            "input": self.input.model_dump(**plain, exclude={"path", "max_age_h"}),
+            "baseline": self.baseline.model_dump(**plain),
         }
-        for section in ("input", "baseline"):
-            if path := facts[section]["path"]:
-                facts[section]["path"] = os.path.relpath(path, self.file.parent)
+        return self._hash_identity(facts)
+
+    def is_same_as(self, identity: str) -> bool:
+        """Tell whether a plan with this identity was made under these settings, also if version 0.1 made it."""
+        if identity == self.identity:
+            return True
+        known = {"input": set(_INPUT_0_1), "baseline": set(_BASELINE_0_1)}
+        facts = {
+            "input": self.input.model_dump(mode="json", include=known["input"]),
+            "baseline": self.baseline.model_dump(mode="json", include=known["baseline"]),
+        }
+        newer = {
+            "input": self.input.model_dump(exclude_defaults=True, exclude={*known["input"], "max_age_h"}),
+            "baseline": self.baseline.model_dump(exclude_defaults=True, exclude=known["baseline"]),
+        }
+        facts["input"]["path"] = os.path.relpath(self.input.path, self.file.parent)
+        return not any(newer.values()) and identity == self._hash_identity(facts)
+
+    def _hash_identity(self, facts: dict[str, Any]) -> str:
+        facts = {**facts, "fields": sorted(self.guards.fields) if self.guards.fields is not None else None}
+        if path := facts["baseline"].get("path"):
+            facts["baseline"]["path"] = os.path.relpath(path, self.file.parent)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def at_sandbox(self, base_url: str, token: str) -> "Job":

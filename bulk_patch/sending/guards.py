@@ -2,14 +2,75 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Guards, share_of
 from bulk_patch.model import Counts, Outcome, State, Stop
+from bulk_patch.words import amount, duration_words
 
 WINDOW = 500
 AT_LEAST = 10
 FAILED = frozenset({State.REJECTED, State.MISMATCH})
+
+
+#: Guards that judge an input by itself. Waived, they stay so for the same bytes, until another input comes.
+INPUT_GUARDS = frozenset({"max_age_h", "min_rows", "max_invalid"})
+
+
+@dataclass(frozen=True, slots=True)
+class InputSize:
+    """How large and how old an input is.
+
+    Args:
+        rows: Its data rows.
+        last_rows: Of the last complete run of the job at this target; None: there is none.
+        age_h: Hours from its last modification to the plan.
+    """
+
+    rows: int
+    last_rows: int | None
+    age_h: float
+
+
+def check_input(
+    guards: Guards, found: InputSize, *, max_age_h: float | None, waived: Iterable[str]
+) -> tuple[str, Stop] | None:
+    """Return the guard that an input trips by its size or age, with the stop; None if it trips none.
+
+    Args:
+        guards: Of the job.
+        found: The input.
+        max_age_h: `input.max_age_h`, hours; None: any age.
+        waived: Guards that a person waived for this input.
+    """
+    if max_age_h is not None and found.age_h > max_age_h and "max_age_h" not in waived:
+        old = duration_words(found.age_h * 3600)
+        reason = (
+            f"guard max_age_h: the input was last modified {old} before it was planned, {max_age_h:g} h are allowed"
+        )
+        return "max_age_h", Stop(Exit.STOPPED, reason, "is it yesterday's file? See why no newer one has come")
+    if "min_rows" in waived:
+        return None
+    if guards.min_rows is None:
+        if found.rows:
+            return None
+        hint = "see why the extract is empty; where that is usual, set guards.min_rows = 0"
+        return "min_rows", Stop(Exit.STOPPED, "guard min_rows: the input has a header and no rows", hint)
+    is_share = str(guards.min_rows).endswith("%")
+    if is_share and found.last_rows is None:
+        fewest, wanted = (0.0 if found.rows else 1.0), "at least 1 is expected"
+    else:
+        fewest = share_of(guards.min_rows, found.last_rows or 0)
+        wanted = f"at least {guards.min_rows} are expected" + (
+            f" of the {found.last_rows:,} of the last complete run" if is_share else ""
+        )
+        if is_share and not found.rows and fewest:
+            wanted += ": it has a header and no rows"
+    if found.rows >= fewest:
+        return None
+    reason = f"guard min_rows: the input has {amount(found.rows, 'row')}, {wanted}"
+    return "min_rows", Stop(Exit.STOPPED, reason, "see whether the extract was cut short")
 
 
 def check_plan(

@@ -124,7 +124,7 @@ def is_changed(job: Job, run: Run, ledger: Ledger) -> bool:
     """
     if run.kind != "run":
         return False
-    if run.identity != job.identity:
+    if not job.is_same_as(run.identity):
         return True
     path = job.input.path
     is_open = ledger.open_run(run.target) is not None
@@ -136,7 +136,7 @@ def is_changed(job: Job, run: Run, ledger: Ledger) -> bool:
     size, mtime_ns = fingerprint(path)
     if (size, mtime_ns) == (run.input_size, run.input_mtime_ns):
         return False
-    if sha256_of(path) != run.input_sha256:
+    if sha256_of(path) != run.input_sha256 or run.stopped_by == "max_age_h":  # delivered again, it is as old as it is
         return True
     ledger.keep_input_stamp(run.id, size=size, mtime_ns=mtime_ns)
     return False

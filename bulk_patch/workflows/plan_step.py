@@ -1,5 +1,7 @@
 """Plan: the input, or the reverse of a run, as a new sealed run."""
 
+from dataclasses import replace
+
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.index import SPILL
 from bulk_patch.files.atomic import emptied
@@ -9,8 +11,8 @@ from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import get_logger
 from bulk_patch.planning.build import FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import columns_of, write_undo
-from bulk_patch.sending.guards import check_plan
-from bulk_patch.workflows.new_run import input_facts, new_run, scan_both
+from bulk_patch.sending.guards import INPUT_GUARDS, InputSize, check_input, check_plan
+from bulk_patch.workflows.new_run import input_facts, new_run, scan_both, sealed_runs
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.report_step import plain_counts
 
@@ -28,7 +30,8 @@ async def plan_input(opened: OpenJob) -> Run:
 
 async def _plan(opened: OpenJob, found: Source, baseline: Baseline) -> Run:
     job, options = opened.job, opened.options
-    run = new_run(job, options, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **input_facts(found))
+    facts = {**input_facts(found), "waived": _waived_before(opened, found)}
+    run = new_run(job, options, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **facts)
     _begin(opened, run, rows=found.rows, reads=baseline.reads(found.rows))
     run = await write_plan(job, run, found=found, target=opened.target, baseline=baseline, ledger=opened.ledger)
     return _planned(opened, run)
@@ -62,13 +65,42 @@ def _planned(opened: OpenJob, run: Run) -> Run:
     )
     for warning in run.summary.warnings:
         log.warning("unusual", run=run.id, reason=warning)
-    opened.options.observer.planned(run, counts)
     if (guarded := tripped_guard(opened, run, counts)) is not None:
-        log.warning("guard_will_stop", run=run.id, guard=guarded[0], reason=guarded[1].reason, hint=guarded[1].hint)
-    return run
+        guard, stop = guarded
+        code = int(stop.exit_code)
+        log.warning("guard_will_stop", run=run.id, guard=guard, exit_code=code, reason=stop.reason, hint=stop.hint)
+        run = replace(run, stopped_by=guard, stop_reason=stop.reason, stop_hint=stop.hint)
+    opened.options.observer.planned(run, counts)
+    return opened.ledger.run(run.id)
+
+
+def _waived_before(opened: OpenJob, found: Source) -> tuple[str, ...]:
+    """Return the guards on the input that a person waived for these very bytes, if no other input has come since."""
+    last = next((run for run in sealed_runs(opened.job, opened.ledger) if run.kind == "run"), None)
+    if last is None or last.input_sha256 != found.sha256:
+        return ()
+    return tuple(guard for guard in last.waived if guard in INPUT_GUARDS)
 
 
 def tripped_guard(opened: OpenJob, run: Run, counts: Counts) -> tuple[str, Stop] | None:
+    """Return the guard that a sealed plan trips before anything is sent, with the stop; None if it trips none."""
+    guards = opened.job.guards
+    if run.kind == "run":
+        tripped = check_input(guards, _size_of(opened, run), max_age_h=opened.job.input.max_age_h, waived=run.waived)
+        if tripped is not None:
+            return tripped
     # Rows that cannot be undone say nothing about a wrong file, which max_invalid is for.
     waived = run.waived if run.kind == "run" else (*run.waived, "max_invalid")
-    return check_plan(opened.job.guards, counts, changes=run.summary.changes, input_rows=run.input_rows, waived=waived)
+    return check_plan(guards, counts, changes=run.summary.changes, input_rows=run.input_rows, waived=waived)
+
+
+def _size_of(opened: OpenJob, run: Run) -> InputSize:
+    """Return how large and how old the input of a run was, beside that of the last complete run before it."""
+    earlier = (
+        past
+        for past in sealed_runs(opened.job, opened.ledger)
+        if past.kind == "run" and past.created_at < run.created_at and not past.stopped_by
+    )
+    last = next((past for past in earlier if not opened.ledger.to_do(past.id)), None)
+    age_h = (run.created_at - run.input_mtime_ns / 1e9) / 3600
+    return InputSize(run.input_rows, None if last is None else last.input_rows, age_h)

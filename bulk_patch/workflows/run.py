@@ -15,10 +15,11 @@ from bulk_patch.job.settings import Job
 from bulk_patch.observe import get_logger
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.expiry import find_lack
+from bulk_patch.sending.guards import INPUT_GUARDS
 from bulk_patch.workflows.event_loop import run_in_event_loop
 from bulk_patch.workflows.open_job import OpenJob, open_job
 from bulk_patch.workflows.options import RunOptions
-from bulk_patch.workflows.plan_step import plan_input, plan_undo
+from bulk_patch.workflows.plan_step import plan_input, plan_undo, tripped_guard
 from bulk_patch.workflows.report_step import (
     as_reported,
     catch_up,
@@ -26,6 +27,7 @@ from bulk_patch.workflows.report_step import (
     discard_run,
     exit_code_from_rows,
     report_run,
+    stop_by_guard,
 )
 from bulk_patch.workflows.resume_policy import (
     NextStep,
@@ -115,8 +117,11 @@ async def _run(job: Job, options: RunOptions) -> RunSummary:
         situation = opened.situation()
         if situation.open_run is None:
             catch_up(opened)
-            if not options.new:
-                opened.refuse_stopped(situation.last_run)
+            last = situation.last_run
+            # A new input is judged by itself: what was wrong with the one before it stops nothing.
+            judged_anew = last is not None and last.stopped_by in INPUT_GUARDS and situation.changed
+            if not options.new and not judged_anew:
+                opened.refuse_stopped(last)
         step = decide_run(situation, options.commands)
         if situation.open_run is None:
             return await send_run(opened, await plan_input(opened))
@@ -178,6 +183,10 @@ async def _plan(job: Job, options: RunOptions) -> RunSummary:
             close_run(opened, situation.open_run)
         run = await plan_input(opened)
         refuse_invalid(opened, run)
+        if (guarded := tripped_guard(opened, run, opened.ledger.counts(run.id))) is not None:
+            return stop_by_guard(opened, run, *guarded)
+        if not opened.ledger.to_do(run.id):
+            return report_run(opened, run, exit_code_from_rows(opened, run))
         return report_run(opened, run, Exit.OK, find_lack(job, run, opened.ledger))
 
 

@@ -50,10 +50,10 @@ async def send_run(opened: OpenJob, run: Run, *, only_requested: bool = False) -
     run = ledger.run(run.id)
     counts, to_do = ledger.counts(run.id), ledger.to_do(run.id)
     refuse_invalid(opened, run)
+    if (to_do or run.started_at is None) and (guarded := tripped_guard(opened, run, counts)) is not None:
+        return stop_by_guard(opened, run, *guarded)
     if not to_do:
         return report_run(opened, run, exit_code_from_rows(opened, run))
-    if (guarded := tripped_guard(opened, run, counts)) is not None:
-        return stop_by_guard(opened, run, *guarded)
     if lack := find_lack(opened.job, run, ledger):
         log.error("not_approved", run=run.id)
         record_expiry(ledger, run, current_actor(options.operator))

@@ -103,9 +103,10 @@ def test_too_many_changes_stop_before_the_first_and_yes_is_no_waiver(office: Wor
     write_job(office, new_emails(1, 2, 3))
     flags = [*aimed_at(api), *setting(max_changes=2)]
     planned = office.run("plan", FILE, *planned_at(api), *setting(max_changes=2))
-    assert planned.code == 0
-    assert "guard_will_stop" in planned.err
-    stopped = office.run("run", FILE, *flags)
+    assert planned.code == 5  # with which `run` would stop
+    assert "run would stop with exit code 5: guard max_changes" in planned.out
+    assert "exit_code=5" in planned.err
+    stopped = office.run("run", FILE, *flags, "--new")
     reason = "guard max_changes: the plan would change 3 customers, 2 are allowed"
     hint = "look at the plan: is it the right file, the right baseline?"
     assert_stopped(office, stopped, "max_changes", reason, hint)
@@ -297,16 +298,6 @@ def test_an_integrity_stop_names_the_fault_and_the_row(office: Workspace) -> Non
 
 
 # --- unusual row counts warn, and never stop
-
-
-def test_an_input_without_rows_is_a_warning_that_a_cron_mail_shows(office: Workspace, api: Sandbox) -> None:
-    write_job(office, new_emails(1))
-    input_path(office).write_text("customer_id,email\n", encoding="utf-8")
-    ended = office.run("run", FILE, *aimed_at(api), "--quiet")
-    assert ended.code == 0, ended.err
-    assert "the input has a header and no rows" in ended.err
-    assert ended.out == ""
-    assert patches(api) == []
 
 
 def test_ten_times_the_usual_rows_is_a_warning_and_all_of_them_are_sent(office: Workspace) -> None:

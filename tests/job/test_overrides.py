@@ -136,7 +136,6 @@ def test_a_renamed_column_that_is_called_path_is_no_path(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "setting",
     [
-        "input.path=/other.csv",
         "input.id=id",
         "input.blank=reject",
         "input.clear=NIL",
@@ -157,6 +156,8 @@ def test_input_baseline_and_guarded_fields_are_what_a_plan_depends_on(tmp_path: 
     "setting",
     [
         "description=other",
+        "input.path=/other.csv",  # it is known by its bytes
+        "input.max_age_h=26",  # a guard judges its age
         "limits.rate_per_s=5",
         "retry.attempts=3",
         "guards.max_changes=5",

@@ -5,7 +5,17 @@ import pytest
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Guards
 from bulk_patch.model import Outcome, State, Stop
-from bulk_patch.sending.guards import AT_LEAST, WINDOW, FailureGuard, RunGuards, WatchGuard, check_canary, check_plan
+from bulk_patch.sending.guards import (
+    AT_LEAST,
+    WINDOW,
+    FailureGuard,
+    InputSize,
+    RunGuards,
+    WatchGuard,
+    check_canary,
+    check_input,
+    check_plan,
+)
 
 WATCH = {"kyc_status": ["ACCEPTED", "EXEMPT"]}
 
@@ -55,6 +65,51 @@ def test_a_waived_guard_of_the_plan_lets_the_other_speak() -> None:
 
 def test_an_input_without_rows_trips_nothing() -> None:
     assert check_plan(Guards(max_changes=0), {}, changes=0, input_rows=0, waived=()) is None
+
+
+# --- the input
+
+
+@pytest.mark.parametrize(
+    ("min_rows", "rows", "last_rows", "tripped"),
+    [
+        (None, 1, 600, False),
+        (None, 0, None, True),  # a header without rows
+        (0, 0, 600, False),
+        ("0%", 0, 600, False),
+        (500, 500, None, False),
+        (500, 499, None, True),
+        (500, 0, None, True),
+        ("80%", 480, 600, False),
+        ("80%", 479, 600, True),
+        ("80%", 199, 600, True),
+        ("80%", 1, None, False),  # nothing to compare with yet
+        ("80%", 0, None, True),
+        ("80%", 0, 0, False),  # the last one was empty, and somebody let it pass
+    ],
+)
+def test_an_input_may_be_as_short_as_its_guard_says(
+    min_rows: int | str | None, rows: int, last_rows: int | None, tripped: bool
+) -> None:
+    size = InputSize(rows, last_rows, age_h=1e6)
+    found = check_input(Guards(min_rows=min_rows), size, max_age_h=None, waived=())
+    assert (found is not None) is tripped
+    if found is not None:
+        assert found[0] == "min_rows"
+        assert found[1].exit_code is Exit.STOPPED
+        assert found[1].reason.startswith("guard min_rows: the input has ")
+        assert check_input(Guards(min_rows=min_rows), size, max_age_h=None, waived=("min_rows",)) is None
+
+
+@pytest.mark.parametrize(
+    ("max_age_h", "age_h", "tripped"), [(None, 1e6, False), (26, 25.9, False), (26, 26.1, True), (0.5, -3, False)]
+)
+def test_an_input_may_be_as_old_as_its_guard_says(max_age_h: float | None, age_h: float, tripped: bool) -> None:
+    found = check_input(Guards(), InputSize(1, None, age_h), max_age_h=max_age_h, waived=())
+    assert (found is not None) is tripped
+    if found is not None:
+        assert found[0] == "max_age_h"
+        assert check_input(Guards(), InputSize(1, None, age_h), max_age_h=max_age_h, waived=("max_age_h",)) is None
 
 
 # --- refusals
