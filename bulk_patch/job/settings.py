@@ -242,10 +242,9 @@ class Job(Section):
         What has its default is left out, so that a setting that a later version adds changes no identity. The input
         is known by its bytes, whatever its file is called, and its age is judged by a guard.
         """
-        plain = {"mode": "json", "exclude_defaults": True}
         facts: dict[str, Any] = {
-            "input": self.input.model_dump(**plain, exclude={"path", "max_age_h"}),
-            "baseline": self.baseline.model_dump(**plain),
+            "input": self.input.model_dump(mode="json", exclude_defaults=True, exclude={"path", "max_age_h"}),
+            "baseline": self.baseline.model_dump(mode="json", exclude_defaults=True),
         }
         return self._hash_identity(facts)
 
