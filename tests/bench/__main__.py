@@ -18,6 +18,7 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {
     "ledger": ([], ["--rows", "1000"]),
     "plan": (["--rows", "100000", "1000000", "10000000", "--runs", "5"], ["--rows", "1000", "--runs", "1"]),
     "send": (["--all"], ["--rows", "100", "--runs", "1", "--all"]),
+    "peers": ([], ["--rows", "60", "--runs", "1"]),
     "rate": ([], ["--seconds", "0.5", "--rates", "100"]),
     "resume": (["--rows", "10000000"], ["--rows", "10000", "--runs", "1"]),
     "endurance": (["--rows", "1000000"], ["--rows", "2000"]),
