@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import bulk_patch
+from bulk_patch.job.meanings import KINDS, MEANINGS
+from bulk_patch.job.reference import list_settings
 from tests.conftest import MARKERS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,6 +133,13 @@ def test_help_loads_nothing_heavy() -> None:
 def test_importing_the_package_loads_none_of_its_modules() -> None:
     _, imported = list_imports("import bulk_patch")
     assert {name for name in imported if name.startswith("bulk_patch")} == {"bulk_patch"}
+
+
+def test_every_setting_has_its_meaning_in_job_meanings_and_no_other_has() -> None:
+    names = {setting.name for setting in list_settings()}
+    assert names == set(MEANINGS)
+    assert set(KINDS) <= names
+    assert {name for name, (meaning, _) in MEANINGS.items() if not meaning or meaning.endswith(".")} == set()
 
 
 @pytest.mark.parametrize("name", bulk_patch.__all__)

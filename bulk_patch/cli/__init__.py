@@ -23,6 +23,6 @@ for _command in (
     *(plan_and_send.plan, plan_and_send.run, plan_and_send.retry, plan_and_send.undo),
     *(review.approve, review.verify),
     *(inspect.status, inspect.show, inspect.export, inspect.report, inspect.lookup),
-    *(setup.init, setup.sandbox, setup.completion),
+    *(setup.init, setup.settings, setup.sandbox, setup.completion),
 ):
     main.add_command(_command)

@@ -54,7 +54,7 @@ def error_boundary(common: Common) -> Iterator[None]:
 
 def fail(error: BulkPatchError) -> None:
     """Say what happened, what to do and the exit code in words; exit."""
-    from bulk_patch.cli.terminal import say
+    from bulk_patch.cli.printing import say
 
     say(f"error: {error.message}", stream=sys.stderr)
     if error.hint:
@@ -68,7 +68,7 @@ def fail(error: BulkPatchError) -> None:
 
 def say_next(following: NextCommand) -> None:
     """Say on stderr what to type next, after what has to be done first; nothing when there is no such command."""
-    from bulk_patch.cli.terminal import say
+    from bulk_patch.cli.printing import say
 
     if following.command:
         say("\n".join(next_lines(following.command, before=following.before)), stream=sys.stderr)

@@ -19,8 +19,8 @@ def status(common: Common, run_name: str | None) -> None:
       bulk-patch status jobs/address_corrections.toml
     """
     with error_boundary(common):
+        from bulk_patch.cli.printing import say
         from bulk_patch.cli.screens import runs_screen, status_screen
-        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.runs import locate_run
         from bulk_patch.workflows.status import list_statuses, read_status
 
@@ -48,8 +48,8 @@ def show(
       bulk-patch show 20261122 --status rejected
     """
     with error_boundary(common):
+        from bulk_patch.cli.printing import say
         from bulk_patch.cli.screens import show_screen
-        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.rows import changes_of
         from bulk_patch.reports.runs import locate_run
 
@@ -84,7 +84,7 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str)
       bulk-patch export jobs/address_corrections.toml --to evidence.parquet
     """
     with error_boundary(common):
-        from bulk_patch.cli.terminal import say
+        from bulk_patch.cli.printing import say
         from bulk_patch.reports.export import export as export_rows
         from bulk_patch.reports.runs import locate_run
 
@@ -113,7 +113,7 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
     """
     with error_boundary(common):
         from bulk_patch.cli.command_lines import from_here
-        from bulk_patch.cli.terminal import say
+        from bulk_patch.cli.printing import say
         from bulk_patch.reports.runs import locate_run
         from bulk_patch.workflows.report import report_again
 
@@ -138,8 +138,8 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
       bulk-patch lookup 6f1c1c9e-3a43-4d0f-9a3f-5f4b1f6d7a10
     """
     with error_boundary(common):
+        from bulk_patch.cli.printing import say
         from bulk_patch.cli.review_screens import history_screen, nowhere_screen
-        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.customer_history import find_history, look_where
         from bulk_patch.reports.rows import changes_of
 

@@ -45,8 +45,8 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
       bulk-patch approve 20261122-151203-4f2a --operator "Alex Doe"
     """
     with error_boundary(common):
+        from bulk_patch.cli.printing import say
         from bulk_patch.cli.review_screens import approval_screen
-        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.runs import locate_run
         from bulk_patch.workflows.approve import approve_run
 
@@ -75,9 +75,9 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
       bulk-patch verify 20261122-151203-4f2a
     """
     with error_boundary(common):
+        from bulk_patch.cli.printing import say
         from bulk_patch.cli.rehearsal import at_sandbox
         from bulk_patch.cli.review_screens import drift_screen, verification_screen
-        from bulk_patch.cli.terminal import say
         from bulk_patch.reports.runs import locate_run
         from bulk_patch.workflows.report import refresh_page
         from bulk_patch.workflows.verify import verify_run
@@ -111,7 +111,7 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
 
 def _say_outdated(error: "LedgerError | None", command: str) -> None:
     """Say on stderr why report.html is not up to date, if it is not, and how to write it."""
-    from bulk_patch.cli.terminal import say
+    from bulk_patch.cli.printing import say
     from bulk_patch.reports.files import PAGE
 
     if error is not None:
@@ -121,7 +121,7 @@ def _say_outdated(error: "LedgerError | None", command: str) -> None:
 
 def _end(done: "Verification", *, following: NextCommand) -> None:
     """Say on stderr what was found, and what to type next: the same words where it stopped; exit."""
-    from bulk_patch.cli.terminal import say
+    from bulk_patch.cli.printing import say
 
     say(f"{done.rows} read back: {done.drifted} drifted, {done.left} not read", stream=sys.stderr)
     if done.stop is not None:

@@ -1,4 +1,4 @@
-"""Commands to set up: a first job, a local API, shell completion."""
+"""Commands to set up: a first job, the reference of settings, a local API, shell completion."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ def init(common: Common, folder: Path) -> None:
     with error_boundary(common):
         from importlib.resources import files
 
-        from bulk_patch.cli.terminal import say
+        from bulk_patch.cli.printing import say
 
         places = {"first_job.toml": "jobs", "changes.csv": "sample_inputs", "customers.csv": "sample_inputs"}
         existing = [str(folder / where / name) for name, where in places.items() if (folder / where / name).exists()]
@@ -34,7 +34,45 @@ def init(common: Common, folder: Path) -> None:
             (folder / where).mkdir(parents=True, exist_ok=True)
             (folder / where / name).write_bytes((files("bulk_patch.cli") / "templates" / name).read_bytes())
             say(f"wrote {folder / where / name}")
+        say(f"wrote {write_schema(folder / 'jobs')}")
         say(f"next: bulk-patch run {folder / 'jobs' / 'first_job.toml'} --sandbox")
+
+
+def write_schema(folder: Path) -> Path:
+    """Write the JSON Schema that the first line of a job file names, for editors; return where it is.
+
+    It is written again where it exists: it belongs to the installed version, not to a person.
+    """
+    from bulk_patch.job.reference import SCHEMA_FILE, schema_text
+
+    (folder / SCHEMA_FILE).write_text(schema_text(), encoding="utf-8")
+    return folder / SCHEMA_FILE
+
+
+@click.command()
+@click.argument("key", metavar="[KEY]", required=False)
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of a job file, for editors and other programs.")
+@common
+def settings(common: Common, key: str | None, schema: bool) -> None:
+    """Explain the settings of a job file: type, default, meaning and example of each, or of KEY.
+
+    KEY is a setting (limits.rate_per_s), a table (limits), or a part of a name (rate).
+
+    \b
+    Example:
+      bulk-patch settings limits.rate_per_s
+    """
+    with error_boundary(common):
+        from bulk_patch.cli.printing import say
+        from bulk_patch.cli.settings_screen import settings_screen
+        from bulk_patch.job.reference import find_settings, list_settings, schema_text, section_titles
+
+        if schema and key is not None:
+            raise UsageError("--schema describes the whole job file", "leave out the KEY: bulk-patch settings --schema")
+        if schema:
+            say(schema_text())
+            return
+        say(settings_screen(list_settings() if key is None else find_settings(key), section_titles()))
 
 
 @click.command()

@@ -3,15 +3,15 @@
 import math
 import sys
 from pathlib import Path
-from typing import TextIO
 
 from bulk_patch.cli.command_lines import from_here
+from bulk_patch.cli.printing import say
 from bulk_patch.cli.screens import end_screen, last_lines, plan_screen
 from bulk_patch.job.load import output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State
-from bulk_patch.observe import ProgressBar, silence
+from bulk_patch.observe import ProgressBar
 from bulk_patch.reports.rows import find_causes
 from bulk_patch.reports.runs import read_ledger
 from bulk_patch.reports.summary import RunSummary
@@ -19,21 +19,6 @@ from bulk_patch.sending.claims import fewest_claimed
 from bulk_patch.words import amount, duration_words
 from bulk_patch.workflows.observer import SendProgress
 from bulk_patch.workflows.signals import interruptible
-
-
-def say(text: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
-    """Print; a closed terminal or pipe does not stop a run."""
-    out = stream or sys.stdout
-    if out is None:  # it was closed before this process started
-        return
-    encoding = out.encoding or "utf-8"
-    text = (
-        text.removesuffix("\n").encode(encoding, "replace").decode(encoding)
-    )  # an old locale cannot show the dots of masks
-    try:
-        print(text, end=end, file=out, flush=True)
-    except (OSError, ValueError):
-        silence(out)
 
 
 def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool) -> None:

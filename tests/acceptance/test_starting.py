@@ -1,5 +1,6 @@
 """Beginning: help, shell completion, `init`, and the flags that bend a job for one command."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.acceptance.small_job import (
     write_rows,
 )
 
-COMMANDS = ("completion", "export", "init", "plan", "retry", "run", "sandbox", "show", "status")
+COMMANDS = ("completion", "export", "init", "plan", "retry", "run", "sandbox", "settings", "show", "status")
 
 
 def complete(office: Workspace, typed: str) -> Ended:
@@ -98,6 +99,17 @@ def test_init_writes_a_job_that_runs_as_it_says(office: Workspace) -> None:
     assert re.search(r"[1-9] applied, [1-9] unchanged", run.err)
 
 
+def test_init_writes_a_job_that_an_editor_can_check(office: Workspace) -> None:
+    assert office.run("init").code == 0
+    first, _, _ = (office.root / "jobs" / "first_job.toml").read_text(encoding="utf-8").partition("\n")
+    key, _, name = first.partition(" ")
+    assert key == "#:schema"
+    written = (office.root / "jobs" / name).read_text(encoding="utf-8")
+    printed = office.run("settings", "--schema")
+    assert printed.code == 0, printed.err
+    assert json.loads(written) == json.loads(printed.out)
+
+
 def test_init_overwrites_nothing(office: Workspace) -> None:
     job = office.root / "jobs" / "first_job.toml"
     job.parent.mkdir()
@@ -107,6 +119,30 @@ def test_init_overwrites_nothing(office: Workspace) -> None:
     assert "jobs/first_job.toml already exists" in ended.err
     assert job.read_text(encoding="utf-8") == "mine"
     assert not (office.root / "sample_inputs").exists()
+
+
+# --- the reference of settings
+
+
+def test_settings_explains_all_of_them_a_table_or_one(office: Workspace) -> None:
+    everything, table, one = (office.run("settings", *key) for key in ((), ("guards",), ("rate_per_s",)))
+    assert (everything.code, table.code, one.code) == (0, 0, 0)
+    assert {"  input.path", "  guards.canary", "  sandbox.customers"} <= set(everything.out.splitlines())
+    assert re.findall(r"^\[(.+?)\]", table.out, re.MULTILINE) == ["guards"]
+    for part in ("limits.rate_per_s", 'number, or "unlimited"; default 20', "rate_per_s = 50"):
+        assert part in one.out
+        assert part in everything.out
+    assert "canary" not in one.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(("rat_per_s",), "did you mean limits.rate_per_s?"), (("name", "--schema"), "--schema")]
+)
+def test_settings_refuses_what_it_does_not_know(office: Workspace, words: tuple[str, ...], said: str) -> None:
+    ended = office.run("settings", *words)
+    assert ended.code == 2
+    assert said in ended.err
+    assert not ended.out
 
 
 # --- flags for one command

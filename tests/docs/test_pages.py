@@ -9,31 +9,18 @@ from pathlib import Path
 
 import click
 import pytest
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 import bulk_patch
 from bulk_patch.cli import main
-from bulk_patch.job.overrides import to_toml
+from bulk_patch.job.reference import list_settings
 from bulk_patch.targets.synctera.fields import synctera_fields
 from tests.support.pages import PAGES, PROOF, README, ROOT, SETTINGS, anchors, code_blocks, links, table_rows
 
 ADDRESS_JOB = ROOT / "jobs" / "address_corrections.toml"
 
 
-def list_settings(model: type[BaseModel], section: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each setting that a job file may hold, by its dotted name, with its default as SETTINGS.md writes it."""
-    for name, field in model.model_fields.items():
-        if field.exclude:
-            continue
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from list_settings(field.annotation, f"{section}{name}.")
-        elif field.default is PydanticUndefined:
-            yield f"{section}{name}", "required"
-        elif field.default in (None, "", (), {}):
-            yield f"{section}{name}", "none"
-        else:
-            yield f"{section}{name}", f"`{to_toml(field.default)}`"
+def quoted(text: str) -> str:
+    return text if text in ("required", "none", "") else f"`{text}`"
 
 
 def read_settings() -> list[list[str]]:
@@ -67,9 +54,14 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_every_setting_has_its_line_with_its_default() -> None:
-    model = type(bulk_patch.load_job(ADDRESS_JOB))
-    assert [(row[0].strip("`"), row[2]) for row in read_settings()] == list(list_settings(model))
+def test_every_setting_has_its_line_as_the_command_settings_says_it() -> None:
+    expected = [
+        f"| `{setting.name}` | {setting.kind} | {quoted(setting.default)} | {setting.meaning} "
+        f"| {quoted(setting.example)} |".replace("|  |", "| |")
+        for setting in list_settings()
+    ]
+    lines = SETTINGS.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("| `") and line.count(" | ") > 2] == expected
 
 
 def test_every_setting_has_a_meaning_and_an_example_and_the_examples_make_a_job(tmp_path: Path) -> None:

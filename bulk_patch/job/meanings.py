@@ -1,0 +1,185 @@
+"""What each setting of a job file is for, and an example of it: the words of `bulk-patch settings`.
+
+Types and defaults come from the models (`job.reference` joins the two); a test holds .github/SETTINGS.md to both. A
+new setting gets its line here. Words in backticks are typed as they stand.
+"""
+
+#: Dotted name -> what it means, and its line in a job file ("" for a setting that is refused for now).
+MEANINGS: dict[str, tuple[str, str]] = {
+    "name": (
+        "Names the job and its folder `output/<name>/`. Small letters, digits and `-`, at most 64",
+        'name = "address-corrections"',
+    ),
+    "description": (
+        "A note for those who read the job file",
+        'description = "Returned mail, November"',
+    ),
+    "input.path": (
+        "A .csv file (UTF-8, commas), a .parquet file, or a folder of Parquet files that are read in the "
+        "order of their names",
+        'path = "corrections.csv"',
+    ),
+    "input.id": (
+        "The column with the API's own id of the record",
+        'id = "customer_id"',
+    ),
+    "input.blank": (
+        "What an empty cell means: no change, clear the field (needs `may_clear`), or the row is invalid",
+        'blank = "clear"',
+    ),
+    "input.clear": (
+        "Cell text that clears a field",
+        'clear = "(delete)"',
+    ),
+    "input.may_clear": (
+        "The fields that may be cleared; a clear of another one makes the row invalid",
+        'may_clear = ["middle_name"]',
+    ),
+    "input.duplicates": (
+        "Rows of one id that disagree: all of them are invalid, or a later row overrides field by field",
+        'duplicates = "last"',
+    ),
+    "input.rename": (
+        'Column in the file = field of the API; `""` ignores the column. A column that is neither a field '
+        "nor renamed is an error",
+        'rename = { ZIP = "legal_address.postal_code", remarks = "" }',
+    ),
+    "baseline.kind": (
+        "What the wanted values are compared with: the API, an export, what this job's runs have confirmed, or nothing",
+        'kind = "file"',
+    ),
+    "baseline.path": (
+        "A .csv or .parquet file of customers with dotted columns, its id in `customer_id` or `id`; "
+        'required with `kind = "file"` and refused otherwise',
+        'path = "customers.parquet"',
+    ),
+    "baseline.max_age_h": (
+        "With `live`: when the plan is older than this, every row is read again before it is sent",
+        "max_age_h = 6",
+    ),
+    "target.kind": (
+        "The API",
+        'kind = "synctera"',
+    ),
+    "target.base_url": (
+        "https, or http to loopback; without user, query or fragment",
+        'base_url = "https://api-sandbox.synctera.com/v0"',
+    ),
+    "target.resource": (
+        "The path segment; `persons` knows two more fields",
+        'resource = "persons"',
+    ),
+    "target.token": (
+        "Where the token is found: `env:NAME`, `file:PATH`, or `cmd:PROGRAM ARGS` (no shell, at most 30 "
+        "s). Fetched again when the API refuses it",
+        'token = "file:synctera.token"',
+    ),
+    "target.proxy": (
+        "A proxy for all requests; the environment's proxy settings are not used",
+        'proxy = "http://127.0.0.1:3128"',
+    ),
+    "target.ca_file": (
+        "PEM file of a private certificate authority, in place of the system's",
+        'ca_file = "ca.pem"',
+    ),
+    "limits.rate_per_s": (
+        "Requests per second, reads and retries included; never exceeded in any window",
+        "rate_per_s = 50",
+    ),
+    "limits.concurrency": (
+        "Requests under way at once; at least the rate times the seconds that one answer takes",
+        "concurrency = 32",
+    ),
+    "limits.timeout_s": (
+        "Seconds for one request; longer than the API's own timeout, so that its answer comes first",
+        "timeout_s = 30",
+    ),
+    "retry.attempts": (
+        "Attempts per row and run; a 429 and a pause do not count",
+        "attempts = 5",
+    ),
+    "retry.longest_delay_s": (
+        "The longest wait between two attempts of a row, unless the API asks for more",
+        "longest_delay_s = 30",
+    ),
+    "retry.give_up_after_s": (
+        "Without any success for so long, the run ends with 4",
+        "give_up_after_s = 900",
+    ),
+    "guards.fields": (
+        "Only these fields may change; another one in the input is an error (2). An object's name stands "
+        "for all its parts. Not set: every field",
+        'fields = ["email", "legal_address"]',
+    ),
+    "guards.max_changes": (
+        "More changes than this in a plan stop the run before anything is sent. Not set: no limit",
+        "max_changes = 500",
+    ),
+    "guards.max_invalid": (
+        "More invalid rows than this stop the run before anything is sent. When no row is left to send, "
+        "the run ends with 3",
+        'max_invalid = "100%"',
+    ),
+    "guards.max_failures": (
+        "More rejected or mismatched rows than this among the last 500 answers, and at least 10, stop the "
+        'run. `"100%"` switches it off',
+        'max_failures = "1%"',
+    ),
+    "guards.canary": (
+        "So many first rows are sent one by one and read back; one that does not end applied stops the run. 0: none",
+        "canary = 25",
+    ),
+    "guards.watch": (
+        "Fields and the values that they should keep. A customer counts when its value was in the list "
+        "and the answer's is not; one in the canary, later ten in the last 500 rows, stop the run",
+        'watch = { kyc_status = ["ACCEPTED"] }',
+    ),
+    "guards.drift": (
+        "Read a row again before it is sent, and set it aside as `drifted` if it changed: only where the "
+        "baseline is old or an object was completed from a file or an earlier run; every row; or never",
+        'drift = "check"',
+    ),
+    "guards.approval": (
+        "The run waits (9) until another person has approved the plan. `--set` can switch it on, not off",
+        "approval = true",
+    ),
+    "guards.approval_valid_h": (
+        "Hours for which an approval counts",
+        "approval_valid_h = 24",
+    ),
+    "guards.allowed_signers": (
+        "A file of public keys as ssh-keygen reads it; only signed approvals by one of them count then",
+        'allowed_signers = "allowed_signers"',
+    ),
+    "ledger.kind": (
+        "Where runs are recorded: a file `ledger.db` in the job's folder",
+        'kind = "sqlite"',
+    ),
+    "ledger.url": (
+        "Not built yet, refused",
+        "",
+    ),
+    "ledger.group": (
+        "A group of this machine that shares the job's folder: files 0660, folders 2770",
+        'group = "compliance"',
+    ),
+    "engine.kind": (
+        "Who sends: this process",
+        'kind = "local"',
+    ),
+    "sandbox.customers": (
+        "A .csv or .parquet file of customers that `--sandbox` starts with, once; the input's ids have to "
+        "be among them",
+        'customers = "customers.parquet"',
+    ),
+}
+
+#: What kind of value a setting wants, where its type does not tell.
+KINDS: dict[str, str] = {
+    "input.may_clear": "list of fields",
+    "target.resource": "`customers` or `persons`",
+    "target.token": "reference",
+    "guards.fields": "list of fields",
+    "guards.max_invalid": "number of rows, or a share",
+    "guards.max_failures": "number of rows, or a share",
+}
