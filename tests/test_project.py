@@ -137,7 +137,9 @@ def test_importing_the_package_loads_none_of_its_modules() -> None:
 
 def test_every_setting_has_its_meaning_in_job_meanings_and_no_other_has() -> None:
     names = {setting.name for setting in list_settings()}
-    assert names == set(MEANINGS)
+    assert names == set(MEANINGS), (
+        "say what it means in bulk_patch/job/meanings.py, in the words of .github/SETTINGS.md"
+    )
     assert set(KINDS) <= names
     assert {name for name, (meaning, _) in MEANINGS.items() if not meaning or meaning.endswith(".")} == set()
 

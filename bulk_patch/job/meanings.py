@@ -15,8 +15,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
         'description = "Returned mail, November"',
     ),
     "input.path": (
-        "A .csv file (UTF-8, commas), a .parquet file, or a folder of Parquet files that are read in the "
-        "order of their names",
+        "A .csv file (UTF-8, commas), a .parquet file, or a folder of Parquet files that are read in the order "
+        "of their names",
         'path = "corrections.csv"',
     ),
     "input.id": (
@@ -40,17 +40,21 @@ MEANINGS: dict[str, tuple[str, str]] = {
         'duplicates = "last"',
     ),
     "input.rename": (
-        'Column in the file = field of the API; `""` ignores the column. A column that is neither a field '
-        "nor renamed is an error",
+        'Column in the file = field of the API; `""` ignores the column. A column that is neither a field nor '
+        "renamed is an error",
         'rename = { ZIP = "legal_address.postal_code", remarks = "" }',
+    ),
+    "input.max_age_h": (
+        "An input that was last modified longer ago stops `plan` and `run` with 5",
+        "max_age_h = 26",
     ),
     "baseline.kind": (
         "What the wanted values are compared with: the API, an export, what this job's runs have confirmed, or nothing",
         'kind = "file"',
     ),
     "baseline.path": (
-        "A .csv or .parquet file of customers with dotted columns, its id in `customer_id` or `id`; "
-        'required with `kind = "file"` and refused otherwise',
+        "A .csv or .parquet file of customers with dotted columns, its id in `customer_id` or `id`; required "
+        'with `kind = "file"` and refused otherwise',
         'path = "customers.parquet"',
     ),
     "baseline.max_age_h": (
@@ -70,8 +74,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
         'resource = "persons"',
     ),
     "target.token": (
-        "Where the token is found: `env:NAME`, `file:PATH`, or `cmd:PROGRAM ARGS` (no shell, at most 30 "
-        "s). Fetched again when the API refuses it",
+        "Where the token is found: `env:NAME`, `file:PATH`, or `cmd:PROGRAM ARGS` (no shell, at most 30 s). "
+        "Fetched again when the API refuses it",
         'token = "file:synctera.token"',
     ),
     "target.proxy": (
@@ -107,22 +111,26 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "give_up_after_s = 900",
     ),
     "guards.fields": (
-        "Only these fields may change; another one in the input is an error (2). An object's name stands "
-        "for all its parts. Not set: every field",
+        "Only these fields may change; another one in the input is an error (2). An object's name stands for "
+        "all its parts. Not set: every field",
         'fields = ["email", "legal_address"]',
     ),
     "guards.max_changes": (
         "More changes than this in a plan stop the run before anything is sent. Not set: no limit",
         "max_changes = 500",
     ),
+    "guards.min_rows": (
+        "Fewer rows in the input stop `plan` and `run` with 5; a share is of the last complete run's rows. Not "
+        "set: a header without rows does so; `0`: it does not",
+        'min_rows = "80%"',
+    ),
     "guards.max_invalid": (
-        "More invalid rows than this stop the run before anything is sent. When no row is left to send, "
-        "the run ends with 3",
+        "More invalid rows than this stop `plan` and `run` with 5, also when no row is left to send",
         'max_invalid = "100%"',
     ),
     "guards.max_failures": (
-        "More rejected or mismatched rows than this among the last 500 answers, and at least 10, stop the "
-        'run. `"100%"` switches it off',
+        "More rejected or mismatched rows than this among the last 500 answers, and at least 10, stop the run. "
+        '`"100%"` switches it off',
         'max_failures = "1%"',
     ),
     "guards.canary": (
@@ -130,8 +138,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "canary = 25",
     ),
     "guards.watch": (
-        "Fields and the values that they should keep. A customer counts when its value was in the list "
-        "and the answer's is not; one in the canary, later ten in the last 500 rows, stop the run",
+        "Fields and the values that they should keep. A customer counts when its value was in the list and the "
+        "answer's is not; one in the canary, later ten in the last 500 rows, stop the run",
         'watch = { kyc_status = ["ACCEPTED"] }',
     ),
     "guards.drift": (
@@ -168,8 +176,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
         'kind = "local"',
     ),
     "sandbox.customers": (
-        "A .csv or .parquet file of customers that `--sandbox` starts with, once; the input's ids have to "
-        "be among them",
+        "A .csv or .parquet file of customers that `--sandbox` starts with, once; the input's ids have to be "
+        "among them",
         'customers = "customers.parquet"',
     ),
 }
@@ -182,4 +190,5 @@ KINDS: dict[str, str] = {
     "guards.fields": "list of fields",
     "guards.max_invalid": "number of rows, or a share",
     "guards.max_failures": "number of rows, or a share",
+    "guards.min_rows": "number of rows, or a share",
 }

@@ -100,7 +100,7 @@ def json_schema() -> dict[str, Any]:
             entry["enum"] = usable
         if "anyOf" in entry:
             entry["anyOf"] = [option for option in entry["anyOf"] if option != {"type": "null"}]
-        if field.annotation == int | str:  # a share
+        if set(_options(field.annotation)) == {int, str}:  # a share
             entry["anyOf"] = [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?%?$"}]
     return schema
 
