@@ -25,7 +25,7 @@ class State(StrEnum):
     UNCHANGED = "unchanged"  # only counted
     DUPLICATE = "duplicate"
     INVALID = "invalid"
-    KEPT = "kept"  # undo only: someone changed the row since
+    KEPT = "kept"  # of an undo: someone changed the row since; of a run: an undo took its values back
 
 
 #: The only legal moves. A ledger refuses any other.

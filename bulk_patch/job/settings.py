@@ -148,6 +148,7 @@ class Guards(Section):
     max_failures: int | str = "2%"
     canary: int = Field(default=10, ge=0)
     watch: dict[str, list[str]] = {}
+    taken_back: Literal["stop", "keep"] = "stop"
     drift: Literal["auto", "check", "off"] = "auto"
     approval: bool = False
     approval_valid_h: float = Field(default=72, gt=0, le=24 * 366, strict=False)
@@ -237,7 +238,7 @@ class Job(Section):
 
     @property
     def identity(self) -> str:
-        """Hash the settings that a sealed plan depends on: [input], [baseline] and guards.fields.
+        """Hash the settings that a sealed plan depends on: [input], [baseline], guards.fields and guards.taken_back.
 
         What has its default is left out, so that a setting that a later version adds changes no identity. The input
         is known by its bytes, whatever its file is called, and its age is judged by a guard.
@@ -245,6 +246,7 @@ class Job(Section):
         facts: dict[str, Any] = {
             "input": self.input.model_dump(mode="json", exclude_defaults=True, exclude={"path", "max_age_h"}),
             "baseline": self.baseline.model_dump(mode="json", exclude_defaults=True),
+            **({"taken_back": "keep"} if self.guards.taken_back == "keep" else {}),
         }
         return self._hash_identity(facts)
 
@@ -262,7 +264,7 @@ class Job(Section):
             "baseline": self.baseline.model_dump(exclude_defaults=True, exclude=known["baseline"]),
         }
         facts["input"]["path"] = os.path.relpath(self.input.path, self.file.parent)
-        return not any(newer.values()) and identity == self._hash_identity(facts)
+        return self.guards.taken_back == "stop" and not any(newer.values()) and identity == self._hash_identity(facts)
 
     def _hash_identity(self, facts: dict[str, Any]) -> str:
         facts = {**facts, "fields": sorted(self.guards.fields) if self.guards.fields is not None else None}

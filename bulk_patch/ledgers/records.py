@@ -55,6 +55,8 @@ class PlanSummary:
     undoes: str = ""  # the id of the run that this one undoes
     may_clear: tuple[str, ...] = ()  # of an undo: what input.may_clear has to name to take more rows back
     needs_approval: bool = False  # whatever the job says later
+    taken_back: Mapping[str, int] = field(default_factory=dict)  # undo -> rows to send of which it took values back
+    taken_back_rows: tuple[int, ...] = ()  # the first of these rows
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; what says nothing is left out."""
@@ -80,6 +82,8 @@ class PlanSummary:
             values["may_clear"] = list(self.may_clear)
         if self.needs_approval:
             values["approval"] = True
+        if self.taken_back:
+            values |= {"taken_back": dict(self.taken_back), "taken_back_rows": list(self.taken_back_rows)}
         return values
 
     @classmethod
@@ -115,6 +119,8 @@ class PlanSummary:
             undoes=str(values.get("undoes", "")),
             may_clear=tuple(str(name) for name in values.get("may_clear", [])),
             needs_approval=bool(values.get("approval", False)),
+            taken_back={str(undo): _number(rows) for undo, rows in values.get("taken_back", {}).items()},
+            taken_back_rows=tuple(_number(row) for row in values.get("taken_back_rows", [])),
         )
 
 

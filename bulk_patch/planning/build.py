@@ -20,17 +20,18 @@ from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import PlanRow, Run
-from bulk_patch.ledgers.undos import warn_of_input
 from bulk_patch.model import State
 from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, frame_cells
 from bulk_patch.planning.diff import Compared, Problem, Problems, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates, with_earlier_cells
 from bulk_patch.planning.summary import SummaryBuilder
+from bulk_patch.planning.undone_values import TakenBack, UndoneValues
 from bulk_patch.targets import Target
 from bulk_patch.words import amount
 
 FRAME_ROWS = 100_000
 USUAL_TIMES = 10
+KEPT_HINT = 'to send it all the same: guards.taken_back = "stop", and run with --continue'
 
 
 def scan_input(job: Job, target: Target) -> Source:
@@ -102,7 +103,11 @@ async def write_plan(
     ):
         async for rows in decided:
             await in_thread(deciding.write, rows)
-    builder.warnings += [*warn_of_input(ledger, run), *_unusual(found.rows, run, ledger)]
+    builder.warnings += [
+        f"{amount(rows, 'row')} of which undo {undo} took values back: not sent, and listed as kept"
+        for undo, rows in builder.kept.items()
+    ]
+    builder.warnings += _unusual(found.rows, run, ledger)
     if builder.overruled:
         builder.warnings.append(
             f"{amount(builder.overruled, 'row')} of ids that occur again: the later row overrides field by field; "
@@ -170,6 +175,16 @@ async def _decided(
         yield await in_thread(deciding.decide, portion, changes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """Why a row that asks for a change is not sent, and is not invalid either."""
+
+    state: State  # duplicate | kept
+    reason: str
+    fields: tuple[str, ...] = ()
+    hint: str = ""
+
+
 class _Deciding:
     """Decides portions in order, and counts what becomes of their rows."""
 
@@ -182,6 +197,8 @@ class _Deciding:
         self._ledger_is_free = Lock()  # it is for one thread at a time; rows are written while the next are decided
         self._stale = stale  # the snapshot is old: objects that it completes are read again
         self._refused: Problems = {}  # of repeated rows, which may lie in other portions
+        self._undone = UndoneValues(ledger, run.target, target)
+        self._kept: dict[int, TakenBack] = {}  # of repeated rows too
         self.builder = SummaryBuilder()
         self.recheck = 0
 
@@ -199,17 +216,35 @@ class _Deciding:
                 problems.setdefault(built[0], []).append(built[1])
         self._refused |= {row: found for row, found in problems.items() if row in portion.repeats}
         refuse_repeats(duplicates, problems, self._refused)
-        builder.duplicates += len(duplicates)
         builder.overruled += sum(not repeat.stand_in for repeat in duplicates.values())
         builder.merged += sum(repeat.gives for repeat in duplicates.values())
         with self._ledger_is_free:
+            kept = self._set_aside(changes)
             builder.unchanged += _drop_sent_notes(changes, self._run.target, self._target, self._ledger)
+        self._kept |= {row: found for row, found in kept.items() if row in portion.repeats}
+        for row, repeat in list(duplicates.items()):
+            if repeat.stand_in in self._kept:  # no row carries its change
+                kept[row] = self._kept[repeat.stand_in]
+                del duplicates[row]
+        builder.duplicates += len(duplicates)
         for change in changes.values():
             builder.add(change)
             self.recheck += self._stale and change.completed
         for found in problems.values():
             builder.refuse(found)
-        return list(_plan_rows(portion.frame, portion.ids, changes, problems, duplicates, stale=self._stale))
+        aside = {row: _Aside(State.DUPLICATE, repeat.reason) for row, repeat in duplicates.items()}
+        aside |= {row: _Aside(State.KEPT, again.reason, again.fields, KEPT_HINT) for row, again in kept.items()}
+        return list(_plan_rows(portion.frame, portion.ids, changes, problems, aside, stale=self._stale))
+
+    def _set_aside(self, changes: dict[int, Change]) -> dict[int, TakenBack]:
+        """Count the changes that an undo took back; take them out and return them where the job keeps them back."""
+        found = {row: again for row, change in changes.items() if (again := self._undone.find(change)) is not None}
+        keeps = self._job.guards.taken_back == "keep"
+        for row, again in found.items():
+            self.builder.take_back(row, again.undo, kept=keeps)
+            if keeps:
+                del changes[row]
+        return found if keeps else {}
 
     def write(self, rows: Sequence[PlanRow]) -> None:
         """Write the rows of a portion into the ledger."""
@@ -251,12 +286,12 @@ def _plan_rows(
     all_ids: pd.Series,
     changes: dict[int, Change],
     problems: Problems,
-    duplicates: dict[int, Repeat],
+    aside: "dict[int, _Aside]",
     *,
     stale: bool,
 ) -> Iterator[PlanRow]:
     """Yield the rows of a chunk that are not unchanged, in input order."""
-    kept = frame.loc[sorted(changes.keys() | problems.keys() | duplicates.keys())]
+    kept = frame.loc[sorted(changes.keys() | problems.keys() | aside.keys())]
     ids = dict(zip(kept.index.tolist(), texts_of(all_ids.loc[kept.index]), strict=True))
     for row, cells in frame_cells(kept):
         if row in changes:
@@ -264,8 +299,15 @@ def _plan_rows(
         elif row in problems:
             yield invalid_row(row, ids[row], cells, problems[row])
         else:
+            why = aside[row]
             yield PlanRow(
-                row=row, customer_id=ids[row], state=State.DUPLICATE, cells=cells, reason=duplicates[row].reason
+                row=row,
+                customer_id=ids[row],
+                state=why.state,
+                cells=cells,
+                reason=why.reason,
+                hint=why.hint,
+                fields=why.fields,
             )
 
 

@@ -11,6 +11,7 @@ from bulk_patch.planning.diff import Problem
 SAMPLES = 3
 TRANSITIONS = 5
 _MOST_KEPT = 20_000
+_ROWS_NAMED = 20
 
 
 @dataclass(slots=True)
@@ -28,6 +29,9 @@ class SummaryBuilder:
     cleared: Counter[str] = field(default_factory=Counter)
     transitions: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
+    taken_back: Counter[str] = field(default_factory=Counter)  # undo -> rows to send of which it took values back
+    taken_back_rows: list[int] = field(default_factory=list)
+    kept: Counter[str] = field(default_factory=Counter)  # the same of rows that are set aside
     warnings: list[str] = field(default_factory=list)
 
     def add(self, change: Change) -> None:
@@ -44,6 +48,12 @@ class SummaryBuilder:
                 self.transitions[name] = Counter(dict(moves.most_common(_MOST_KEPT // 2)))
         if len(self.samples) < SAMPLES:
             self.samples.append(Sample(change.row, change.customer_id, change.moves))
+
+    def take_back(self, row: int, undo: str, *, kept: bool) -> None:
+        """Count one row of which an undo took values back: it is set aside, or to be sent."""
+        (self.kept if kept else self.taken_back)[undo] += 1
+        if not kept and len(self.taken_back_rows) < _ROWS_NAMED:
+            self.taken_back_rows.append(row)
 
     def refuse(self, problems: Sequence[Problem]) -> None:
         """Count one invalid row, once for each of its reasons."""
@@ -69,6 +79,8 @@ class SummaryBuilder:
                 for name, moves in self.transitions.items()
             },
             samples=tuple(self.samples),
+            taken_back=dict(self.taken_back),
+            taken_back_rows=tuple(self.taken_back_rows),
             warnings=tuple(self.warnings),
             reads=reads,
             recheck=recheck,

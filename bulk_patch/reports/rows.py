@@ -96,7 +96,7 @@ def hint_on(row: LedgerRow, run: Run) -> str:
     status = status_of(row)
     if status is State.PENDING and run.state == "closed":
         return "never sent: --new closed this run"
-    if status is State.INVALID and row.hint:  # more specific than the general advice
+    if status in (State.INVALID, State.KEPT) and row.hint:  # more specific than the general advice
         return row.hint
     return "; ".join(filter(None, (row.hint, ADVICE[status])))
 

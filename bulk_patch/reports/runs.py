@@ -16,6 +16,7 @@ from bulk_patch.ledgers import Ledger, RunReader
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Holder, Note, Run
 from bulk_patch.ledgers.stores import all_stores, find_store
+from bulk_patch.model import State
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
 
@@ -81,6 +82,8 @@ def locate_run(name: str, *, output: Path | None) -> LocatedRun:
         UsageError: There is none, or more than one.
         LedgerError: There is none in the readable ledgers, and one cannot be read; else that one is skipped.
     """
+    if not name.strip():
+        raise UsageError("RUN is empty", "name a run by its id or by its job file; to list them: bulk-patch status")
     if name.endswith(".toml") or Path(name).is_file():
         job = load_job(name)
         folder = output_root(job.file, given=output) / job.name
@@ -110,18 +113,39 @@ def latest_run(found: LocatedRun, job: Job) -> LocatedRun:
 
 
 def run_to_undo(found: LocatedRun) -> str:
-    """Return the id of the run that `undo` of a job's latest run is about.
+    """Return the id of the run that `undo` of a job is about: the last one that applied something at this target.
+
+    Args:
+        found: From `latest_run`.
 
     Raises:
-        RefusedError: The latest run is a completed undo: undoing that would send the change again.
+        RefusedError: That run is a completed undo: undoing it would send the change again. Or there is none.
     """
-    run = found.run
-    if run.kind != "undo":
-        return run.id
     with found.read() as ledger:
-        if run.state == "sealed" and ledger.to_do(run.id):
-            return run.summary.undoes
-    raise RefusedError(f"the latest run, {run.id}, is an undo itself", "name the run to undo by its id")
+        runs = [run for run in ledger.runs(found.run.target) if run.state != "planning"]
+        started = next((run for run in runs if run.state == "sealed" and ledger.to_do(run.id)), None)
+        if started is not None and started.kind == "undo":
+            return started.summary.undoes
+        last = next((run for run in runs if ledger.counts(run.id)[State.APPLIED]), None)
+    if last is None:
+        raise nothing_to_undo(found.run, None)
+    if last.kind == "undo":
+        what = f"the last run that applied something, {last.id}, is an undo itself"
+        raise RefusedError(what, "name the run to undo by its id")
+    return last.id
+
+
+def nothing_to_undo(run: Run, last: Run | None) -> RefusedError:
+    """Return the refusal to undo a run that applied nothing.
+
+    Args:
+        run: The run.
+        last: The last run of the job and target that applied something; None: none did.
+    """
+    hint = "no run of this job has applied anything at this target: there is nothing to undo"
+    if last is not None:
+        hint = f"the last run that applied something is {last.id}; to undo it: bulk-patch undo {last.id}"
+    return RefusedError(f"run {run.id} applied nothing", hint)
 
 
 def list_runs(output: Path | None) -> list[LocatedRun]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Guards, share_of
+from bulk_patch.ledgers.records import PlanSummary
 from bulk_patch.model import Counts, Outcome, State, Stop
 from bulk_patch.words import amount, duration_words
 
@@ -93,6 +94,19 @@ def check_plan(
         reason = f"guard max_invalid: {invalid:,} of {input_rows:,} rows are invalid, {guards.max_invalid} are allowed"
         return "max_invalid", Stop(Exit.STOPPED, reason, "failures.csv names each row, its rule and how to fix it")
     return None
+
+
+def check_undone(summary: PlanSummary, waived: Iterable[str]) -> tuple[str, Stop] | None:
+    """Return the guard that a plan trips by asking again for what an undo took back, with the stop."""
+    if not summary.taken_back or "taken_back" in waived:
+        return None
+    rows, named = sum(summary.taken_back.values()), [str(row) for row in summary.taken_back_rows]
+    more = f" and {rows - len(named):,} more" if rows > len(named) else ""
+    what = "asks" if rows == 1 else "ask"
+    undos = ", ".join(summary.taken_back)
+    reason = f"guard taken_back: {amount(rows, 'row')} {what} again for what undo {undos} took back (rows "
+    hint = 'take these rows out of the input; or set them aside with guards.taken_back = "keep"'
+    return "taken_back", Stop(Exit.STOPPED, f"{reason}{', '.join(named)}{more})", hint)
 
 
 class FailureGuard:

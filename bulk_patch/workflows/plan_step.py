@@ -11,7 +11,7 @@ from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import get_logger
 from bulk_patch.planning.build import FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import columns_of, write_undo
-from bulk_patch.sending.guards import INPUT_GUARDS, InputSize, check_input, check_plan
+from bulk_patch.sending.guards import INPUT_GUARDS, InputSize, check_input, check_plan, check_undone
 from bulk_patch.workflows.new_run import input_facts, new_run, scan_both, sealed_runs
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.report_step import plain_counts
@@ -91,6 +91,8 @@ def tripped_guard(opened: OpenJob, run: Run, counts: Counts) -> tuple[str, Stop]
             return tripped
     # Rows that cannot be undone say nothing about a wrong file, which max_invalid is for.
     waived = run.waived if run.kind == "run" else (*run.waived, "max_invalid")
+    if (tripped := check_undone(run.summary, run.waived)) is not None:
+        return tripped
     return check_plan(guards, counts, changes=run.summary.changes, input_rows=run.input_rows, waived=waived)
 
 

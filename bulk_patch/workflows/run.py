@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from bulk_patch.errors import Exit, RefusedError, gravest
 from bulk_patch.job.settings import Job
+from bulk_patch.model import State
 from bulk_patch.observe import get_logger
+from bulk_patch.reports.runs import nothing_to_undo
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.expiry import find_lack
 from bulk_patch.sending.guards import INPUT_GUARDS
@@ -215,6 +217,11 @@ async def _undo(job: Job, run_id: str, options: RunOptions) -> RunSummary:
         undone = opened.run_here(run_id)
         started = decide_undo(opened.ledger.open_run(job.target_name), undone, options.commands)
         if started is None:
+            if not opened.ledger.counts(undone.id)[State.APPLIED]:
+                runs = opened.ledger.runs(job.target_name)
+                raise nothing_to_undo(
+                    undone, next((run for run in runs if opened.ledger.counts(run.id)[State.APPLIED]), None)
+                )
             return await send_run(opened, await plan_undo(opened, undone))
         opened.refuse_stopped(started)
         return await send_run(opened, started)

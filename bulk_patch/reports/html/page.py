@@ -55,9 +55,10 @@ _MEANINGS: Mapping[State, str] = {
     State.MISMATCH: "accepted, but a read shows another value",
     State.DRIFTED: "someone has changed the customer since the plan; not sent",
     State.INVALID: "the row breaks a rule; not sent",
-    State.KEPT: "someone has changed the customer since; not undone",
+    State.KEPT: "an undo took this value back; not sent",
 }
 _MEANINGS_OF_UNDO: Mapping[State, str] = {
+    State.KEPT: "someone has changed the customer since; not undone",
     State.APPLIED: "undone: the API holds the previous values",
     State.UNCHANGED: "nothing to undo: the customer already has the previous values",
     State.DRIFTED: "someone has changed the customer since the undo was planned; not undone",
