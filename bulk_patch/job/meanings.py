@@ -142,6 +142,11 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "answer's is not; one in the canary, later ten in the last 500 rows, stop the run",
         'watch = { kyc_status = ["ACCEPTED"] }',
     ),
+    "guards.taken_back": (
+        "Rows that ask again for a value that an undo took back stop the run before anything is sent (5), or are set "
+        "aside as `kept` while the rest is sent (3)",
+        'taken_back = "keep"',
+    ),
     "guards.drift": (
         "Read a row again before it is sent, and set it aside as `drifted` if it changed: only where the "
         "baseline is old or an object was completed from a file or an earlier run; every row; or never",
