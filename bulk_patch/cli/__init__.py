@@ -2,7 +2,7 @@
 
 import click
 
-from bulk_patch.cli import inspect, plan_and_send, review, setup
+from bulk_patch.cli import check, inspect, plan_and_send, review, setup
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
@@ -20,6 +20,7 @@ def main() -> None:
 
 
 for _command in (
+    check.check,
     *(plan_and_send.plan, plan_and_send.run, plan_and_send.retry, plan_and_send.undo),
     *(review.approve, review.verify),
     *(inspect.status, inspect.show, inspect.export, inspect.report, inspect.lookup),

@@ -90,8 +90,13 @@ def _id_of(record: Record) -> str:
     return str(record["id"]).lower()
 
 
-async def read_live(session: ApiSession, ids: Sequence[str]) -> Found:
+async def read_live(session: ApiSession, ids: Sequence[str], *, what: str = "the live baseline") -> Found:
     """Read customers as they are now, before anything is sent.
+
+    Args:
+        session: With the API.
+        ids: Of the customers.
+        what: Could not be read, where it fails.
 
     Raises:
         InputError: The address answers 404 or a page that is not the API's.
@@ -104,13 +109,13 @@ async def read_live(session: ApiSession, ids: Sequence[str]) -> Found:
         verdict = failure.verdict
         if verdict.status == 403 and verdict.act is Action.REJECTED:  # in the API's own words
             hint = "the token lacks a permission, or belongs to another workspace"
-            raise CredentialError(f"the live baseline may not be read: {verdict.reason}", hint) from None
+            raise CredentialError(f"{what} may not be read: {verdict.reason}", hint) from None
         if verdict.status == 404 or verdict.kind in NOT_THE_API:
             what = "404" if verdict.status == 404 else f"a page that is not the API's ({verdict.reason})"
             hint = "check target.base_url and target.resource; nothing was sent for this input"
             raise InputError(f"the baseline's address answers {what}", hint) from None
         hint = "nothing was sent for this input; run the same command again when the API answers"
-        raise IncompleteError(f"the live baseline could not be read: {verdict.reason}", hint) from None
+        raise IncompleteError(f"{what} could not be read: {verdict.reason}", hint) from None
     except RunHalted as halt:
         raise as_error(halt.stop) from None
     except LimiterClosed:

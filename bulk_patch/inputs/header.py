@@ -25,6 +25,37 @@ class Columns(Protocol):
         ...
 
 
+def fields_of(
+    reader: Columns,
+    settings: InputSettings,
+    *,
+    knows: Callable[[str], bool],
+    id_pattern: re.Pattern[str],
+    known: Sequence[str],
+) -> dict[str, str]:
+    """Return which field each column fills, without the id and ignored columns.
+
+    Args:
+        reader: The columns of the input.
+        settings: The job's [input].
+        knows: Tells whether a field exists.
+        id_pattern: Matches a lower-cased id.
+        known: Fields to suggest instead of an unknown one.
+
+    Raises:
+        InputError: With every fault of the header.
+    """
+    if settings.id not in reader.header:
+        raise missing_id(settings, reader.header, id_pattern)
+    fields = {name: field for name in reader.header if (field := field_of(name, settings))}
+    if faults := find_header_faults(fields, settings, reader, knows=knows, known=known):
+        raise InputError(
+            f"{settings.path.name}: {listed(faults)}",
+            'correct the header, or map columns in [input.rename]; one mapped to "" is ignored',
+        )
+    return fields
+
+
 def field_of(column: str, settings: InputSettings) -> str:
     """Return the field that a column fills; "" for the id and for ignored columns."""
     if column == settings.id:

@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bulk_patch.errors import InputError
 from bulk_patch.inputs.columns import TEXT, joined
 from bulk_patch.inputs.csv import CsvFile
-from bulk_patch.inputs.header import Columns, field_of, find_header_faults, listed, missing_id, stays
+from bulk_patch.inputs.header import Columns, fields_of, stays
 from bulk_patch.inputs.ids import check_ids, find_repeated
 from bulk_patch.inputs.parquet import ParquetParts
 from bulk_patch.inputs.parts import changed, combine, fingerprint, guarding, list_parts
@@ -83,14 +82,7 @@ def scan(
     stamp = fingerprint(path)
     with guarding(path, stamp):
         reader = _open(path)
-    if settings.id not in reader.header:
-        raise missing_id(settings, reader.header, id_pattern)
-    fields = {name: field for name in reader.header if (field := field_of(name, settings))}
-    if faults := find_header_faults(fields, settings, reader, knows=knows, known=tuple(known)):
-        raise InputError(
-            f"{path.name}: {listed(faults)}",
-            'correct the header, or map columns in [input.rename]; one mapped to "" is ignored',
-        )
+    fields = fields_of(reader, settings, knows=knows, id_pattern=id_pattern, known=tuple(known))
     columns = tuple(name for name in reader.header if stays(name, settings, reader))
 
     def read_ids(columns: Sequence[str]) -> Iterator[pa.LargeStringArray]:
@@ -135,6 +127,29 @@ def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
         yield frame
     if _hash_of(source.path, reader) != source.sha256:
         raise changed(source.path)
+
+
+def open_input(settings: InputSettings) -> Reader:
+    """Open an input and read its header; no cell is looked at.
+
+    Raises:
+        InputError: When the file has no readable header.
+    """
+    with guarding(settings.path):
+        return _open(settings.path)
+
+
+def read_first_id(settings: InputSettings, id_pattern: re.Pattern[str]) -> str | None:
+    """Return the first usable id near the start of an input, in lower case; None: there is none.
+
+    Raises:
+        InputError: The start of the file is refused.
+    """
+    reader = open_input(settings)
+    with guarding(settings.path):
+        table = next(iter(reader.tables([settings.id])), None)
+    ids = (text.lower() for text in table.column(settings.id).to_pylist() if text) if table is not None else ()
+    return next((text for text in ids if id_pattern.fullmatch(text)), None)
 
 
 def read_header(path: Path) -> tuple[str, ...]:

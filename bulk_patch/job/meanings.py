@@ -7,7 +7,7 @@ new setting gets its line here. Words in backticks are typed as they stand.
 #: Dotted name -> what it means, and its line in a job file ("" for a setting that is refused for now).
 MEANINGS: dict[str, tuple[str, str]] = {
     "name": (
-        "Names the job and its folder `output/<name>/`. Small letters, digits and `-`, at most 64",
+        "Names the job and its folder `output/<name>/`",
         'name = "address-corrections"',
     ),
     "description": (
@@ -189,6 +189,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
 
 #: What kind of value a setting wants, where its type does not tell.
 KINDS: dict[str, str] = {
+    "name": "small letters, digits and `-`, at most 64",
     "input.may_clear": "list of fields",
     "target.resource": "`customers` or `persons`",
     "target.token": "reference",

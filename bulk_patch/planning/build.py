@@ -13,7 +13,6 @@ import pandas as pd
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.concurrency import in_thread, prefetch, prefetch_in_thread
-from bulk_patch.errors import JobError
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import texts_of
 from bulk_patch.inputs.source import Source
@@ -24,6 +23,7 @@ from bulk_patch.model import State
 from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, frame_cells
 from bulk_patch.planning.diff import Compared, Problem, Problems, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates, with_earlier_cells
+from bulk_patch.planning.scope import check_allowed, check_clearable
 from bulk_patch.planning.summary import SummaryBuilder
 from bulk_patch.planning.undone_values import TakenBack, UndoneValues
 from bulk_patch.targets import Target
@@ -41,28 +41,15 @@ def scan_input(job: Job, target: Target) -> Source:
         InputError: The file is refused.
         JobError: It holds fields that `guards.fields` does not allow, or the job names fields that do not exist.
     """
-    for name in job.input.may_clear:
-        if target.field(name) is None:
-            raise JobError(f"input.may_clear: {name} is not a field of the target", "use dotted names as in the README")
+    check_clearable(job, target)
     found = source.scan(
         job.input,
         knows=lambda name: target.field(name) is not None,
         id_pattern=target.id_pattern,
         known=target.field_names(),
     )
-    allowed = job.guards.fields
-    if allowed is not None:
-        beyond = [name for name in found.fields.values() if not _allowed(name, allowed)]
-        if beyond:
-            raise JobError(
-                f"{job.input.path.name} would change {', '.join(beyond)}, which guards.fields does not allow",
-                'name them in guards.fields, or map the columns to "" in [input.rename]',
-            )
+    check_allowed(job, found.fields.values())
     return found
-
-
-def _allowed(name: str, allowed: Iterable[str]) -> bool:
-    return any(name == field or name.startswith(f"{field}.") for field in allowed)
 
 
 async def write_plan(

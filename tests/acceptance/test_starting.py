@@ -22,7 +22,7 @@ from tests.acceptance.small_job import (
     write_rows,
 )
 
-COMMANDS = ("completion", "export", "init", "plan", "retry", "run", "sandbox", "settings", "show", "status")
+COMMANDS = ("check", "completion", "export", "init", "plan", "retry", "run", "sandbox", "settings", "show", "status")
 
 
 def complete(office: Workspace, typed: str) -> Ended:

@@ -68,7 +68,8 @@ def test_what_is_not_a_setting_is_told_with_the_nearest(key: str, nearest: str) 
 
 def test_types_and_defaults_are_those_of_the_model() -> None:
     known = {setting.name: (setting.kind, setting.default) for setting in list_settings()}
-    assert known["name"] == ("text", "required")
+    assert known["description"] == ("text", "none")
+    assert known["target.base_url"] == ("text", "required")
     assert known["input.blank"] == ("`keep`, `clear` or `reject`", '"keep"')
     assert known["limits.rate_per_s"] == ('number, or `"unlimited"`', "20")
     assert known["limits.concurrency"] == ("whole number, 1 to 1000", "16")

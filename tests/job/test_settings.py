@@ -245,8 +245,8 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path, setting: str
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     words = refused(tmp_path, "limits.rate=5", "retry.attempts=0", "guards.drift=never")
     assert "limits.rate is not a setting" in words
-    assert "retry.attempts Input should be greater than or equal to 1" in words
-    assert "guards.drift Input should be 'auto', 'check' or 'off'" in words
+    assert "retry.attempts must be greater than or equal to 1" in words
+    assert "guards.drift must be auto, check or off" in words
 
 
 @pytest.mark.parametrize("name", ["file", "overrides", "sandbox_token"])
