@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -83,10 +84,14 @@ def same_words(code: Exit, *, first: str = "") -> NextCommand:
         code: The exit code.
         first: What to do before, where that is not what the code stands for.
     """
+    from bulk_patch.job.stored_overrides import without_secrets
+
     words = sys.argv[1:]
     if code not in _FIX_FIRST or {"--new", "--continue"} & set(words):
         return NOTHING_NEXT
-    return NextCommand(shlex.join(["bulk-patch", *words]), first or _FIX_FIRST[code])
+    shown, missing = without_secrets(words)
+    command = " ".join([shlex.join(["bulk-patch", *shown]), *missing])
+    return NextCommand(command, first or _FIX_FIRST[code])
 
 
 def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
@@ -169,9 +174,18 @@ def job_of_run(found: "LocatedRun", run_name: str, common: Common) -> "tuple[Job
 def commands_of(found: "LocatedRun", run_name: str, common: Common) -> "CommandLines":
     """Return the commands that continue a run, aimed at the run's own target."""
     from bulk_patch.cli.command_lines import CommandLines, from_here
+    from bulk_patch.job.stored_overrides import is_taken_from_ledger
+    from bulk_patch.reports.runs import is_own_file
 
     run = found.run
     sandbox = run.target.split()[1:2] == ["sandbox"]
-    job_file = run_name if run_name.endswith(".toml") else str(from_here(Path(run.job_file)))
-    overrides = run.overrides
-    return CommandLines(_invocation(job_file, common, sandbox=sandbox, sets=overrides), found.folder)
+    by_file = run_name.endswith(".toml")
+    job_file = run_name if by_file else str(from_here(Path(run.job_file)))
+    if not by_file and Path(job_file).is_file() and not is_own_file(job_file):
+        job_file = "JOB.toml"  # whoever may write the ledger must not choose the file that is pasted
+    taken = tuple(override for override in run.overrides if is_taken_from_ledger(override))
+    invocation = _invocation(job_file, common, sandbox=sandbox, sets=taken)
+    return CommandLines(
+        replace(invocation, unshown=tuple(override for override in run.overrides if override not in taken)),
+        found.folder,
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bulk_patch.errors import Exit
 from bulk_patch.job.overrides import last_of_each
+from bulk_patch.job.stored_overrides import holds_secret, name_of, to_type_again
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State
 from bulk_patch.reports.next_command import FIX_FIRST, NOTHING_NEXT, NextCommand
@@ -30,6 +31,7 @@ class Invocation:
     sandbox: bool = False
     output: str | None = None
     sets: tuple[str, ...] = ()  # KEY=VALUE
+    unshown: tuple[str, ...] = ()  # KEY=VALUE of the ledger: their names are shown, to be typed again
 
     def command(self, verb: str, *extra: str, run: str | None = None) -> str:
         """Return a command, quoted for a shell.
@@ -40,12 +42,16 @@ class Invocation:
             run: The run's id, for commands that take one in place of the job file.
         """
         words = ["bulk-patch", verb, run or self.job, *extra]
+        hidden: list[str] = []
         if verb in _TARGETING:
             words += ["--sandbox"] if self.sandbox else []
-            words += [word for setting in last_of_each(self.sets) for word in ("--set", setting)]
+            shown = [setting for setting in last_of_each(self.sets) if not holds_secret(setting)]
+            words += [word for setting in shown for word in ("--set", setting)]
+            typed = {name_of(setting) for setting in shown}
+            hidden = [one for one in (*self.sets, *self.unshown) if name_of(one) not in typed]
         if self.output is not None:
             words += ["--output", self.output]
-        return shlex.join(words)
+        return " ".join([shlex.join(words), *to_type_again(hidden)])
 
     def with_input(self, path: str | Path) -> "Invocation":
         """Return the same with another input file."""

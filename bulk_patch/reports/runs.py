@@ -1,5 +1,6 @@
 """Locate a run in a ledger by its id, a prefix of it, or a job file."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from bulk_patch import plugins
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.job.load import load_job, output_root
 from bulk_patch.job.settings import Job
+from bulk_patch.job.stored_overrides import is_taken_from_ledger, name_of
 from bulk_patch.ledgers import Ledger, RunReader
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Holder, Note, Run
@@ -163,18 +165,45 @@ def list_runs(output: Path | None) -> list[LocatedRun]:
 def job_of(found: LocatedRun, overrides: tuple[str, ...]) -> Job:
     """Load the job that a run was planned from, with the overrides it had.
 
+    Of the ledger nothing is taken that decides what is executed or where anything is sent: whoever may write the
+    ledger could have put it there.
+
+    Args:
+        found: The run.
+        overrides: `--set` words of this command; they stand for those of the run that have the same name.
+
     Raises:
-        UsageError: The job file no longer exists, or is now another job.
+        UsageError: The job file no longer exists, belongs to somebody else, or is now another job; or an override of
+            the run is not taken from the ledger and was not typed again.
     """
     file = found.run.job_file
     if not Path(file).is_file():
         raise UsageError(f"the job file of run {found.run.id} no longer exists", "name the job file instead of the run")
-    job = load_job(file, (*found.run.overrides, *overrides))
+    if not is_own_file(file):
+        raise UsageError(
+            f"the job file of run {found.run.id}, {file}, belongs to another user",
+            "a job file decides what is executed and where it is sent: name the job file instead of the run",
+        )
+    typed = {name_of(override) for override in overrides}
+    kept = [override for override in found.run.overrides if name_of(override) not in typed]
+    if missing := list(dict.fromkeys(name_of(override) for override in kept if not is_taken_from_ledger(override))):
+        again = " ".join(f"--set {name}=…" for name in missing)
+        raise UsageError(
+            f"run {found.run.id} was planned with --set {', '.join(missing)}, which is not taken from the ledger",
+            f"name the job file instead of the run, or give it again: {again}",
+        )
+    job = load_job(file, (*kept, *overrides))
     if job.name != found.run.job:
         raise UsageError(
             f"{file} is now the job {job.name}, but the run is of {found.run.job}", "restore the old job file"
         )
     return job
+
+
+def is_own_file(file: str) -> bool:
+    """Tell whether a file, and the link that names it, belong to this user or to root."""
+    owners = {os.stat(file).st_uid, os.lstat(file).st_uid}
+    return owners <= {os.geteuid(), 0}
 
 
 def job_folders(root: Path) -> list[Path]:

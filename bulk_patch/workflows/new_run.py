@@ -17,6 +17,7 @@ from bulk_patch.concurrency import in_thread
 from bulk_patch.inputs.parts import fingerprint, sha256_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
+from bulk_patch.job.stored_overrides import as_stored
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import PlanSummary, Run
@@ -69,7 +70,7 @@ def new_run(job: Job, options: RunOptions, *, undoes: str = "", **facts: Any) ->
         ticket=options.ticket,
         identity=job.identity,
         job_file=str(job.file),
-        overrides=job.overrides,
+        overrides=as_stored(job.overrides),
         summary=PlanSummary(undoes=undoes, needs_approval=job.guards.approval),
         terms=terms_of(job),
         target_spec={"kind": job.target.kind, "resource": job.target.resource},

@@ -28,6 +28,9 @@ def parsed(line: str) -> list[str]:
     assert line.startswith("next: bulk-patch "), line
     words = list(shlex.shlex(line.removeprefix("next: "), posix=True, punctuation_chars=True))
     command = shlex.split(line.removeprefix("next: "))
+    if command[-2:] == ["as", "before"]:  # what must be typed again stands in it; pasted as it is, it is refused
+        assert any(word.endswith("=…") for word in command), line
+        return command[:-2]
     operators = [word for word in words if set(word) <= set("();<>|&")]
     assert not operators, f"not one command: {line}"
     verb = main.commands[command[1]]

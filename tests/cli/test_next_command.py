@@ -220,3 +220,16 @@ def test_after_a_failure_that_passes_the_same_words_go_on_unless_they_are_said_o
 ) -> None:
     monkeypatch.setattr("sys.argv", ["bulk-patch", *words])
     assert same_words(code) == (NextCommand(expected) if isinstance(expected, str) else expected)
+
+
+def test_a_command_says_which_secrets_and_settings_of_the_ledger_have_to_be_typed_again() -> None:
+    called = Invocation(
+        "x.toml",
+        sets=("target.token=cmd:show it", "limits.rate_per_s=5", "target.ca_file=/here/ca.pem"),
+        unshown=("target.proxy=http://evil.example:1", "target.ca_file=/elsewhere/ca.pem"),
+    )
+    assert called.command("run") == (
+        "bulk-patch run x.toml --set limits.rate_per_s=5 --set target.ca_file=/here/ca.pem "
+        "--set target.token=… --set target.proxy=… as before"
+    )
+    assert called.command("show", run="R") == "bulk-patch show R"

@@ -251,6 +251,32 @@ def test_the_job_of_a_run_has_the_overrides_that_it_was_planned_with_and_new_one
     assert (job.limits.rate_per_s, job.retry.attempts) == (7, 3)
 
 
+@pytest.mark.parametrize(
+    "evil", ["target.token=cmd:/tmp/evil.sh", "target.base_url=https://evil.example", "ledger.kind=x"]
+)
+def test_nothing_that_decides_where_anything_is_sent_is_taken_from_the_ledger(tmp_path: Path, evil: str) -> None:
+    file = make_job(tmp_path).file
+    run = planned(tmp_path / "output", job_file=str(file), overrides=("retry.attempts=3", evil))
+    found = locate_run(run.id, output=tmp_path / "output")
+    with pytest.raises(UsageError, match="not taken from the ledger") as refusal:
+        job_of(found, ())
+    assert "name the job file" in refusal.value.hint
+    assert evil.partition("=")[2] not in str(refusal.value) + refusal.value.hint
+    name = evil.partition("=")[0]
+    if name == "target.base_url":  # typed again, it is the person's own
+        job = job_of(found, (f"{name}=https://api.example.com/v0",))
+        assert (job.target.base_url, job.retry.attempts) == ("https://api.example.com/v0", 3)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+def test_a_job_file_of_another_user_is_asked_for_by_name(tmp_path: Path) -> None:
+    file = make_job(tmp_path).file
+    run = planned(tmp_path / "output", job_file=str(file))
+    os.chown(file, 4711, 4711)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        job_of(locate_run(run.id, output=tmp_path / "output"), ())
+
+
 def test_a_job_file_that_is_gone_is_asked_for(tmp_path: Path) -> None:
     run = planned(tmp_path / "output", job_file=str(tmp_path / "gone.toml"))
     with pytest.raises(UsageError, match=r"the job file of run .* no longer exists"):
