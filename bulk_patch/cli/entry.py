@@ -159,7 +159,7 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
         yield aimed
 
 
-def job_of_run(found: "LocatedRun", run_name: str, common: Common) -> "tuple[Job, str]":
+def job_of_run(found: "LocatedRun", run_name: str, common: Common, *, sends: bool = True) -> "tuple[Job, str]":
     """Return the job that a run was planned from, and its file as a next command names it."""
     from bulk_patch.cli.command_lines import from_here
     from bulk_patch.job.load import load_job
@@ -167,7 +167,7 @@ def job_of_run(found: "LocatedRun", run_name: str, common: Common) -> "tuple[Job
 
     if run_name.endswith(".toml"):
         return load_job(run_name, common.sets), run_name
-    job = job_of(found, common.sets)
+    job = job_of(found, common.sets, sends=sends)
     return job, str(from_here(job.file))
 
 

@@ -51,7 +51,7 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
         from bulk_patch.workflows.approve import approve_run
 
         found = locate_run(run_name, output=common.output)
-        job, _ = job_of_run(found, run_name, common)
+        job, _ = job_of_run(found, run_name, common, sends=False)
         commands = commands_of(found, run_name, common)
         approval = approve_run(job, found, operator=operator, key=key, commands=commands)
         if not common.quiet:

@@ -162,7 +162,7 @@ def list_runs(output: Path | None) -> list[LocatedRun]:
     return sorted(found, key=lambda found: found.run.created_at, reverse=True)
 
 
-def job_of(found: LocatedRun, overrides: tuple[str, ...]) -> Job:
+def job_of(found: LocatedRun, overrides: tuple[str, ...], *, sends: bool = True) -> Job:
     """Load the job that a run was planned from, with the overrides it had.
 
     Of the ledger nothing is taken that decides what is executed or where anything is sent: whoever may write the
@@ -171,6 +171,7 @@ def job_of(found: LocatedRun, overrides: tuple[str, ...]) -> Job:
     Args:
         found: The run.
         overrides: `--set` words of this command; they stand for those of the run that have the same name.
+        sends: The job is used to send or read; else it does not matter what its target was set to.
 
     Raises:
         UsageError: The job file no longer exists, belongs to somebody else, or is now another job; or an override of
@@ -186,7 +187,12 @@ def job_of(found: LocatedRun, overrides: tuple[str, ...]) -> Job:
         )
     typed = {name_of(override) for override in overrides}
     kept = [override for override in found.run.overrides if name_of(override) not in typed]
-    if missing := list(dict.fromkeys(name_of(override) for override in kept if not is_taken_from_ledger(override))):
+    refused = [override for override in kept if not is_taken_from_ledger(override)]
+    kept = [override for override in kept if override not in refused]
+    missing = list(dict.fromkeys(map(name_of, refused)))
+    if not sends:
+        missing = [name for name in missing if not name.startswith("target")]
+    if missing:
         again = " ".join(f"--set {name}=…" for name in missing)
         raise UsageError(
             f"run {found.run.id} was planned with --set {', '.join(missing)}, which is not taken from the ledger",

@@ -24,6 +24,7 @@ from tests.acceptance.small_job import (
     write_job,
     write_rows,
 )
+from tests.support.private import write_private
 
 WATCH = ("--set", 'guards.watch={kyc_status=["ACCEPTED"]}')
 ONE_BY_ONE = ("--set", "limits.concurrency=1", "--set", "limits.rate_per_s=100")
@@ -302,7 +303,7 @@ def test_an_integrity_stop_names_the_fault_and_the_row(office: Workspace) -> Non
 
 def test_ten_times_the_usual_rows_is_a_warning_and_all_of_them_are_sent(office: Workspace) -> None:
     token = office.root / "token"
-    token.write_text(TOKEN, encoding="utf-8")
+    write_private(token, TOKEN)
     with api_of(60) as api:
         for number in (1, 2, 3):
             write_job(office, new_emails(number * 2, number * 2 + 1))

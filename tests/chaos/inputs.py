@@ -29,6 +29,7 @@ from tests.chaos.input_model import (
     is_id,
 )
 from tests.chaos.nasties import NASTIES, Nasty
+from tests.support.private import write_private
 from tests.support.reference_csv import judge
 
 JOB = "input"
@@ -167,7 +168,7 @@ def _plan(folder: Path, path: Path, settings: Settings, *, baseline: Path | None
 
     job = folder / "job.toml"
     job.write_text(_job_text(path, settings, baseline), encoding="utf-8")
-    (folder / "token").write_text("unused-token")
+    write_private(folder / "token", "unused-token")
     said = StringIO()
     with redirect_stderr(said), redirect_stdout(said), start_logging(quiet=False, verbose=True):
         try:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from tests.support.private import write_private
+
 JOB = "chaos"
 TOKEN = "token-Zxqvjwpkhm-7319"
 NEW_TOKEN = "token-Hmkpwjvqxz-9137"
@@ -65,7 +67,7 @@ class Scene:
         names = [name for name in COLUMNS.values() if name not in ("", "ssn", "note")]
         seeds = [{"id": one["id"], **{name: _text(one, name) for name in names}} for one in self.customers]
         _write_csv(folder / "customers.csv", ["id", *names], seeds)
-        (folder / "token").write_text(TOKEN)
+        write_private(folder / "token", TOKEN)
         file = folder / "job.toml"
         file.write_text(_job(self.settings, base_url))
         return file

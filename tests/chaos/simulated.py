@@ -44,6 +44,7 @@ from tests.chaos.trouble import FragileLedger, Trouble
 from tests.chaos.universe import Killed, SteppedLoop, Stuck, Universe
 from tests.chaos.weather import Climate, Weather
 from tests.support import ledger_calls as calls
+from tests.support.private import write_private
 
 BASE_URL = "http://127.0.0.1:9/v0"  # no one ever connects to it
 TARGET = Synctera("customers", today=date(2026, 11, 22))
@@ -322,7 +323,7 @@ class Simulation:
 
     def write_token(self, token: str) -> None:
         """Put a token where the job looks for it."""
-        (self._folder / "token").write_text(token)
+        write_private(self._folder / "token", token)
 
     def set_clock(self, clock_s: float) -> None:
         """Let our clock be wrong from now on."""

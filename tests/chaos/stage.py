@@ -26,6 +26,7 @@ from bulk_patch.workflows.options import RunOptions
 from tests.chaos.evidence import Notebook
 from tests.chaos.kill import LONGEST_S, count_to, shepherd, take_what_is_left
 from tests.chaos.scene import JOB, NEW_TOKEN, TOKEN, Scene
+from tests.support.private import write_private
 
 
 def preload() -> None:
@@ -299,7 +300,7 @@ class Stage:
     def rotate_token(self) -> None:
         """Let the API ask for another token; the file has it."""
         self.api.tell("token", token=NEW_TOKEN)
-        (self.folder / "token").write_text(NEW_TOKEN)
+        write_private(self.folder / "token", NEW_TOKEN)
 
     def close(self, *, settled: bool, slack_s: float = 0.5) -> None:
         """End the API and write the story."""

@@ -28,6 +28,7 @@ from tests.chaos.scene import COLUMNS, JOB, NEW_TOKEN, TOKEN, Settings, draw
 from tests.chaos.sightings import sight
 from tests.chaos.stage import Mischief, Stage
 from tests.chaos.violation import Violation
+from tests.support.private import write_private
 
 EXAMPLES = 10  # of one trial
 STEPS = 30
@@ -196,7 +197,7 @@ class Machine(RuleBasedStateMachine):
         stage.api.tell("token", token=token)
         self.token = token
         if known:
-            (stage.folder / "token").write_text(token)
+            write_private(stage.folder / "token", token)
 
     @rule(at=st.integers(0, ROWS - 1), word=st.integers(0, 5))
     def change_input(self, at: int, word: int) -> None:
@@ -224,7 +225,7 @@ class Machine(RuleBasedStateMachine):
         told = stage.notebook.spans[-1]
         self.spans.append(load_span(stage.folder, len(self.spans), JOB, **told))
         self.story.append(f"{command} {how or ''}: {'killed' if code is None else code}")
-        (stage.folder / "token").write_text(self.token)
+        write_private(stage.folder / "token", self.token)
         evidence = self._evidence()
         found = [str(violation) for one in CHECKS for violation in one(evidence)]
         self._fail_for([*found, *stage.overdue, *find_lies(evidence, self.spans[-1])])

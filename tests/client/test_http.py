@@ -20,6 +20,7 @@ from bulk_patch.client.transport import BODY_CAP
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from tests.support.limiters import fresh_permit
 from tests.support.patches import ANN, KEY
+from tests.support.private import write_private
 from tests.support.raw_server import Heard, RawServer, Say, Then, http_answer
 
 TOKEN = "s3cr3t-t0ken"
@@ -233,14 +234,14 @@ def test_cookies_are_not_sent_back(run: Run) -> None:
 
 def test_a_renewed_token_is_used_from_the_next_request_on(tmp_path: Path) -> None:
     async def scenario() -> None:
-        (tmp_path / "token").write_text("first", encoding="utf-8")
+        write_private(tmp_path / "token", "first")
         credential = Credential("file:token", tmp_path)
         async with (
             RawServer(lambda heard: http_answer()) as server,
             HttpClient(server.base_url, credential=credential, limiter=RateLimiter(None), timeout_s=5) as http,
         ):
             _, before = await http.send(GET, fresh_permit())
-            (tmp_path / "token").write_text("second", encoding="utf-8")
+            write_private(tmp_path / "token", "second")
             credential.renew()
             _, after = await http.send(GET, fresh_permit())
         assert [heard.headers["authorization"] for heard in server.requests] == ["Bearer first", "Bearer second"]

@@ -263,6 +263,8 @@ def test_nothing_that_decides_where_anything_is_sent_is_taken_from_the_ledger(tm
     assert "name the job file" in refusal.value.hint
     assert evil.partition("=")[2] not in str(refusal.value) + refusal.value.hint
     name = evil.partition("=")[0]
+    if name.startswith("target"):  # a command that sends nothing does without
+        assert job_of(found, (), sends=False).target == make_job(tmp_path).target
     if name == "target.base_url":  # typed again, it is the person's own
         job = job_of(found, (f"{name}=https://api.example.com/v0",))
         assert (job.target.base_url, job.retry.attempts) == ("https://api.example.com/v0", 3)

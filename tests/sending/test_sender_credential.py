@@ -8,6 +8,7 @@ import pytest
 from bulk_patch.errors import Exit
 from bulk_patch.model import Outcome, Patch, State
 from bulk_patch.sandbox import Fault, Seen
+from tests.support.private import write_private
 from tests.support.sending import Bench, again, faults, make_row, on_bench, page, refusal
 
 APPLIED, REJECTED, UNKNOWN, PENDING = State.APPLIED, State.REJECTED, State.UNKNOWN, State.PENDING
@@ -18,13 +19,13 @@ CACHED_401 = refusal(401, "UNAUTHENTICATED", cached=True)
 def token(tmp_path: Path) -> Path:
     """Return the file that holds the token."""
     path = tmp_path / "token"
-    path.write_text("first", encoding="utf-8")
+    write_private(path, "first")
     return path
 
 
 def write(token: Path, text: str) -> None:
     """Rotate the token on our side."""
-    token.write_text(text, encoding="utf-8")
+    write_private(token, text)
 
 
 async def send_to_the_end(bench: Bench, patches: list[Patch]) -> list[Outcome]:
