@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import NoReturn
 
+from yarl import URL
+
+from bulk_patch.errors import CredentialError
 from bulk_patch.job.secrets import read_secret
 
 
@@ -44,3 +47,22 @@ class Credential:
         if self._reference:
             self._token = read_secret(self._reference, self._folder)
         self.version += 1
+
+
+def with_login(proxy: str | None, reference: str | None, folder: Path) -> str | None:
+    """Return the address of a proxy with the user and password that it asks for; it is never shown or kept.
+
+    Args:
+        proxy: Its address without them; None: there is no proxy.
+        reference: See `read_secret`; what it names must be `USER:PASSWORD`. None: it asks for nobody.
+        folder: The job file's folder.
+
+    Raises:
+        CredentialError: They cannot be had.
+    """
+    if proxy is None or reference is None:
+        return proxy
+    user, colon, password = read_secret(reference, folder, what="proxy login").partition(":")
+    if not colon or not user:
+        raise CredentialError("target.proxy_auth does not give USER:PASSWORD", "the two are separated by a colon")
+    return str(URL(proxy).with_user(user).with_password(password))

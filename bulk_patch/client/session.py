@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bulk_patch.client.attempts import Attempts, Exchange
 from bulk_patch.client.backoff import backoff_s, steps_s
-from bulk_patch.client.credential import Credential
+from bulk_patch.client.credential import Credential, with_login
 from bulk_patch.client.http import HttpClient
 from bulk_patch.client.permits import NOTHING, LimiterClosed, Permit, Signal, SignalKind
 from bulk_patch.client.rate_limiter import RateLimiter
@@ -242,6 +242,7 @@ async def open_session(job: Job, target: Target) -> AsyncIterator[ApiSession]:
         credential = Credential.of_sandbox(job.sandbox_token)
     else:
         credential = Credential(job.target.token, job.file.parent)
+    proxy = with_login(job.target.proxy, job.target.proxy_auth, job.file.parent)
     rate = job.limits.rate_per_s
     limiter = RateLimiter(
         None if isinstance(rate, str) else float(rate),
@@ -254,7 +255,7 @@ async def open_session(job: Job, target: Target) -> AsyncIterator[ApiSession]:
         credential=credential,
         limiter=limiter,
         timeout_s=job.limits.timeout_s,
-        proxy=job.target.proxy,
+        proxy=proxy,
         ca_file=job.target.ca_file,
     )
     async with http:

@@ -14,17 +14,17 @@ _PATHS = (
     ("sandbox", "customers"),
 )
 
-_TOKEN, _FILE = ("target", "token"), "file:"
+_SECRETS, _FILE = (("target", "token"), ("target", "proxy_auth")), "file:"
 
 
 def make_absolute(settings: dict[str, Any], folder: Path) -> None:
     """Make the paths among settings absolute; relative ones are relative to `folder`."""
-    for section, key in (*_PATHS, _TOKEN):
+    for section, key in (*_PATHS, *_SECRETS):
         table = settings.get(section)
         if not isinstance(table, dict) or not isinstance(table.get(key), str):
             continue
         text: str = table[key]
-        scheme = _FILE if (section, key) == _TOKEN else ""
+        scheme = _FILE if (section, key) in _SECRETS else ""
         if text.startswith(scheme) and text != _FILE:
             table[key] = scheme + os.path.normpath(folder / os.path.expanduser(text.removeprefix(scheme)))
 

@@ -4,7 +4,6 @@ Secrets stay references (`env:NAME`, `file:PATH`, `cmd:PROGRAM ARGS`) until `sec
 """
 
 import hashlib
-import ipaddress
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from bulk_patch import plugins
 from bulk_patch.errors import JobError
+from bulk_patch.job.addresses import check_base_url, check_proxy
 
 #: Settings of version 0.1 that a plan's identity covered.
 _INPUT_0_1 = ("path", "id", "blank", "clear", "may_clear", "duplicates", "rename")
@@ -90,6 +90,7 @@ class TargetSettings(Section):
     resource: str = "customers"
     token: str = Field(repr=False)
     proxy: str | None = None
+    proxy_auth: str | None = Field(default=None, repr=False)
     ca_file: Path | None = Field(default=None, strict=False)
 
     @field_validator("kind")
@@ -104,15 +105,32 @@ class TargetSettings(Section):
             raise ValueError("must be env:NAME, file:PATH or cmd:PROGRAM ARGS; never the secret itself")
         return token
 
+    @field_validator("proxy_auth")
+    @classmethod
+    def _is_a_reference_too(cls, proxy_auth: str | None) -> str | None:
+        if proxy_auth is not None and not SECRET_REFERENCE.fullmatch(proxy_auth):
+            raise ValueError(
+                "must be env:NAME, file:PATH or cmd:PROGRAM ARGS that gives USER:PASSWORD; never the secret"
+            )
+        return proxy_auth
+
     @field_validator("base_url")
     @classmethod
     def _is_safe(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
-            raise ValueError("must be a plain address: no user, query or fragment in it")
-        if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
-            raise ValueError("must be https; http is accepted for loopback only")
-        return url.rstrip("/")
+        return check_base_url(url)
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_a_proxy(cls, proxy: str | None) -> str | None:
+        return None if proxy is None else check_proxy(proxy)
+
+    @model_validator(mode="after")
+    def _proxy_gets_no_plain_text(self) -> "TargetSettings":
+        if self.proxy is not None and urlsplit(self.base_url).scheme.lower() != "https":
+            raise ValueError("proxy goes with an https base_url only: by http it would read the token and every value")
+        if self.proxy_auth is not None and self.proxy is None:
+            raise ValueError("proxy_auth goes with proxy, which is not set")
+        return self
 
 
 class Limits(Section):
@@ -274,7 +292,8 @@ class Job(Section):
 
     def at_sandbox(self, base_url: str, token: str) -> "Job":
         """Return the same job for a rehearsal server; the token of the job is then neither read nor needed."""
-        target = self.target.model_copy(update={"base_url": base_url})
+        local = {"base_url": base_url, "proxy": None, "proxy_auth": None, "ca_file": None}
+        target = self.target.model_copy(update=local)
         return self.model_copy(update={"target": target, "sandbox_token": token})
 
 
@@ -287,12 +306,3 @@ def _usable(group: str, kind: str) -> str:
     except JobError as error:
         raise ValueError(f"{error.message.partition(': ')[2]}; {error.hint}") from None
     return kind
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.client.credential import Credential
+from bulk_patch.client.credential import Credential, with_login
 from bulk_patch.errors import CredentialError, Exit
 from bulk_patch.job import secret_command
 from bulk_patch.job.secrets import read_secret
@@ -296,3 +296,12 @@ def test_a_program_that_is_not_found_is_named_with_where_it_was_looked_for(
     with pytest.raises(CredentialError, match="cannot be executed") as caught:
         read_secret("cmd:./gettok", tmp_path)
     assert caught.value.hint.startswith("chmod +x ")
+
+
+def test_the_login_of_a_proxy_is_fetched_from_its_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_AUTH_OF_TEST", "pat:p@ss:w/rd")
+    assert with_login("http://p:3128", None, tmp_path) == "http://p:3128"
+    assert with_login("http://p:3128", "env:PROXY_AUTH_OF_TEST", tmp_path) == "http://pat:p%40ss%3Aw%2Frd@p:3128"
+    monkeypatch.setenv("PROXY_AUTH_OF_TEST", "only-a-name")
+    with pytest.raises(CredentialError, match="USER:PASSWORD"):
+        with_login("http://p:3128", "env:PROXY_AUTH_OF_TEST", tmp_path)
