@@ -8,7 +8,7 @@ reference takes over by itself. `.github/DECISIONS.md` says how a version is adm
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
@@ -59,7 +59,7 @@ class ServerAddress:
 
     base_url: URL
     tls: ssl.SSLContext
-    proxy: URL | None
+    proxy: URL | None = field(repr=False)  # it may hold a password
     connect_timeout_s: float
 
 

@@ -109,9 +109,7 @@ class TargetSettings(Section):
     @classmethod
     def _is_a_reference_too(cls, proxy_auth: str | None) -> str | None:
         if proxy_auth is not None and not SECRET_REFERENCE.fullmatch(proxy_auth):
-            raise ValueError(
-                "must be env:NAME, file:PATH or cmd:PROGRAM ARGS that gives USER:PASSWORD; never the secret"
-            )
+            raise ValueError("must be env:NAME, file:PATH or cmd:PROGRAM ARGS (USER:PASSWORD), never the secret")
         return proxy_auth
 
     @field_validator("base_url")
