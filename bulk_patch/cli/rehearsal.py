@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bulk_patch.errors import UsageError
+from bulk_patch.errors import LockedError, UsageError
 from bulk_patch.files.atomic import make_private_folder
 from bulk_patch.job.settings import Job
 from bulk_patch.sandbox import SandboxError, SandboxSettings, child
@@ -25,6 +25,7 @@ def at_sandbox(job: Job, output: Path) -> Iterator[Job]:
 
     Raises:
         UsageError: The sandbox does not start.
+        LockedError: Another rehearsal of this job is going on.
     """
     world = output / job.name / "sandbox"
     if job.sandbox.customers is None and not world.exists():
@@ -38,11 +39,8 @@ def at_sandbox(job: Job, output: Path) -> Iterator[Job]:
         try:
             base_url = stack.enter_context(child(settings))
         except SandboxError as error:
-            taken = TAKEN in str(error)
-            hint = (
-                "stop the other one, then run the same command again"
-                if taken
-                else f"check [sandbox] customers; {reset}"
-            )
-            raise UsageError(f"the sandbox: {error}", hint) from None
+            if TAKEN in str(error):
+                hint = "one rehearsal of a job at a time: run the same command again when the other one has ended"
+                raise LockedError(f"the sandbox: {error}", hint) from None
+            raise UsageError(f"the sandbox: {error}", f"check [sandbox] customers; {reset}") from None
         yield job.at_sandbox(base_url, token)

@@ -88,7 +88,7 @@ def settings(common: Common, key: str | None, schema: bool) -> None:
     "--faults", default="", metavar="SPEC", help="For example 500=0.02,429=0.05,reset=0.01,timeout=0.01,drop=0.01"
 )
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line per request.")
-@click.option("--token", default="sandbox-token", help="The bearer token that it accepts.")
+@click.option("--token", help="The bearer token that it accepts. Default: a random one, printed on the second line.")
 @click.option("--seed", type=int, default=0, help="Seed of the random faults.")
 @click.option(
     "--state", type=click.Path(path_type=Path), metavar="DIR", help="Keep its data there. Default: in memory."

@@ -7,8 +7,10 @@ writer. Two processes that write the same file at once never share a draft: the 
 first, and a writer that finds the name gone copies the draft to a new one before it is renamed.
 """
 
+import errno
 import fcntl
 import os
+import pwd
 import shutil
 import stat
 from collections.abc import Iterator
@@ -137,8 +139,39 @@ def make_private_folder(folder: Path) -> None:
                 make_private_folder(folder.parent)
             folder.mkdir(exist_ok=True)
         mode = TEAM_FOLDER if is_shared(folder.parent) else 0o700
-        if stat.S_IMODE(folder.stat().st_mode) != mode:
-            folder.chmod(mode)
+        with _opened(folder) as handle:
+            found = os.fstat(handle)
+            if stat.S_IMODE(found.st_mode) == mode:
+                return
+            if found.st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, f"it belongs to {owner_name(found.st_uid)}, not to you")
+            os.fchmod(handle, mode)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Open a folder, and not what a link in its place points to: others may plant links in a team's folder."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, "a link stands in the place of the folder; remove it") from error
+        if isinstance(error, PermissionError):
+            owner = owner_name(folder.lstat().st_uid)
+            raise PermissionError(errno.EACCES, f"it belongs to {owner}, and you may not read it") from error
+        raise
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def owner_name(uid: int) -> str:
+    """Return the login of a user, or the number where there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def is_shared(folder: Path) -> bool:

@@ -44,7 +44,7 @@ def share_folder(folder: Path, group: str | None) -> bool:
     if group is None:
         if folder.is_dir() and is_shared(folder) and _is_ours(folder):
             with explaining(folder):
-                folder.chmod(0o700)
+                make_private_folder(folder)
         return False
     try:
         group_id = grp.getgrnam(group).gr_gid
@@ -73,12 +73,22 @@ def share_folder(folder: Path, group: str | None) -> bool:
 
 
 def _open(path: Path, group_id: int, mode: int) -> None:
-    if path.is_symlink() or not _is_ours(path):
-        return
-    if path.stat().st_gid != group_id:
-        os.chown(path, -1, group_id)
-    if stat.S_IMODE(path.stat().st_mode) != mode:
-        path.chmod(mode)
+    try:  # by a handle: a link that is planted meanwhile is not followed, and a pipe is not waited for
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        if path.is_symlink() or not _is_ours(path):
+            return
+        raise
+    try:
+        found = os.fstat(handle)
+        if found.st_uid != os.geteuid() or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            return
+        if found.st_gid != group_id:
+            os.fchown(handle, -1, group_id)
+        if stat.S_IMODE(found.st_mode) != mode:
+            os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
 
 
 def _is_ours(path: Path) -> bool:

@@ -192,13 +192,13 @@ def job_of(found: LocatedRun, overrides: tuple[str, ...], *, sends: bool = True)
     missing = list(dict.fromkeys(map(name_of, refused)))
     if not sends:
         missing = [name for name in missing if not name.startswith("target")]
+    job = load_job(file, (*kept, *overrides))  # what is wrong with the file comes first
     if missing:
         again = " ".join(f"--set {name}=…" for name in missing)
         raise UsageError(
             f"run {found.run.id} was planned with --set {', '.join(missing)}, which is not taken from the ledger",
             f"name the job file instead of the run, or give it again: {again}",
         )
-    job = load_job(file, (*kept, *overrides))
     if job.name != found.run.job:
         raise UsageError(
             f"{file} is now the job {job.name}, but the run is of {found.run.job}", "restore the old job file"

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bulk_patch.errors import UsageError
+from bulk_patch.files.reading import UnsafeFileError, read_small
 
 NAMESPACE = "bulk-patch"  # signatures for other purposes do not count here
 _TIMEOUT_S = 20.0
+_LONGEST_BYTES = 16 << 20
 
 
 def sign(statement: bytes, *, key: Path) -> str:
@@ -35,16 +37,20 @@ def find_fault(statement: bytes, signature: str, *, signer: str, allowed_signers
         signer: A principal of the allowed signers.
         allowed_signers: A file as ssh-keygen reads it, including validity times.
     """
-    if not allowed_signers.is_file():
-        return f"the file of allowed signers does not exist: {allowed_signers}"
-    with tempfile.NamedTemporaryFile(prefix="bulk-patch-", suffix=".sig") as file:
-        file.write(signature.encode())
-        file.flush()
-        words = ["-Y", "verify", "-f", str(allowed_signers), "-I", signer, "-n", NAMESPACE, "-s", file.name]
-        try:
+    try:
+        read_small(allowed_signers, longest=_LONGEST_BYTES, secret=False)
+    except UnsafeFileError as error:
+        return f"the file of allowed signers {error.reason}: {error.fix}"
+    except OSError as error:
+        return f"the file of allowed signers cannot be read, {error.strerror}: {allowed_signers}"
+    try:
+        with tempfile.NamedTemporaryFile(prefix="bulk-patch-", suffix=".sig") as file:
+            file.write(signature.encode())
+            file.flush()
+            words = ["-Y", "verify", "-f", str(allowed_signers), "-I", signer, "-n", NAMESPACE, "-s", file.name]
             done = _ssh_keygen(words, statement, timeout_s=_TIMEOUT_S)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"ssh-keygen cannot be run: {type(error).__name__}"
+    except (OSError, subprocess.TimeoutExpired) as error:  # no folder for temporary files, or no ssh-keygen
+        return f"ssh-keygen cannot be run: {type(error).__name__}"
     return _first_line(done.stderr or done.stdout) if done.returncode else ""
 
 

@@ -212,6 +212,8 @@ class Api:
             invalid["page_token"] = "must be a next_page_token"
         if ids is not None and not all(re.fullmatch(_UUID, each) for each in ids):
             invalid["id"] = "must be comma-separated UUIDs"
+        for name in call.query.keys() - _FILTERS.keys() - {"limit", "page_token", "id", "sort_by"}:
+            invalid[name] = "the sandbox does not know this filter"
         if "sort_by" in call.query:
             invalid["sort_by"] = "the sandbox lists in the order of creation only"
         if invalid or limit is None or after is None:

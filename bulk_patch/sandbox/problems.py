@@ -26,6 +26,7 @@ _CATALOGUE: Mapping[str, tuple[int, str]] = {
     "INVALID_TENANCY": (422, "rule-violation"),
     "TOO_MANY_REQUESTS": (429, "too-many-requests"),
     "REQUEST_CANCELED": (499, "client-closed-request"),
+    "MISDIRECTED_REQUEST": (421, "misdirected-request"),
     "INTERNAL_ERROR": (500, "internal-server-error"),
     "NOT_IMPLEMENTED": (501, "not-implemented"),
     "GATEWAY_TIMEOUT": (504, "gateway-timeout"),

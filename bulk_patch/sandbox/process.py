@@ -3,20 +3,19 @@
 import asyncio
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import uvloop
 
-from .api import DEFAULT_TOKEN
 from .faults import random_faults
 from .seeds import load_customers
 from .world import SandboxError
@@ -24,6 +23,7 @@ from .world import SandboxError
 _PREDECESSOR_WAIT_S = 10.0
 _PARENT_CHECK_S = 0.5
 _STOP_WAIT_S = 5.0
+_LONGEST_WORDS = 64 << 10  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class SandboxSettings:
         latency_ms: Milliseconds that each request takes.
         faults: Faults at random; see `random_faults`.
         log: File that gets one JSON line a request.
-        token: The bearer token asked for.
+        token: The bearer token asked for; None: one is drawn, and `serve` prints it after the base URL.
         seed: Number the random faults are drawn from.
         state: Folder the world is kept in; None: in memory.
     """
@@ -48,7 +48,7 @@ class SandboxSettings:
     latency_ms: float = 0
     faults: str = ""
     log: Path | None = None
-    token: str = DEFAULT_TOKEN
+    token: str | None = None
     seed: int = 0
     state: Path | None = None
 
@@ -78,7 +78,8 @@ def serve(settings: SandboxSettings) -> int:
         SandboxError: It cannot start.
         ValueError: ``settings.faults`` cannot be read.
     """
-    return _run(settings, wait_s=0.0, watch_parent=False)
+    drawn = replace(settings, token=secrets.token_hex(16)) if settings.token is None else settings
+    return _run(drawn, wait_s=0.0, watch_parent=False, says_token=settings.token is None)
 
 
 def serve_for_parent(lines: IO[str]) -> int:
@@ -109,25 +110,23 @@ def child(settings: SandboxSettings) -> Iterator[str]:
     """
     home = str(Path(__file__).parents[2])  # where this very package is imported from, installed or not
     paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    with (
-        tempfile.TemporaryFile() as words,
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", __package__],  # -P: no module from the current folder
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=words,
-            env={**os.environ, "PYTHONPATH": paths},
-            text=True,
-            start_new_session=True,
-        ) as process,
-    ):
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", __package__],  # -P: no module from the current folder
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+        text=True,
+        start_new_session=True,
+    ) as process:
+        words = _Words(process.stderr)
         try:
             yield _hand_over(process, settings, words)
         finally:
             _stop(process)
 
 
-def _hand_over(process: "subprocess.Popen[str]", settings: SandboxSettings, words: IO[bytes]) -> str:
+def _hand_over(process: "subprocess.Popen[str]", settings: SandboxSettings, words: "_Words") -> str:
     assert process.stdin is not None
     assert process.stdout is not None
     with suppress(BrokenPipeError):  # a child that is dead already explains itself below
@@ -136,9 +135,33 @@ def _hand_over(process: "subprocess.Popen[str]", settings: SandboxSettings, word
     base_url = process.stdout.readline().strip()
     if not base_url:
         process.wait()
-        words.seek(0)
-        raise SandboxError(f"the sandbox did not start: {words.read().decode(errors='replace').strip()}")
+        raise SandboxError(f"the sandbox did not start: {words.said()}")
     return base_url
+
+
+class _Words:
+    """Takes what a child says on stderr, so that it never waits for us, and keeps the beginning.
+
+    Args:
+        pipe: Its stderr.
+    """
+
+    def __init__(self, pipe: IO[str] | None) -> None:
+        assert pipe is not None
+        self._pipe = pipe
+        self._kept = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def said(self) -> str:
+        """Return what a child that has ended said."""
+        self._reader.join(_STOP_WAIT_S)
+        return self._kept.strip()
+
+    def _read(self) -> None:
+        with suppress(OSError, ValueError):  # it was closed meanwhile
+            for line in self._pipe:
+                self._kept = (self._kept + line)[:_LONGEST_WORDS]
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
@@ -151,19 +174,19 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         process.kill()
 
 
-def _run(settings: SandboxSettings, *, wait_s: float, watch_parent: bool) -> int:
+def _run(settings: SandboxSettings, *, wait_s: float, watch_parent: bool, says_token: bool = False) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, wait_s=wait_s, watch_parent=watch_parent))
+        runner.run(_serve(settings, wait_s=wait_s, watch_parent=watch_parent, says_token=says_token))
     return 0
 
 
-async def _serve(settings: SandboxSettings, *, wait_s: float, watch_parent: bool) -> None:
+async def _serve(settings: SandboxSettings, *, wait_s: float, watch_parent: bool, says_token: bool) -> None:
     # Imported here, so that a parent, which only wants `child`, does not wait for a server's imports.
     from .server import Sandbox
 
     sandbox = Sandbox(
         None if settings.customers is None else load_customers(settings.customers),
-        token=settings.token,
+        token=settings.token or secrets.token_hex(16),
         port=settings.port,
         rate_per_s=settings.rate,
         latency_ms=settings.latency_ms,
@@ -178,6 +201,8 @@ async def _serve(settings: SandboxSettings, *, wait_s: float, watch_parent: bool
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     async with sandbox:
         print(sandbox.base_url, flush=True)
+        if says_token:
+            print(f"token: {sandbox.token}", flush=True)
         if watch_parent:
             threading.Thread(target=_await_end_of_stdin, args=(loop, stop), daemon=True).start()
             await _until_orphaned(stop)

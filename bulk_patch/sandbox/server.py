@@ -21,6 +21,7 @@ from .world import KeptAnswer, SandboxError, World
 
 _HOST = "127.0.0.1"
 _LONGEST_STOP_S = 1.0
+_OWN_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class Sandbox:
@@ -170,6 +171,8 @@ class Sandbox:
         return self._clock() + self._advanced_s
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if _name_of(request.headers.get("Host", "")) not in _OWN_NAMES:  # a page in a browser, by DNS rebinding
+            return respond(problem("MISDIRECTED_REQUEST", "This server is for programs on this machine."))
         try:
             call = await self._receive(request)
         except (web.RequestPayloadError, ConnectionError):
@@ -326,3 +329,9 @@ class _ServerThread:
         async with self._sandbox:
             self._ready.set()
             await self._stop.wait()
+
+
+def _name_of(host: str) -> str:
+    """Return the name in a Host header, without the port."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdecimal() else host).lower()

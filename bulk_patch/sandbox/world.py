@@ -5,9 +5,11 @@ The line is then appended to the log file, before the reply. A process killed be
 in the database only; the next start appends it. So the file and the state never tell two stories.
 """
 
+import errno
 import json
 import os
 import sqlite3
+import stat
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -105,7 +107,7 @@ class World:
             self._last_n: int = row[0]
             if log is not None:
                 _make_private_folder(log.parent)
-                self._log = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+                self._log = _open_log(log)
                 self._complete_log(self._log)
         except (OSError, sqlite3.Error) as error:
             raise SandboxError(f"the sandbox cannot use {state or log}: {error}") from error
@@ -285,6 +287,16 @@ def _open_database(state: Path | None, wait_s: float) -> sqlite3.Connection:
             raise SandboxError(f"{TAKEN} {state}") from error
         raise
     return database
+
+
+def _open_log(log: Path) -> int:
+    """Open the log to append to it: a regular file of ours, and not what a link in its place points to."""
+    handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return handle
 
 
 def _make_private_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.errors import Exit, StorageError
-from bulk_patch.files.atomic import draft_of, remove_draft, replacing
+from bulk_patch.files.atomic import draft_of, make_private_folder, remove_draft, replacing
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.reports.export import export
 from bulk_patch.reports.files import write_reports
@@ -241,3 +242,26 @@ def test_a_draft_that_was_removed_while_it_is_written_takes_its_place_all_the_sa
         remove_draft(path)
         assert names(tmp_path) == set()
     assert path.read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("mode", [0o711, 0o755, 0o2770])
+def test_a_link_in_the_place_of_a_folder_is_refused_and_what_it_points_to_keeps_its_mode(
+    tmp_path: Path, mode: int
+) -> None:
+    victim, shared = tmp_path / "victim", tmp_path / "team"
+    victim.mkdir()
+    victim.chmod(mode)
+    shared.mkdir()
+    shared.chmod(0o2770)
+    (shared / "run").symlink_to(victim)
+    with pytest.raises(StorageError, match="a link stands in the place of the folder"):
+        make_private_folder(shared / "run")
+    assert stat.S_IMODE(victim.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder away")
+def test_a_folder_of_another_user_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    os.chown(tmp_path / "theirs", 4711, 4711)
+    with pytest.raises(StorageError, match="it belongs to user 4711"):
+        make_private_folder(tmp_path / "theirs")

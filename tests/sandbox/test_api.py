@@ -364,3 +364,25 @@ def test_an_edit_from_outside_is_dated_and_not_logged() -> None:
         with pytest.raises(KeyError):
             sandbox.edit(NOBODY, email="x")
     assert sandbox.requests == []
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1].evil", "10.0.0.1"]
+)
+def test_a_page_that_reaches_the_sandbox_by_another_name_gets_no_customer(host: str) -> None:
+    async def scenario(sandbox: Sandbox, caller: Caller) -> None:
+        heard = await caller.call("GET", "/customers", Host=host)
+        assert (heard.status, heard.json["code"]) == (421, "MISDIRECTED_REQUEST")
+        assert (await caller.call("GET", "/customers", Host="localhost:1234")).status == 200
+
+    rehearse(scenario)
+
+
+@pytest.mark.parametrize("name", ["ssn_last_4", "has_accounts", "classifications", "no_such_filter"])
+def test_a_filter_that_the_sandbox_does_not_know_is_refused_and_not_ignored(name: str) -> None:
+    async def scenario(sandbox: Sandbox, caller: Caller) -> None:
+        heard = await caller.get(f"/customers?{name}=1")
+        assert (heard.status, heard.json["code"]) == (400, "BAD_QUERY_PARAMETER")
+        assert name in heard.json["invalid"]
+
+    rehearse(scenario)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -32,7 +33,8 @@ SEED_FILE = f"id,first_name,status\n{ANN},Ann,ACTIVE\n{BEN},Ben,PROSPECT\n"
 def settings(tmp_path: Path) -> SandboxSettings:
     customers = tmp_path / "customers.csv"
     customers.write_text(SEED_FILE)
-    return SandboxSettings(customers=customers, state=tmp_path / "state", log=tmp_path / "requests.jsonl")
+    log = tmp_path / "requests.jsonl"
+    return SandboxSettings(customers=customers, state=tmp_path / "state", log=log, token="sandbox-token")
 
 
 @contextmanager
@@ -208,7 +210,7 @@ def test_the_token_and_settings_are_on_no_command_line(settings: SandboxSettings
         lines = subprocess.run(["ps", "-eo", "ppid=,args="], capture_output=True, text=True, check=True).stdout
         mine = [line for line in lines.splitlines() if line.split()[0] == str(own) and "sandbox" in line]
         assert len(mine) == 1
-        assert settings.token not in mine[0]
+        assert "sandbox-token" not in mine[0]
         assert "customers" not in mine[0]
 
 
@@ -304,3 +306,36 @@ def test_importing_the_sandbox_is_cheap_and_brings_in_nothing_else_of_the_produc
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_sandbox_without_a_token_draws_one_and_prints_it() -> None:
+    program = "from bulk_patch.sandbox import *; raise SystemExit(serve(SandboxSettings()))"
+    tokens = set()
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            base_url, token = server.stdout.readline().strip(), server.stdout.readline().strip().removeprefix("token: ")
+            request = urllib.request.Request(f"{base_url}/customers", headers={"Authorization": f"Bearer {token}"})
+            assert urllib.request.urlopen(request).status == 200
+            server.terminate()
+        tokens.add(token)
+    assert len(tokens) == 2
+    assert "sandbox-token" not in tokens
+
+
+def test_a_child_needs_no_temporary_folder(settings: SandboxSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/nowhere")
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, "/nowhere")
+    with child(settings) as base_url:
+        assert base_url.startswith("http://127.0.0.1:")
+
+
+def test_a_log_that_is_a_link_is_not_written_to(settings: SandboxSettings, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    assert settings.log is not None
+    settings.log.symlink_to(victim)
+    with pytest.raises(SandboxError), child(settings):
+        pass
+    assert victim.read_text() == "untouched"
