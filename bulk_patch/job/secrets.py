@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from bulk_patch.errors import CredentialError
-from bulk_patch.files.reading import UnsafeFileError, read_small
+from bulk_patch.job.checked_files import UnsafeFileError, read_small
 from bulk_patch.job.secret_command import CommandError, run_command
 from bulk_patch.job.settings import SECRET_REFERENCE
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bulk_patch.errors import UsageError
-from bulk_patch.files.reading import UnsafeFileError, read_small
+from bulk_patch.job.checked_files import UnsafeFileError, read_small
 
 NAMESPACE = "bulk-patch"  # signatures for other purposes do not count here
 _TIMEOUT_S = 20.0
