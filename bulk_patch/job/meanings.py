@@ -74,13 +74,18 @@ MEANINGS: dict[str, tuple[str, str]] = {
         'resource = "persons"',
     ),
     "target.token": (
-        "Where the token is found: `env:NAME`, `file:PATH`, or `cmd:PROGRAM ARGS` (no shell, at most 30 s). "
-        "Fetched again when the API refuses it",
+        "Where the token is found: `env:NAME`, `file:PATH`, or `cmd:PROGRAM ARGS` (no shell, in the job file's folder, "
+        "at most 30 s). A file must be closed to others: `chmod 600`. Fetched again when the API refuses it",
         'token = "file:synctera.token"',
     ),
     "target.proxy": (
-        "A proxy for all requests; the environment's proxy settings are not used",
+        "An HTTP proxy for all requests, with scheme and without user or password; only with an https `base_url`, "
+        "not used by `--sandbox`. The environment's proxy settings are not used",
         'proxy = "http://127.0.0.1:3128"',
+    ),
+    "target.proxy_auth": (
+        "Where the proxy's `USER:PASSWORD` is found: `env:NAME`, `file:PATH`, or `cmd:PROGRAM ARGS`",
+        'proxy_auth = "env:PROXY_AUTH"',
     ),
     "target.ca_file": (
         "PEM file of a private certificate authority, in place of the system's",
@@ -193,6 +198,7 @@ KINDS: dict[str, str] = {
     "input.may_clear": "list of fields",
     "target.resource": "`customers` or `persons`",
     "target.token": "reference",
+    "target.proxy_auth": "reference",
     "guards.fields": "list of fields",
     "guards.max_invalid": "number of rows, or a share",
     "guards.max_failures": "number of rows, or a share",
