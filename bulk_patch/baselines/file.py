@@ -48,7 +48,7 @@ class FileBaseline(Baseline):
 
 def _scan(path: Path, input_id: str, target: Target) -> Source:
     """Scan a baseline file for the target's fields; columns that are not fields may be of any type."""
-    header = source.read_header(path)
+    header = source.read_header(path, (input_id, "id"))
     failure = InputError(
         f"{path.name} has no column 'id' or {input_id!r}", "each row of a baseline needs the customer's id"
     )

@@ -287,6 +287,7 @@ def heading(title: str, run: Run) -> list[str]:
     lines = [title, f"  job     {safe(run.job)}", f"  target  {safe(run.target)}"]
     if run.input_path:
         lines.append(f"  input   {safe(Path(run.input_path).name)}, {amount(run.input_rows, 'row')}")
+        lines += wrap(safe(run.summary.reading), "          ")
     if run.kind == "undo":
         lines.append(f"  undoes  run {safe(run.summary.undoes)}, {amount(run.input_rows, 'applied row')}")
     return lines

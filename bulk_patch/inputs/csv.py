@@ -9,10 +9,10 @@ spreadsheets disagree. So a line feed with an even number of quotes before it en
 """
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -22,30 +22,32 @@ import pyarrow as pa
 import pyarrow.csv
 
 from bulk_patch.errors import InputError
+from bulk_patch.inputs.dialect import BOM, PLAIN, Dialect
+from bulk_patch.inputs.encodings import describe_readings
+from bulk_patch.inputs.streams import Stream, buffered, opened
 
 BLOCK_BYTES = 4 << 20
 LONGEST_RECORD_BYTES = BLOCK_BYTES
 FAULTS_SHOWN = 20
+NOT_UTF_8 = "not UTF-8"
 FAULTS_COUNTED = 1000  # a file with more is not read further
 
-_BOM = b"\xef\xbb\xbf"
 _NOT_CSV = {
-    b"PK\x03\x04": ("is a zip or Excel file", "save it as CSV UTF-8"),
-    b"\x1f\x8b": ("is compressed", "unpack it first"),
-    b"PAR1": ("is a Parquet file", "give it the suffix .parquet"),
-    b"\xff\xfe": ("is UTF-16 or UTF-32", "save it as UTF-8"),
-    b"\xfe\xff": ("is UTF-16", "save it as UTF-8"),
+    b"PK\x03\x04": ("is a zip or Excel file", 'give it the suffix .xlsx, or set input.format = "xlsx"'),
+    b"PAR1": ("is a Parquet file", 'give it the suffix .parquet, or set input.format = "parquet"'),
+    b"\xd0\xcf\x11\xe0": ("is an old or an encrypted Excel file", "save it as .xlsx without a password"),
 }
 
 
-def _table_of(*allowed: bytes) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+@lru_cache
+def _table_of(delimiter: bytes, others: bytes) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     table = np.zeros(256, dtype=np.bool_)
-    table[list(b"".join(allowed))] = True
+    table[list(delimiter + others)] = True
     return table
 
 
-_BEFORE_OPENING = _table_of(b",", b"\n", b'"')  # a quote before: the two are one quote inside a cell
-_AFTER_CLOSING = _table_of(b",", b"\r", b"\n", b'"')
+_BEFORE_OPENING = b'\n"'  # a quote before: the two are one quote inside a cell
+_AFTER_CLOSING = b'\r\n"'
 
 
 class CsvFile:
@@ -53,6 +55,8 @@ class CsvFile:
 
     Args:
         path: A regular file.
+        dialect: How it is read.
+        start: Its first bytes as UTF-8; read from the file when not given.
 
     Raises:
         InputError: When the file has no readable header.
@@ -60,28 +64,35 @@ class CsvFile:
 
     checks_all = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, dialect: Dialect = PLAIN, *, start: bytes = b"") -> None:
         self.path = path
+        self.dialect = dialect
+        self.reading = dialect.words
+        self._delimiter = dialect.delimiter.encode()
         self.parts: Sequence[Path] = (path,)
         self.hashes: list[str] = []  # of the bytes that `tables` read, once it has ended
         self.header: tuple[str, ...]
-        with path.open("rb") as file:
-            start = file.read(LONGEST_RECORD_BYTES)
+        start = start or self._read_start(LONGEST_RECORD_BYTES)
         for magic, (what, hint) in _NOT_CSV.items():
             if start.startswith(magic):
                 raise InputError(f"{path.name} {what}", hint)
-        record = start[: _end_of_header(start)]
-        self._header_bytes = len(record)
-        text = record.removeprefix(_BOM)
-        if not _is_sound(text):
+        rest = start[dialect.skip_bytes :]
+        record = rest[: _end_of_header(rest)]
+        if len(record) == len(rest) and len(start) < LONGEST_RECORD_BYTES:  # a long one is cut off, or never ends
+            rest = self._read_start(LONGEST_RECORD_BYTES)[dialect.skip_bytes :]
+            record = rest[: _end_of_header(rest)]
+        self._header_bytes = dialect.skip_bytes + len(record)
+        text = record.removeprefix(BOM)
+        if not _is_sound(text, self._delimiter):
             raise self._refusal()
         if not text.strip(b"\r\n"):
             raise InputError(f"{path.name} has no header", "the first line must name the columns")
         try:
-            (self.header,) = map(tuple, csv.reader([text.decode().strip("\r\n")], strict=True))
+            (self.header,) = map(
+                tuple, csv.reader([text.decode().strip("\r\n")], delimiter=dialect.delimiter, strict=True)
+            )
         except csv.Error:  # a cell beyond the csv module's limit
             raise InputError(f"{path.name}: the first line is too long to be a header") from None
-        self._check_delimiter()
         self._positions = {name: str(position) for position, name in enumerate(self.header)}
 
     def kind(self, column: str) -> str:
@@ -101,34 +112,37 @@ class CsvFile:
             InputError: With the lines at fault.
         """
         self.hashes = []
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file, ThreadPoolExecutor(1) as hasher:
-            hashing = hasher.submit(digest.update, file.read(self._header_bytes))
+        with self._opened() as file:
+            file.read(self._header_bytes)
             rest, more = b"", b"-"
             while more:
                 more = file.read(BLOCK_BYTES)
-                hashing.result()
-                hashing = hasher.submit(digest.update, more)  # these very bytes, not another reading of the file
                 data = rest + more
                 end = _end_of_records(data) if more else len(data)
                 block, rest = data[:end], data[end:]
-                if len(rest) > LONGEST_RECORD_BYTES or not _is_sound(block):
+                if len(rest) > LONGEST_RECORD_BYTES or not _is_sound(block, self._delimiter):
                     raise self._refusal()
                 if block:
                     yield self._parse(block, columns)
-            hashing.result()
-        self.hashes = [digest.hexdigest()]
+            self.hashes = [file.sha256()]
+
+    def _opened(self) -> AbstractContextManager[Stream]:
+        return opened(self.path, packed=self.dialect.packed, encoding=self.dialect.encoding)
+
+    def _read_start(self, size: int) -> bytes:
+        with self._opened() as file:
+            return file.read(size)
 
     def _parse(self, block: bytes, columns: Sequence[str]) -> pa.Table:
         # pyarrow takes a byte order mark off every block; it belongs to the data of all but the first.
-        data = b"\n" + block if block.startswith(_BOM) else block
+        data = b"\n" + block if block.startswith(BOM) else block
         names = list(self._positions.values())
         wanted = [self._positions[column] for column in columns]
         try:
             table = pyarrow.csv.read_csv(
                 io.BytesIO(data),
                 read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
-                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=self.dialect.delimiter, newlines_in_values=True),
                 convert_options=pyarrow.csv.ConvertOptions(
                     check_utf8=False,  # `_is_sound` did
                     column_types={name: pa.large_string() for name in wanted},
@@ -140,20 +154,14 @@ class CsvFile:
             raise self._refusal() from None
         return table.rename_columns(list(columns))
 
-    def _check_delimiter(self) -> None:
-        if len(self.header) > 1:
-            return
-        for delimiter, name in ((";", "semicolons"), ("\t", "tabs")):
-            if delimiter in self.header[0]:
-                raise InputError(
-                    f"{self.path.name}: the header is one cell with {name} in it",
-                    f"the columns are separated by {name}; export the file with commas",
-                )
-
     def _refusal(self) -> InputError:
         """Name the lines at fault, up to `FAULTS_SHOWN` of them."""
-        with self.path.open("rb") as file:
-            faults = list(islice(find_faults(file), FAULTS_COUNTED))
+        with self._opened() as file:
+            lines = buffered(file)
+            for _ in range(self.dialect.skipped_lines):
+                lines.readline()
+            found = find_faults(lines, self.dialect.delimiter, first_line=self.dialect.skipped_lines + 1)
+            faults = list(islice(found, FAULTS_COUNTED))
         if not faults:
             return InputError(
                 f"{self.path.name} is not a valid CSV file, or changed while it was read", "export it again"
@@ -163,19 +171,29 @@ class CsvFile:
             shown.append(f"and at least {FAULTS_COUNTED - FAULTS_SHOWN} more")
         elif len(faults) > FAULTS_SHOWN:
             shown.append(f"and {len(faults) - FAULTS_SHOWN} more")
-        return InputError(
-            f"{self.path.name} cannot be read without guessing: " + "; ".join(shown),
-            "correct these lines, or export the file again as CSV in UTF-8 with commas",
-        )
+        hint = "correct these lines, or export the file again as CSV in UTF-8"
+        if any(what.startswith(NOT_UTF_8) for _, what in faults) and not self.dialect.declared_encoding:
+            hint = self._readings() or hint
+        return InputError(f"{self.path.name} cannot be read without guessing: " + "; ".join(shown), hint)
+
+    def _readings(self) -> str:
+        """Say how the lines that are not UTF-8 read in other encodings."""
+        with self._opened() as file:
+            whole = buffered(file)
+            lines = enumerate(iter(lambda: whole.readline(LONGEST_RECORD_BYTES), b""), 1)
+            bad = list(islice(((at, line) for at, line in lines if not is_utf_8(line)), FAULTS_COUNTED))
+        return describe_readings(bad, self.dialect.delimiter)
 
 
-def find_faults(file: BinaryIO) -> Iterator[tuple[int, str]]:
+def find_faults(file: BinaryIO, delimiter: str = ",", *, first_line: int = 1) -> Iterator[tuple[int, str]]:
     """Walk a CSV file line by line and report what is wrong with it; slow, for files known to be faulty.
 
     A line with a broken quote ends its record, so that one fault does not make all that follows look wrong.
 
     Args:
-        file: Open at the first byte.
+        file: Open at the first byte of its first line.
+        delimiter: What separates the cells.
+        first_line: The number of that line.
 
     Yields:
         The number of a physical line (the first is 1) and what is wrong with it, without any cell's text.
@@ -184,8 +202,8 @@ def find_faults(file: BinaryIO) -> Iterator[tuple[int, str]]:
     offset = length = 0  # bytes of the file before this line; of this record so far
     inside, opened = False, 0  # in a quoted cell that started on an earlier line; that line
     started = 0  # line on which this record started
-    for number, line in enumerate(iter(lambda: file.readline(LONGEST_RECORD_BYTES + 1), b""), 1):
-        text = line.removeprefix(_BOM) if number == 1 else line
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_RECORD_BYTES + 1), b""), first_line):
+        text = line.removeprefix(BOM) if number == 1 else line
         if not inside:
             started, cells, length = number, 1, 0
         length += len(line)
@@ -195,7 +213,7 @@ def find_faults(file: BinaryIO) -> Iterator[tuple[int, str]]:
             return
         fault = _find_bad_character(text, offset + len(line) - len(text))
         offset += len(line)
-        quoted, more, still_inside = _walk(text, inside)
+        quoted, more, still_inside = _walk(text, inside, delimiter.encode())
         if quoted and inside:
             quoted += f" (this line starts inside a quoted cell of line {opened})"
         if still_inside and (not inside or b'"' in text):
@@ -221,35 +239,44 @@ def _find_bad_character(line: bytes, offset: int) -> str:
     try:
         line.decode()
     except UnicodeDecodeError as error:
-        return f"not UTF-8, at byte {offset + error.start} of the file"
+        return f"{NOT_UTF_8}, at byte {offset + error.start} of the file"
     return ""
 
 
-def _walk(line: bytes, inside: bool) -> tuple[str, int, bool]:
+def is_utf_8(line: bytes) -> bool:
+    """Tell whether a line is UTF-8."""
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _walk(line: bytes, inside: bool, delimiter: bytes) -> tuple[str, int, bool]:
     """Follow the quotes of one line.
 
     Returns:
-        What is wrong, commas outside quotes, and whether a quoted cell is open at the end.
+        What is wrong, delimiters outside quotes, and whether a quoted cell is open at the end.
     """
     pieces = line.split(b'"')
     last = len(pieces) - 1
-    commas = 0
+    delimiters = 0
     for at, piece in enumerate(pieces):
         if at:
             inside = not inside
         if inside:
             continue
-        if at and piece and piece[:1] not in b",\r\n":
-            return "text after a closing quote", commas, False
-        if at < last and piece and not piece.endswith(b","):
-            return "a quote inside a cell without quotes; put the cell in quotes and double it", commas, False
-        commas += piece.count(b",")
-    return "", commas, inside
+        if at and piece and piece[:1] not in delimiter + b"\r\n":
+            return "text after a closing quote", delimiters, False
+        if at < last and piece and not piece.endswith(delimiter):
+            return "a quote inside a cell without quotes; put the cell in quotes and double it", delimiters, False
+        delimiters += piece.count(delimiter)
+    return "", delimiters, inside
 
 
 def _end_of_header(data: bytes) -> int:
     """Return the offset at which the first record that is not a blank line ends."""
-    end = len(data) - len(data.removeprefix(_BOM).lstrip(b"\r\n"))
+    end = len(data) - len(data.removeprefix(BOM).lstrip(b"\r\n"))
     quotes = 0
     while end < len(data):
         start, end = end, data.find(b"\n", end) + 1 or len(data)
@@ -270,23 +297,21 @@ def _end_of_records(data: bytes) -> int:
     return end
 
 
-def _is_sound(block: bytes) -> bool:
+def _is_sound(block: bytes, delimiter: bytes) -> bool:
     """Check whole records for everything but their number of cells."""
     if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
         return False
-    if not block.isascii():
-        try:
-            block.decode()
-        except UnicodeDecodeError:
-            return False
-    return b'"' not in block or _has_sound_quotes(block)
+    if not block.isascii() and not is_utf_8(block):
+        return False
+    return b'"' not in block or _has_sound_quotes(block, delimiter)
 
 
-def _has_sound_quotes(block: bytes) -> bool:
+def _has_sound_quotes(block: bytes, delimiter: bytes) -> bool:
     characters = np.frombuffer(b"\n" + block + b"\n", dtype=np.uint8)
     quotes = np.flatnonzero(characters == ord('"'))
     opening, closing = quotes[::2], quotes[1::2]
     if len(opening) != len(closing):
         return False
     before, after = characters[opening - 1], characters[closing + 1]
-    return bool(_BEFORE_OPENING[before].all() and _AFTER_CLOSING[after].all())
+    fine_before, fine_after = _table_of(delimiter, _BEFORE_OPENING), _table_of(delimiter, _AFTER_CLOSING)
+    return bool(fine_before[before].all() and fine_after[after].all())

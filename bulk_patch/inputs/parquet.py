@@ -6,16 +6,20 @@ before it gets here, a decimal or a time has several spellings, so their columns
 
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bulk_patch.errors import InputError
+from bulk_patch.inputs.parts import PARTITION
+from bulk_patch.inputs.streams import opened_whole
 
 BATCH_ROWS = 50_000
 
@@ -26,6 +30,8 @@ TEXT_KINDS = frozenset({"text", "date", "whole number", "boolean", "nothing"})
 _LARGE_GROUP_BYTES = 1 << 30
 _LARGE_GROWTH = 1000
 
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31 as days of 1970: all that ISO dates can express
 
 
@@ -34,20 +40,23 @@ class ParquetParts:
 
     Args:
         parts: Regular files in reading order, at least one.
+        root: The folder that they were found in, those below it included; it may also be the one file.
 
     Raises:
         InputError: When a part cannot be read, or its columns are not those of the first part.
     """
 
     checks_all = False
+    reading = ""
 
-    def __init__(self, parts: Sequence[Path]) -> None:
+    def __init__(self, parts: Sequence[Path], *, root: Path | None = None) -> None:
         self.parts = parts
+        self._partitions = {part: _partitions_of(part.relative_to(root or part.parent)) for part in parts}
         self.hashes: list[str] = []  # of each part that `tables` read
         self.header: tuple[str, ...] = ()
         self._kinds: dict[str, str] = {}
         for part in parts:
-            with _translating(part), part.open("rb") as file:
+            with _translating(part), opened_whole(part) as file:
                 self._compare(part, _open(file, part).schema_arrow)
 
     def kind(self, column: str) -> str:
@@ -68,23 +77,34 @@ class ParquetParts:
         """
         self.hashes = []
         for part in self.parts:
-            with _translating(part), part.open("rb") as file:
-                self.hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+            with part.open("rb") as raw:
+                self.hashes.append(hashlib.file_digest(raw, "sha256").hexdigest())
+            with _translating(part), opened_whole(part) as file:
                 opened = _open(file, part)
                 self._compare(part, opened.schema_arrow)
-                rows = 0
-                for batch in opened.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
+                rows, partitions = 0, self._partitions[part]
+                stored = [column for column in columns if column not in partitions]
+                for batch in opened.iter_batches(BATCH_ROWS, columns=stored, use_threads=False):
                     rows += len(batch)
                     # By name once more: asking the reader for `a.b` also brings the `b` of a struct `a`.
-                    cells = [_to_text(batch.column(column), part, column) for column in columns]
+                    cells = [
+                        _repeated(partitions[column], len(batch))
+                        if column in partitions
+                        else _to_text(batch.column(column), part, column)
+                        for column in columns
+                    ]
                     yield pa.table(cells, names=list(columns))
                 if rows != opened.metadata.num_rows:  # pyarrow does not report a missing page
                     raise InputError(f"{part.name} is damaged: it holds fewer rows than it says", "write it again")
 
     def _compare(self, part: Path, schema: pa.Schema) -> None:
         """Refuse a part whose columns are not those of the first; a column of nulls matches any type."""
-        names = tuple(schema.names)
+        partitions = self._partitions[part]
         kinds = {field.name: _kind(field.type) for field in schema}
+        if both := sorted(partitions.keys() & kinds.keys()):
+            raise InputError(f"{part.name}: column {both[0]!r} is in the file and in its folder's name", "drop one")
+        names = (*schema.names, *partitions)
+        kinds |= dict.fromkeys(partitions, "text")
         self.header = self.header or names
         self._kinds = self._kinds or kinds
         differing = sorted(self._kinds.keys() ^ kinds.keys())
@@ -110,7 +130,7 @@ def _open(file: BinaryIO, part: Path) -> pq.ParquetFile:
     if opened.metadata.num_rows != sum(group.num_rows for group in groups):
         raise InputError(f"{part.name} is damaged: its row counts contradict each other", "write it again")
     unpacked = max((group.total_byte_size for group in groups), default=0)
-    growth = unpacked // os.fstat(file.fileno()).st_size
+    growth = unpacked // max(os.fstat(file.fileno()).st_size, 1)
     if unpacked > _LARGE_GROUP_BYTES and growth > _LARGE_GROWTH:
         raise InputError(
             f"{part.name}: a row group unpacks to {unpacked >> 20} MiB, {growth} times the file's size",
@@ -119,9 +139,24 @@ def _open(file: BinaryIO, part: Path) -> pq.ParquetFile:
     return opened
 
 
+def _partitions_of(part: Path) -> dict[str, str | None]:
+    """Return the columns that the folders of a part stand for: of `state=CA/part-0.parquet`, state is CA."""
+    columns: dict[str, str | None] = {}
+    for folder in part.parts[:-1]:
+        if found := PARTITION.fullmatch(folder):
+            columns[unquote(found[1])] = None if found[2] == _NO_VALUE else unquote(found[2], errors="strict")
+    return columns
+
+
+def _repeated(text: str | None, times: int) -> "pa.Array[Any]":
+    return pa.array([text], pa.large_string()).take(pa.array([0] * times, pa.int64()))
+
+
 def _kind(column_type: pa.DataType) -> str:
     if isinstance(column_type, pa.DictionaryType):
         return _kind(column_type.value_type)
+    if isinstance(column_type, pa.UuidType):
+        return "text"  # it has one spelling
     of_type = pa.types
     if of_type.is_string(column_type) or of_type.is_large_string(column_type) or of_type.is_string_view(column_type):
         return "text"
@@ -137,6 +172,10 @@ def _kind(column_type: pa.DataType) -> str:
 def _to_text(cells: "pa.Array[Any]", part: Path, column: str) -> "pa.Array[Any]":  # a generic in the stubs only
     if isinstance(cells.type, pa.DictionaryType):
         cells = cells.cast(cells.type.value_type)
+    if isinstance(cells.type, pa.UuidType):
+        each_uuid: list[Any] = cells.cast(pa.binary(16)).to_pylist()
+        texts = [None if each is None else str(uuid.UUID(bytes=each)) for each in each_uuid]
+        return pa.array(texts, pa.large_string())
     if pa.types.is_date(cells.type):
         days = pc.min_max(cells.cast(pa.date32()).cast(pa.int32()))
         first, last = days["min"].as_py(), days["max"].as_py()

@@ -8,12 +8,9 @@ from pathlib import Path
 
 from bulk_patch.errors import InputError
 
+PARTITION = re.compile(r"([^=]+)=(.*)")  # a folder of Hive, Spark and DuckDB: column=value
+
 _REMOTE = re.compile(r"\b(https?|ftp|s3|gs|abfss?):/")
-_HINTS = dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".7z"), "unpack it first") | {
-    ".xlsx": "save the sheet as CSV UTF-8",
-    ".xls": "save the sheet as CSV UTF-8",
-    ".ods": "save the sheet as CSV UTF-8",
-}
 
 
 def fingerprint(path: Path) -> tuple[int, int]:
@@ -48,18 +45,10 @@ def list_parts(path: Path) -> list[Path]:
         where = "a path in the job file is relative to the job file, a path in --set to the current directory"
         raise InputError(f"there is no file {path}", "download it first" if _REMOTE.search(str(path)) else where)
     if not path.is_dir():
-        suffix = path.suffix.lower()
         if not path.is_file():
             raise InputError(f"{path} is a pipe or device", "write it to a file: it is read more than once")
-        if suffix not in (".csv", ".parquet"):
-            hint = _HINTS.get(suffix, "rename it with the suffix of its format: .csv or .parquet")
-            raise InputError(f"{path.name} is neither .csv nor .parquet", hint)
         return [path]
-    visible = sorted(part for part in path.iterdir() if not part.name.startswith("."))
-    parts = [part for part in visible if part.suffix.lower() == ".parquet"]
-    for part in visible:
-        if part.is_dir() and not part.name.startswith("_"):
-            raise InputError(f"{path.name} holds a folder, {part.name}", "all parts must be in one folder")
+    parts = list(_parts_in(path, path))
     if odd := [part.name for part in parts if not part.is_file()]:
         raise InputError(f"{path.name}: {odd[0]} is not a regular file", "remove it, or write it again")
     if not parts:
@@ -67,10 +56,27 @@ def list_parts(path: Path) -> list[Path]:
     return parts
 
 
+def _parts_in(folder: Path, root: Path) -> Iterator[Path]:
+    """Yield the parts in a folder in the order of their names, those in folders of partitions included."""
+    for part in sorted(part for part in folder.iterdir() if not part.name.startswith(".")):
+        if not part.is_dir():
+            if part.suffix.lower() == ".parquet":
+                yield part
+        elif PARTITION.fullmatch(part.name):
+            yield from _parts_in(part, root)
+        elif not part.name.startswith("_"):
+            raise InputError(
+                f"{root.name} holds a folder, {part.name}",
+                "all parts must be in one folder, or in folders of partitions such as state=CA",
+            )
+        elif part.suffix.lower() == ".parquet":
+            yield part  # which is refused
+
+
 def combine(path: Path, parts: Sequence[Path], hashes: Sequence[str]) -> str:
     """Return the hash of an input from those of its parts."""
     if path not in parts:  # a folder
-        lines = (f"{part.name} {sha256}\n" for part, sha256 in zip(parts, hashes, strict=True))
+        lines = (f"{part.relative_to(path).as_posix()} {sha256}\n" for part, sha256 in zip(parts, hashes, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     return hashes[0]
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,11 +18,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bulk_patch.inputs.columns import TEXT, joined
-from bulk_patch.inputs.csv import CsvFile
-from bulk_patch.inputs.header import Columns, fields_of, stays
+from bulk_patch.inputs.formats import Reader, open_reader
+from bulk_patch.inputs.header import fields_of, stays
 from bulk_patch.inputs.ids import check_ids, find_repeated
-from bulk_patch.inputs.parquet import ParquetParts
-from bulk_patch.inputs.parts import changed, combine, fingerprint, guarding, list_parts
+from bulk_patch.inputs.parts import changed, combine, fingerprint, guarding
 from bulk_patch.job.settings import InputSettings
 
 
@@ -41,20 +39,8 @@ class Source:
     mtime_ns: int  # of the newest part
     repeated_ids: frozenset[str]  # in lower case; an empty cell is not an id
     id_hashes: NDArray[np.int64] = dataclasses.field(repr=False, compare=False)  # `hash_ids` of all rows in order
-
-
-class Reader(Columns, Protocol):
-    """A file format: `header` is read at once, `tables` as often as needed.
-
-    `tables` reads from the first row to the last, checks what it reads, yields tables of `large_string`, and leaves
-    the SHA-256 of each part in `hashes`. Both raise `InputError`, never with a cell's text in the message.
-    """
-
-    parts: Sequence[Path]
-    hashes: list[str]
-    checks_all: bool  # whether `tables` also checks the columns that it is not asked for
-
-    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]: ...
+    settings: InputSettings = dataclasses.field(repr=False, compare=False)  # how to read it once more
+    reading: str = ""  # what is unusual about how it is read, for people
 
 
 def scan(
@@ -81,7 +67,7 @@ def scan(
     path = settings.path
     stamp = fingerprint(path)
     with guarding(path, stamp):
-        reader = _open(path)
+        reader = open_reader(settings)
     fields = fields_of(reader, settings, knows=knows, id_pattern=id_pattern, known=tuple(known))
     columns = tuple(name for name in reader.header if stays(name, settings, reader))
 
@@ -96,7 +82,9 @@ def scan(
     repeated = find_repeated(hashes, lambda: read_ids([settings.id]))
     if _hash_of(path, reader) != sha256:
         raise changed(path)
-    return Source(path, columns, fields, settings.id, rows, sha256, *stamp, repeated, hashes)
+    return Source(
+        path, columns, fields, settings.id, rows, sha256, *stamp, repeated, hashes, settings, reading=reader.reading
+    )
 
 
 def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
@@ -115,7 +103,7 @@ def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
     """
     stamp = source.size, source.mtime_ns
     with guarding(source.path, stamp):
-        reader = _open(source.path)
+        reader = open_reader(source.settings)
     if not set(source.columns) <= set(reader.header):
         raise changed(source.path)
     first = 1
@@ -136,7 +124,7 @@ def open_input(settings: InputSettings) -> Reader:
         InputError: When the file has no readable header.
     """
     with guarding(settings.path):
-        return _open(settings.path)
+        return open_reader(settings)
 
 
 def read_first_id(settings: InputSettings, id_pattern: re.Pattern[str]) -> str | None:
@@ -152,19 +140,18 @@ def read_first_id(settings: InputSettings, id_pattern: re.Pattern[str]) -> str |
     return next((text for text in ids if id_pattern.fullmatch(text)), None)
 
 
-def read_header(path: Path) -> tuple[str, ...]:
+def read_header(path: Path, ids: Sequence[str]) -> tuple[str, ...]:
     """Return the column names of a file.
+
+    Args:
+        path: A file, or a folder of parts.
+        ids: Names of which the header should have one.
 
     Raises:
         InputError: When the file has no readable header.
     """
     with guarding(path):
-        return _open(path).header
-
-
-def _open(path: Path) -> Reader:
-    parts = list_parts(path)
-    return CsvFile(path) if parts[0].suffix.lower() == ".csv" else ParquetParts(parts)
+        return open_reader(InputSettings(path=path, id=ids[0]), ids=ids).header
 
 
 def _hash_of(path: Path, reader: Reader) -> str:

@@ -11,23 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bulk_patch import plugins
 from bulk_patch.errors import JobError
 from bulk_patch.job.addresses import check_base_url, check_proxy
+from bulk_patch.job.input_settings import InputSettings as InputSettings
+from bulk_patch.job.section import Section as Section
 
 #: Settings of version 0.1 that a plan's identity covered.
 _INPUT_0_1 = ("path", "id", "blank", "clear", "may_clear", "duplicates", "rename")
 _BASELINE_0_1 = ("kind", "path", "max_age_h")
 
 SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
-
-
-class Section(BaseModel):
-    """A table of the job file: unknown keys are errors, and `"50"` is not a number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _count_or_share(value: int | str) -> int | str:
@@ -42,25 +38,6 @@ def share_of(limit: int | str, total: int) -> float:
     if isinstance(limit, int):
         return limit
     return float(limit.rstrip("%")) * total / 100 if limit.endswith("%") else float(limit)
-
-
-class InputSettings(Section):
-    """Where the changes come from."""
-
-    path: Path = Field(strict=False)
-    id: str
-    blank: Literal["keep", "clear", "reject"] = "keep"
-    clear: str = Field(default="<CLEAR>", min_length=1)
-    may_clear: tuple[str, ...] = Field(default=(), strict=False)
-    duplicates: Literal["reject", "last"] = "reject"
-    rename: dict[str, str] = {}
-    max_age_h: float | None = Field(default=None, gt=0, strict=False)
-
-    @model_validator(mode="after")
-    def _blank_needs_leave(self) -> "InputSettings":
-        if self.blank == "clear" and not self.may_clear:
-            raise ValueError('blank = "clear" clears fields, so may_clear must name them')
-        return self
 
 
 class BaselineSettings(Section):
@@ -163,7 +140,7 @@ class Guards(Section):
     max_invalid: int | str = "5%"
     max_failures: int | str = "2%"
     canary: int = Field(default=10, ge=0)
-    watch: dict[str, list[str]] = {}
+    watch: dict[str, list[str]] = Field(default={})
     taken_back: Literal["stop", "keep"] = "stop"
     drift: Literal["auto", "check", "off"] = "auto"
     approval: bool = False

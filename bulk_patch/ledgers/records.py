@@ -57,6 +57,7 @@ class PlanSummary:
     needs_approval: bool = False  # whatever the job says later
     taken_back: Mapping[str, int] = field(default_factory=dict)  # undo -> rows to send of which it took values back
     taken_back_rows: tuple[int, ...] = ()  # the first of these rows
+    reading: str = ""  # what is unusual about how the input was read
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; what says nothing is left out."""
@@ -84,6 +85,8 @@ class PlanSummary:
             values["approval"] = True
         if self.taken_back:
             values |= {"taken_back": dict(self.taken_back), "taken_back_rows": list(self.taken_back_rows)}
+        if self.reading:
+            values["reading"] = self.reading
         return values
 
     @classmethod
@@ -121,6 +124,7 @@ class PlanSummary:
             needs_approval=bool(values.get("approval", False)),
             taken_back={str(undo): _number(rows) for undo, rows in values.get("taken_back", {}).items()},
             taken_back_rows=tuple(_number(row) for row in values.get("taken_back_rows", [])),
+            reading=str(values.get("reading", "")),
         )
 
 

@@ -104,7 +104,8 @@ async def write_plan(
         what = f"{sum(builder.cleared.values())} values would be cleared"
         builder.warnings.append(f"{what}: clearing is not documented by the API, each is read back")
     builder.warnings += baseline.warnings()
-    summary = builder.build(run.summary, reads=baseline.reads_made, recheck=deciding.recheck)
+    begun_as = replace(run.summary, reading=found.reading)
+    summary = builder.build(begun_as, reads=baseline.reads_made, recheck=deciding.recheck)
     if 0 < baseline.taken_at < run.created_at:
         summary = replace(summary, snapshot_at=baseline.taken_at)
     deciding.writer.seal(

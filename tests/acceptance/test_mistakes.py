@@ -79,7 +79,7 @@ def test_a_flag_that_sets_nothing_known_is_refused(office: Workspace, api: Sandb
             "customer_id,e-mail\n{id},a@b.example\n", ("'e-mail' is not a field", "email"), id="unknown column"
         ),
         pytest.param("id,email\n{id},a@b.example\n", ("no column 'customer_id'",), id="no id column"),
-        pytest.param("customer_id;email\n{id};a@b.example\n", (";",), id="semicolons"),
+        pytest.param("Title\ncustomer_id,email\ncustomer_id,email\n", ("lines 2, 3", "skip_rows"), id="two headers"),
         pytest.param("customer_id,email\n{id},a@b.example,x\n", ("line 2",), id="a row that is wider"),
         pytest.param('customer_id,email\n{id},"a@b.example\n', ("line 2",), id="an open quote"),
         pytest.param("customer_id,email\n4.31E+37,a@b.example\n4.4E+3,b@b.example\n", ("mangled",), id="mangled ids"),

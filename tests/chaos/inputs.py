@@ -189,6 +189,8 @@ def _job_text(path: Path, settings: Settings, baseline: Path | None) -> str:
     return f"""
 name = "{JOB}"
 [input]
+delimiter = "comma"     # what `auto` takes of a spoiled file is another question than how exactly a file is read
+skip_rows = 0
 path = "{path.name}"
 id = "{ID}"
 blank = "{settings.blank}"

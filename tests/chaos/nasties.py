@@ -74,7 +74,6 @@ NASTIES: Mapping[str, Nasty] = {
     "a lone carriage return": _refused(f"{HEAD}{ANN},Ann\rAnna,Lee\n", "line 2: "),
     "old Macintosh line ends": _refused(_TWO.replace("\n", "\r"), "line 1: "),
     "latin-1": _refused(f"{HEAD}{ANN},Zoë,Lee\n".encode("latin-1"), "line 2: "),
-    "UTF-16": _refused(_TWO.encode("utf-16"), "UTF-16"),
     "UTF-16 without a mark": _refused(_TWO.encode("utf-16-le"), "line 1: "),
     "a NUL": _refused(f"{HEAD}{ANN},A\0nn,Lee\n", "line 2: "),
     "two columns of one name": _refused(f"customer_id,first_name,first_name\n{ANN},Ann,Anna\n", "first_name"),
@@ -83,8 +82,6 @@ NASTIES: Mapping[str, Nasty] = {
     "a column without a name": _refused(f"customer_id,,first_name\n{ANN},x,Ann\n", "column 2"),
     "no id column": _refused(f"id,first_name\n{ANN},Ann\n", "customer_id"),
     "no header": _refused(f"{ANN},Ann,Lee\n{BOB},Bob,Ray\n", "header"),
-    "semicolons": _refused(_TWO.replace(",", ";"), "semicolons"),
-    "tabs": _refused(_TWO.replace(",", "\t"), "tabs"),
     "an empty file": _refused("", "input.csv"),
     "nothing but blank lines": _refused("\n\n\r\n", "input.csv"),
     "two columns for one field": _refused(
@@ -96,6 +93,9 @@ NASTIES: Mapping[str, Nasty] = {
     "ids with a point": _refused(f"{HEAD}1234.0,Ann,Lee\n5678.0,Bob,Ray\n", "mangled"),
     "a zip called .csv": _refused(b"PK\x03\x04rest", "zip"),
     # read as they are
+    "UTF-16": _planned(
+        _TWO.encode("utf-16"), "pending", "pending", bodies={1: _person("Ann", "Lee"), 2: _person("Bob", "Ray")}
+    ),
     "a byte order mark": _planned(
         b"\xef\xbb\xbf" + _TWO.encode(),
         "pending",

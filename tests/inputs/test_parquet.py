@@ -1,4 +1,6 @@
+import gzip
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,6 @@ def test_parquet_values_become_text_and_null_stays_missing(part: Path) -> None:
         (pa.array([b"a", b"b"]), "binary"),
         (pa.array([["a"], []]), "list<"),
         (pa.array([{"a": 1}, None]), "struct<"),
-        (pa.array([b"a" * 16, b"b" * 16], pa.uuid()), "extension<arrow.uuid>"),
     ],
 )
 def test_a_type_without_one_spelling_is_refused_where_it_is_used(part: Path, values: Any, kind: str) -> None:
@@ -109,9 +110,9 @@ def test_parts_may_differ_in_nothing_but_columns_of_nulls(tmp_path: Path) -> Non
 def test_a_folder_that_is_not_just_parts_is_refused(tmp_path: Path) -> None:
     assert "no .parquet file" in refuse(tmp_path).message
     write_parquet(tmp_path / "0.parquet")
-    (tmp_path / "state=CA").mkdir()
-    assert "state=CA" in refuse(tmp_path).message
-    (tmp_path / "state=CA").rename(tmp_path / "_temporary.parquet")
+    (tmp_path / "state-CA").mkdir()
+    assert "state-CA" in refuse(tmp_path).message
+    (tmp_path / "state-CA").rename(tmp_path / "_temporary.parquet")
     assert "_temporary.parquet is not a regular file" in refuse(tmp_path).message
 
 
@@ -168,3 +169,55 @@ def test_a_row_group_that_unpacks_to_a_thousand_times_the_file_is_refused(
 def test_the_values_of_a_whole_id_column_of_numbers_are_no_ids(part: Path) -> None:
     pq.write_table(pa.table({"customer_id": [1, 2]}), part)
     assert "none of the 2 rows has a usable id" in refuse(part).message
+
+
+def test_folders_of_partitions_are_columns(tmp_path: Path) -> None:
+    for state, city in (("CA", "San%20Jose"), ("NY", "__HIVE_DEFAULT_PARTITION__")):
+        folder = tmp_path / f"last_name={state}" / f"legal_address.city={city}"
+        folder.mkdir(parents=True)
+        write_parquet(folder / "part-0.parquet", first_name=["a", "b"])
+    (tmp_path / "_SUCCESS").touch()
+    source = inspect(tmp_path)
+    assert source.columns == ("customer_id", "first_name", "last_name", "legal_address.city")
+    found = [[None if value != value else value for value in row] for row in cells(tmp_path)]
+    assert found == [
+        [each, name, state, city]
+        for state, city in (("CA", "San Jose"), ("NY", None))
+        for each, name in ((ANN, "a"), (BOB, "b"))
+    ]
+    before = sha256_of(tmp_path)
+    (tmp_path / "last_name=NY").rename(tmp_path / "last_name=OH")
+    assert sha256_of(tmp_path) != before
+    (tmp_path / "last_name=OH" / "legal_address.city=__HIVE_DEFAULT_PARTITION__").rename(
+        tmp_path / "last_name=OH" / "other=1"
+    )
+    assert "differ in their columns" in refuse(tmp_path).message
+
+
+def test_a_folder_above_a_file_is_no_partition(tmp_path: Path) -> None:
+    (tmp_path / "last_name=CA").mkdir()
+    file = write_parquet(tmp_path / "last_name=CA" / "changes.parquet", first_name=["a", "b"])
+    assert inspect(file).columns == ("customer_id", "first_name")
+
+
+def test_a_column_in_the_file_and_in_its_folders_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "first_name=x").mkdir()
+    write_parquet(tmp_path / "first_name=x" / "0.parquet", first_name=["a", "b"])
+    assert "column 'first_name' is in the file and in its folder's name" in refuse(tmp_path).message
+
+
+def test_every_type_of_text_and_ids_as_uuids_are_text(part: Path) -> None:
+    texts = pa.array(["a", None])
+    ids = pa.array([uuid.UUID(ANN).bytes, uuid.UUID(BOB).bytes], pa.uuid())
+    for kind in (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())):
+        pq.write_table(pa.table({"customer_id": ids, "first_name": texts.cast(kind)}), part)
+        assert [row[0] for row in cells(part)] == [ANN, BOB]
+        assert cells(part)[0][1] == "a"
+
+
+def test_a_packed_parquet_file_is_unpacked(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "changes.parquet", first_name=["a", "b"])
+    packed = tmp_path / "changes.parquet.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    assert cells(packed) == [[ANN, "a"], [BOB, "b"]]
+    assert inspect(packed).sha256 == sha256_of(packed)

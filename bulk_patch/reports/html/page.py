@@ -237,6 +237,8 @@ def _facts(
         yield "Undoes", f"the applied rows of run {run.summary.undoes}"
     if run.input_path:
         yield "Input", f"{Path(run.input_path).name}, {amount(run.input_rows, 'row')}"
+        if run.summary.reading:
+            yield "Input format", run.summary.reading
     yield "Compared with", _BASELINES.get(run.baseline, run.baseline)
     yield "Planned", f"{time_words(run.created_at)}, {who_words(run.actor)}"
     yield "Reason", reason or "none given"

@@ -1,0 +1,9 @@
+"""What every table of a job file has in common."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A table of the job file: unknown keys are errors, and `"50"` is not a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
