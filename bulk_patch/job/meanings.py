@@ -15,13 +15,53 @@ MEANINGS: dict[str, tuple[str, str]] = {
         'description = "Returned mail, November"',
     ),
     "input.path": (
-        "A .csv file (UTF-8, commas), a .parquet file, or a folder of Parquet files that are read in the order "
-        "of their names",
+        "A .csv, .tsv, .jsonl, .parquet or .xlsx file, each also packed as .gz or .zst, or a folder of Parquet files "
+        "that are read in the order of their names; folders in it such as `state=CA` (Hive, Spark, DuckDB) are columns",
         'path = "corrections.csv"',
     ),
     "input.id": (
         "The column with the API's own id of the record",
         'id = "customer_id"',
+    ),
+    "input.format": (
+        "How the file is written. `auto`: by its suffix. Of JSON lines each object is a row, nested ones are dotted "
+        "columns, and a member that is null or missing is no change",
+        'format = "csv"',
+    ),
+    "input.delimiter": (
+        "What separates the cells of a text file: one character, or `comma`, `semicolon`, `tab`, `pipe`. `auto`: that "
+        "with which the header has the column `input.id`; the plan shows what was taken",
+        'delimiter = "semicolon"',
+    ),
+    "input.encoding": (
+        "How the characters of a text file are written. `auto`: UTF-8, and UTF-16 or UTF-32 by their mark; another one "
+        "is refused with some of its cells as each candidate reads them",
+        'encoding = "windows-1252"',
+    ),
+    "input.skip_rows": (
+        "Lines above the header that are left out, at most 1000. `auto`: title lines, where one line below them can be "
+        "the header",
+        "skip_rows = 2",
+    ),
+    "input.header_row": (
+        "Which of the rows after them names the columns; those above it are left out",
+        "header_row = 2",
+    ),
+    "input.sheet": (
+        "The sheet of an Excel workbook. Not set: its only visible one",
+        'sheet = "Corrections"',
+    ),
+    "input.table": (
+        "A table of an Excel workbook, by the name that Excel shows for it, in place of a whole sheet",
+        'table = "Table1"',
+    ),
+    "input.hidden": (
+        "Rows of an Excel sheet that are hidden or filtered out, and hidden columns",
+        'hidden = "skip"',
+    ),
+    "input.formulas": (
+        "Formulas in an Excel sheet: refused, or the values that Excel calculated last",
+        'formulas = "values"',
     ),
     "input.blank": (
         "What an empty cell means: no change, clear the field (needs `may_clear`), or the row is invalid",
