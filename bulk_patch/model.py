@@ -87,7 +87,7 @@ class Precheck(Enum):
     """What has to happen to a row before anything is sent."""
 
     SEND = "send"
-    READ = "read"  # ambiguous, and the baseline is old: read, then the same key
+    READ = "read"  # ambiguous since an earlier session: read, then the same key
     READ_EXPIRED = "read_expired"  # ambiguous, and the key is too old: read, then a new generation or nothing
 
 

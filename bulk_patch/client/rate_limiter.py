@@ -31,6 +31,12 @@ LATE_S = 0.010  # between the instant that the rate allows and the first byte
 CONNECT_LATE_S = 0.002  # of it, between the permit and the first byte
 SHORT_S = 0.05
 LONGEST_PAUSE_S = 15 * 60
+_KEPT_S = 24 * 3600.0  # a wait that an earlier process was asked for
+
+
+def _stop_until(unix_s: float) -> Stop:
+    until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(unix_s)))
+    return Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then")
 
 
 class RateLimiter:
@@ -77,6 +83,7 @@ class RateLimiter:
         self.permits = 0
         self.throttled = 0
         self.pause_reason = ""
+        self.asked_to_wait = (0.0, 0.0)  # when the API asked for the wait that ends last, and until when; Unix seconds
         self.on_pause: Callable[[float, str], None] = lambda seconds, reason: None
 
     @property
@@ -256,11 +263,28 @@ class RateLimiter:
         asked_s = signal.asked_s or 0.0
         if asked_s > 0:
             reason = "rate limited" if signal.kind is SignalKind.THROTTLED else "the API asked to wait"
+            self._note_wait(time.time(), asked_s)
             self.pause(asked_s, reason)  # also before a stop: until all have heard of it
-        if asked_s <= LONGEST_PAUSE_S:
+        return _stop_until(time.time() + asked_s) if asked_s > LONGEST_PAUSE_S else None
+
+    def _note_wait(self, now: float, asked_s: float) -> None:
+        if now + asked_s > self.asked_to_wait[1]:
+            self.asked_to_wait = (now, now + asked_s)
+
+    def wait_on(self, asked_at: float, until: float) -> Stop | None:
+        """Take over a wait that the API asked an earlier process for; return a stop where it is too long to sleep.
+
+        Args:
+            asked_at: When it did, Unix seconds. What is older than a day, or later than our clock, is left to the API
+                to say again.
+            until: When the wait ends, Unix seconds.
+        """
+        now = time.time()
+        if not 0 <= now - asked_at <= _KEPT_S or until <= now:
             return None
-        until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() + asked_s))
-        return Stop(Exit.INCOMPLETE, f"the API asks to wait until {until}", "run the same command again then")
+        self.asked_to_wait = (asked_at, until)
+        self.pause(until - now, "the API asked to wait")
+        return _stop_until(until) if until - now > LONGEST_PAUSE_S else None
 
     def _give_up(self, lasting_s: float, signal: Signal) -> Stop | None:
         if lasting_s <= self._give_up_after_s:

@@ -63,11 +63,16 @@ class ApiSession:
         self._renewing = asyncio.Lock()
         self._refused: Stop | None = None  # why a renewed credential does not help
         self._said_unread_wish = False
+        self._too_early: Stop | None = None  # an earlier process was asked for a longer wait than this one should sleep
 
     def stop(self) -> None:
         """Send nothing new; what is under way may finish."""
         self.stopping.set()
         self.limiter.close()
+
+    def wait_on(self, asked_at: float, until: float) -> None:
+        """Take over a wait that the API asked an earlier process for: no request is made before it ends."""
+        self._too_early = self.limiter.wait_on(asked_at, until)
 
     async def ask(self, attempts: Attempts) -> tuple[Reply | NetworkFailure, Verdict, Stop | None]:
         """Send a request until an answer settles it, its attempts are spent, or the run must stop.
@@ -76,7 +81,7 @@ class ApiSession:
             The last answer, the verdict on it, and the stop that the verdict or a streak of its kind asks for.
 
         Raises:
-            RunHalted: The API refuses the credential.
+            RunHalted: The API refuses the credential, or asked an earlier process for a long wait.
             LimiterClosed: The run stops; this attempt was not sent.
         """
         budget = self.retry.attempts
@@ -113,6 +118,8 @@ class ApiSession:
 
     async def _exchange(self, exchange: Exchange, *, probe: bool = False) -> tuple[Reply | NetworkFailure, Permit, int]:
         """Send a request once; return the answer, its permit, and the version of the credential that was used."""
+        if self._too_early is not None:
+            raise RunHalted(self._too_early)
         request = exchange.request
         # A probe takes the slot of the refused request: no other request gets a permit until it is answered.
         async with nullcontext() if probe else self.slots:

@@ -9,9 +9,21 @@ from typing import Any
 from bulk_patch.observe.timeline import Timeline
 from bulk_patch.words import milliseconds_words
 
+_ASKED = "asked_to_wait"
 _LATELY_S = 30.0
 _JUDGED_AFTER_S, _JUDGED_AFTER = 3.0, 50  # seconds and requests: less says nothing about the rate
 _STEP = 1.05  # a bucket is 5 % wide, so a percentile is right to 5 %
+
+
+def asked_to_wait_of(stored: Mapping[str, Any]) -> tuple[float, float]:
+    """Return when the API asked for a wait last, and until when, of totals as they are kept; zeros: it did not."""
+    asked_at, until = stored.get(_ASKED, (0.0, 0.0))
+    return asked_at, until
+
+
+def with_asked_to_wait(stored: Mapping[str, Any], asked: tuple[float, float]) -> dict[str, Any]:
+    """Return totals as they are kept, with another wait."""
+    return {**stored, _ASKED: list(asked)}
 
 
 @dataclass(slots=True)
@@ -28,6 +40,7 @@ class Totals:
     slowed_s: float = 0.0  # seconds in which throttling kept the rate down
     busy_s: float = field(default=0.0, compare=False)  # of all answered PATCHes together
     cpu_s: float = 0.0  # of this program while it sent
+    asked_to_wait: tuple[float, float] = (0.0, 0.0)  # when the API asked for a wait last, and until when; Unix seconds
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Totals":
@@ -40,7 +53,11 @@ class Totals:
             stored.get("limit_per_s"),
             latency,
             Timeline.from_json(stored.get("series", {})),
-            *(stored.get(name, 0) for name in ("concurrency", "slowed_s", "busy_s", "cpu_s")),
+            stored.get("concurrency", 0),
+            stored.get("slowed_s", 0.0),
+            stored.get("busy_s", 0.0),
+            stored.get("cpu_s", 0.0),
+            asked_to_wait=asked_to_wait_of(stored),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -56,6 +73,7 @@ class Totals:
             "slowed_s": round(self.slowed_s, 3),
             "busy_s": round(self.busy_s, 3),
             "cpu_s": round(self.cpu_s, 3),
+            _ASKED: list(self.asked_to_wait),
         }
 
     def add(self, elapsed_s: Iterable[float]) -> None:

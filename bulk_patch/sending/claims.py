@@ -34,13 +34,14 @@ class SendScope:
     clock_went_back: bool = False
 
 
-def precheck(patch: Patch, *, now: float, stale: bool, clock_went_back: bool) -> Precheck:
-    """Say what has to happen to a claimed row before it is sent. Pure.
+def precheck(patch: Patch, *, now: float, clock_went_back: bool) -> Precheck:
+    """Say what has to happen to a claimed row before it is sent: doubt is looked at before it is repeated. Pure.
+
+    The API does not keep a 5xx under a key, so the same key may execute again, over what somebody edited meanwhile.
 
     Args:
         patch: The row; `intent_at` is the first intent under its key.
         now: Unix seconds.
-        stale: The plan's view of the customer is too old to overwrite what it does not show.
         clock_went_back: The ledger knows a later time than now, so no age can be trusted.
     """
     if not patch.ambiguous:
@@ -48,7 +49,7 @@ def precheck(patch: Patch, *, now: float, stale: bool, clock_went_back: bool) ->
     age_s = now - patch.intent_at
     if clock_went_back or not 0 <= age_s <= SAFE_KEY_AGE_S:
         return Precheck.READ_EXPIRED
-    return Precheck.READ if stale else Precheck.SEND
+    return Precheck.READ
 
 
 def most_out(rate_per_s: float, concurrency: int) -> int:
@@ -120,11 +121,10 @@ class Claims:
             return []
         now = time.time()  # of the intent: reading may have taken minutes
         patches = await self._ledger.claim(n, now=now, only_requested=self._scope.only_requested, rows=rows)
-        look = stale or self._may_recheck
-        return [self._with_precheck(patch, now, stale=look, canary=canary) for patch in patches]
+        return [self._with_precheck(patch, now, canary=canary) for patch in patches]
 
-    def _with_precheck(self, patch: Patch, now: float, *, stale: bool, canary: bool) -> Patch:
-        first = precheck(patch, now=now, stale=stale, clock_went_back=self._scope.clock_went_back)
+    def _with_precheck(self, patch: Patch, now: float, *, canary: bool) -> Patch:
+        first = precheck(patch, now=now, clock_went_back=self._scope.clock_went_back)
         if patch.intent_at > now:  # a clock that was wrong: nothing is known to be older than it
             patch = replace(patch, intent_at=0.0)
         if first is Precheck.SEND and not canary:

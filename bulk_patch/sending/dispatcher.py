@@ -6,6 +6,7 @@ concurrency, so that a kill leaves few of them ambiguous), and an outcome counts
 
 import asyncio
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -77,6 +78,7 @@ class Dispatcher:
         self._recorded = asyncio.Event()
         self._befores: dict[int, dict[str, str]] = {}  # watched fields of the rows that are out
         self._saved_at = 0.0
+        self._saving: asyncio.Future[None] | None = None
         self.stats = Totals.from_json(ledger.run.stats)
         rate = job.limits.rate_per_s
         self.stats.limit_per_s = None if isinstance(rate, str) else float(rate)
@@ -97,7 +99,15 @@ class Dispatcher:
         series = self.stats.series
         series.start(before_s, now=time.time())
         self._session.on_answer = series.answered
-        self.limiter.on_pause = lambda seconds, reason: series.paused(seconds, reason, now=time.time())
+
+        def paused(seconds: float, reason: str) -> None:
+            series.paused(seconds, reason, now=time.time())
+            if self.limiter.asked_to_wait != self.stats.asked_to_wait:  # it holds for the next process too
+                self.stats.asked_to_wait = self.limiter.asked_to_wait
+                self._saved_at = -math.inf
+                self._saving = self._ledger.save_stats(self.stats.to_json())
+
+        self.limiter.on_pause = paused
 
         def measure() -> None:
             self.stats.requests = requests + self.limiter.permits
@@ -165,7 +175,9 @@ class Dispatcher:
 
     async def _save(self, *, now: bool = False) -> None:
         if now or time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
-            self._saved_at = time.monotonic()
+            if self._saving is not None:
+                await self._saving
+            self._saved_at, self._saving = time.monotonic(), None
             await self._ledger.save_stats(self.stats.to_json())
 
     def _note(self, outcome: Outcome) -> None:

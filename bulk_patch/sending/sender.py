@@ -28,6 +28,7 @@ from bulk_patch.model import (
     Stop,
     Verdict,
 )
+from bulk_patch.sending import claims
 from bulk_patch.targets import Record, Target
 
 QUIET_S = 300.0  # after so long no earlier attempt can still be under way
@@ -237,6 +238,8 @@ class Sender:
             read = await read_one(self._session, patch.customer_id)
         except Unreadable as failure:
             return self._undecided(attempt, f"it could not be read: {failure.verdict.reason}")
+        age_s = time.time() + max(0.0, read.skew_s) - patch.intent_at  # the server's clock counts where it is ahead
+        expired = expired or age_s > claims.SAFE_KEY_AGE_S
         act = Action.NEW_KEY if expired else Action.RETRY
         found = self._target.evidence.weigh(patch, read.record, act, cached=False, skew_s=read.skew_s)
         if found.act is Action.RETRY:
@@ -251,9 +254,7 @@ class Sender:
             )
         if found.act is Action.NEW_KEY:
             return attempt.ends(State.PENDING, found.reason, new_generation=True)
-        if expired:
-            return attempt.ends(State.UNKNOWN, found.reason, final=True, fields=found.api_fields)
-        return self._undecided(attempt, found.reason, found.api_fields)
+        return attempt.ends(State.UNKNOWN, found.reason, final=True, fields=found.api_fields)
 
     def _undecided(self, attempt: RowAttempt, reason: str, fields: tuple[str, ...] = ()) -> Outcome:
         attempt.ambiguous = True

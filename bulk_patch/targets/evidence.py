@@ -55,13 +55,27 @@ class Evidence:
         old = untouched and _older(record, patch.intent_at + min(skew_s, 0.0))
         if act is Action.SETTLE and old and cached:
             return Verdict(Action.REJECTED, "refused, and a read shows the old values")
-        # The same key is safe; the read only looks for drift, which shows where the old values are known.
-        known = patch.before is not None
-        if act is Action.RETRY and known and not self.differences(patch, record, ignore_unknown=True):
-            return Verdict(Action.RETRY, "a read shows the old values")
+        if act is Action.RETRY:
+            if self._is_as_before(patch, record, patch.intent_at + min(skew_s, 0.0)):
+                return Verdict(Action.RETRY, "a read shows the old values")
+            words = "a read shows neither the planned values nor, for certain, the old ones: it is not overwritten"
+            return Verdict(Action.UNKNOWN, words, api_fields=missing)
         if act is Action.NEW_KEY and old:
             return Verdict(Action.NEW_KEY, "a read shows the old values, untouched since before the first attempt")
         return Verdict(Action.UNKNOWN, "a read proves neither applied nor refused", api_fields=missing)
+
+    def _is_as_before(self, patch: Patch, record: Record, intent_at: float) -> bool:
+        """Tell whether nobody has changed a customer since the plan, so that the same key overwrites nothing.
+
+        What the before-image does not know is judged by when the record was changed last.
+        """
+        if self.differences(patch, record, ignore_unknown=True):
+            return False
+        before = _decode(patch.before)
+        fields = {name: self._field(name) for name in json.loads(patch.body)}
+        shown = [name for name, field in fields.items() if field is None or field.visibility is not Visibility.NEVER]
+        is_known = bool(shown) and all(name in before for name in shown)
+        return is_known or _older(record, intent_at)
 
     def missing(self, patch: Patch, record: Record) -> tuple[str, ...]:
         """Name planned fields that the record does not show as planned; masked fields as far as they are visible."""

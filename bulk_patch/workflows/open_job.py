@@ -26,6 +26,7 @@ from bulk_patch.ledgers.records import Note, Run
 from bulk_patch.ledgers.stores import open_store
 from bulk_patch.model import State
 from bulk_patch.observe import attach_log_file, get_logger
+from bulk_patch.observe.totals import asked_to_wait_of, with_asked_to_wait
 from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets import Target
 from bulk_patch.workflows.new_run import gather_situation
@@ -52,6 +53,7 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
             session = await stack.enter_async_context(open_session(job, target))
         thread = stack.enter_context(LedgerThread())
         opened = OpenJob(job, options, folder, target, ledger, session, thread)
+        opened.take_over_wait()
         stack.enter_context(draining(opened.on_signal))
         yield opened
 
@@ -134,6 +136,17 @@ class OpenJob:
         """Return the rows whose outcome is not known and can still be settled."""
         rows = self.ledger.rows(run.id, states=(State.UNKNOWN, State.SENDING))
         return [row.row for row in rows if not row.final]
+
+    def take_over_wait(self) -> None:
+        """Wait on where the API asked an earlier process to wait."""
+        if self.session is not None:
+            asked = [asked_to_wait_of(run.stats) for run in self.ledger.runs(self.job.target_name)]
+            self.session.wait_on(*max(asked, key=lambda wait: wait[1], default=(0.0, 0.0)))
+
+    def keep_wait(self, run_id: str) -> None:
+        """Keep until when the API asks to wait: for the next process too."""
+        if self.session is not None and (asked := self.session.limiter.asked_to_wait)[1] > time.time():
+            self.ledger.save_metrics(run_id, with_asked_to_wait(self.ledger.run(run_id).stats, asked))
 
     def log_to(self, run_id: str) -> None:
         """Write the log to the run.log of a run from now on."""

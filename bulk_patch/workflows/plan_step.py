@@ -1,9 +1,12 @@
 """Plan: the input, or the reverse of a run, as a new sealed run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.index import SPILL
+from bulk_patch.errors import IncompleteError
 from bulk_patch.files.atomic import emptied
 from bulk_patch.inputs.source import Source
 from bulk_patch.ledgers.records import Run
@@ -33,7 +36,8 @@ async def _plan(opened: OpenJob, found: Source, baseline: Baseline) -> Run:
     facts = {**input_facts(found), "waived": _waived_before(opened, found)}
     run = new_run(job, options, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **facts)
     _begin(opened, run, rows=found.rows, reads=baseline.reads(found.rows))
-    run = await write_plan(job, run, found=found, target=opened.target, baseline=baseline, ledger=opened.ledger)
+    with _keeping_wait(opened, run):
+        run = await write_plan(job, run, found=found, target=opened.target, baseline=baseline, ledger=opened.ledger)
     return _planned(opened, run)
 
 
@@ -46,8 +50,18 @@ async def plan_undo(opened: OpenJob, undone: Run) -> Run:
     run = new_run(job, opened.options, kind="undo", baseline="live", columns=columns, undoes=undone.id)
     rows = ledger.counts(undone.id)[State.APPLIED]
     _begin(opened, run, rows=rows, reads=-(-rows // opened.target.ids_per_read))
-    run = await write_undo(job, run, undone=undone, target=opened.target, session=session, ledger=ledger)
+    with _keeping_wait(opened, run):
+        run = await write_undo(job, run, undone=undone, target=opened.target, session=session, ledger=ledger)
     return _planned(opened, run)
+
+
+@contextmanager
+def _keeping_wait(opened: OpenJob, run: Run) -> Iterator[None]:
+    try:
+        yield
+    except IncompleteError:
+        opened.keep_wait(run.id)
+        raise
 
 
 def _begin(opened: OpenJob, run: Run, *, rows: int, reads: int) -> None:

@@ -532,3 +532,32 @@ def test_nothing_can_have_been_executed_by_a_read() -> None:
                 assert not target.judge_read(make_reply(status, body), history(renewed=renewed)).ambiguous
     for lost in FailureKind:
         assert not target.judge_read(NetworkFailure(lost), history()).ambiguous
+
+
+# --- a wait that an earlier process was asked for
+
+
+def test_a_wait_that_an_earlier_process_was_asked_for_is_kept() -> None:
+    async def scenario(bench: Bench) -> None:
+        now = time.time()
+        bench.session.wait_on(now - 1, now + 0.5)
+        await read_one(bench.session, FIVE[0])
+        assert time.time() >= now + 0.5
+        bench.session.wait_on(now - 1, now + 1000)
+        with pytest.raises(RunHalted, match="the API asks to wait until 20"):
+            await read_one(bench.session, FIVE[0])
+        assert len(bench.sandbox.requests) == 1
+
+    on_bench(scenario, rows=5)
+
+
+@pytest.mark.parametrize(("asked_ago_s", "left_s"), [(2 * 24 * 3600.0, 1e9), (-60.0, 1e6), (60.0, -1.0)])
+def test_a_wait_of_days_ago_or_of_a_wrong_clock_or_that_is_over_holds_nobody_up(
+    asked_ago_s: float, left_s: float
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        now = time.time()
+        bench.session.wait_on(now - asked_ago_s, now + left_s)
+        await asyncio.wait_for(read_one(bench.session, FIVE[0]), 2)
+
+    on_bench(scenario, rows=5)

@@ -152,8 +152,11 @@ def test_a_refusal_that_the_api_repeats_stops_no_later_run_for_its_credential(
     settings = replace(SETTINGS, canary=2)
     first = simulate(tmp_path / "ids", settings).scene.ids[0]
     forbidden = Climate(share=0.0, unlucky={first: "refused: 403 own kept"})
-    simulation = simulate(tmp_path / "job", settings, climate=forbidden)
-    simulation.live("run", Trouble(dies_at=42))
+    for event in range(20, 80):
+        simulation = simulate(tmp_path / f"job-{event}", settings, climate=forbidden)
+        simulation.live("run", Trouble(dies_at=event))
+        if any(line["customer_id"] == first and line["key"] for line in simulation.api.requests):
+            break
     assert row_one(simulation)["state"] == "sending"  # in doubt, and not yet refused
     if is_touched:
         simulation.edit(first, {"middle_name": "Someone"})

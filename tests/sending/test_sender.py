@@ -2,7 +2,8 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -348,7 +349,7 @@ def test_the_fields_that_a_guard_watches_come_back_with_the_outcome() -> None:
     [
         (Precheck.READ, "old", 1, APPLIED, 1, False, False),
         (Precheck.READ, "new", 1, APPLIED, 0, False, False),
-        (Precheck.READ, "else", 1, UNKNOWN, 0, False, False),
+        (Precheck.READ, "else", 1, UNKNOWN, 0, False, True),
         (Precheck.READ_EXPIRED, "old", 6.5, PENDING, 0, True, False),
         (Precheck.READ_EXPIRED, "new", 6.5, APPLIED, 0, False, False),
         (Precheck.READ_EXPIRED, "else", 6.5, UNKNOWN, 0, False, True),
@@ -374,6 +375,36 @@ def test_an_ambiguous_row_is_looked_at_before_its_key_is_used_again_or_left(
         assert outcome.ambiguous is (state is UNKNOWN)
 
     on_bench(scenario)
+
+
+@pytest.mark.parametrize(
+    ("held", "state", "patches"),
+    [("old", APPLIED, 1), ("new", APPLIED, 0), ("else", UNKNOWN, 0), ("touched", UNKNOWN, 0)],
+)
+def test_without_a_before_image_the_time_of_change_tells_whether_somebody_was_there(
+    held: str, state: State, patches: int
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        if held != "old":
+            edits = {"new": new(1), "else": {"email": "someone@example.org"}, "touched": {"first_name": "Anne"}}
+            bench.sandbox.edit(make_id(1), **edits[held])
+        whole = make_row(first=Precheck.READ, ambiguous=True, intent_at=time.time() - DAY)
+        outcome = await bench.send_one(replace(whole, before=None))
+        assert (outcome.state, outcome.final) == (state, state is UNKNOWN)
+        assert bench.count()[0] == patches
+
+    on_bench(scenario)
+
+
+def test_a_key_is_as_old_as_the_servers_clock_says_where_that_is_ahead_of_ours() -> None:
+    async def scenario(bench: Bench) -> None:
+        patch = make_row(first=Precheck.READ, ambiguous=True, intent_at=time.time() - DAY, left_at=time.time() - DAY)
+        outcome = await bench.send_one(patch)
+        assert (outcome.state, outcome.new_generation) == (PENDING, True)
+        assert bench.count()[0] == 0
+
+    ahead = Fault(execute=True, headers={"Date": formatdate(time.time() + 5.5 * DAY, usegmt=True)})
+    on_bench(scenario, faults(reads=[ahead]))
 
 
 @pytest.mark.parametrize("first", [Precheck.READ, Precheck.READ_EXPIRED])

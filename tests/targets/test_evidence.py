@@ -73,6 +73,8 @@ def expect(act: Action, shown: str, *, cached: bool, known: bool) -> Action:
         return Action.NEW_KEY
     if act is Action.RETRY and known and shown.startswith("before"):
         return Action.RETRY
+    if act is Action.RETRY and not known and shown != "before, touched since":  # the time of change decides
+        return Action.RETRY
     return Action.UNKNOWN
 
 
