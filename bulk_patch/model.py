@@ -167,6 +167,31 @@ class Stop:
     hint: str = ""
 
 
+class Meaning(Enum):
+    """What one answer means: the lines of the fault table, `targets/faults.py`. The value is how people are told."""
+
+    CONFIRMED = "confirmed"
+    DIFFERS = "differs"
+    WRONG_RECORD = "wrong record"
+    UNREADABLE = "unreadable answer"
+    UNCONFIRMED = "unconfirmed"
+    SWITCHED = "protocol switched"
+    REDIRECTED = "redirected"
+    REFUSED = "refused"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not found"
+    STILL_PROCESSING = "still processing"
+    KEY_REUSED = "key reused"
+    FOREIGN = "not the API's word"
+    UNAUTHENTICATED = "unauthenticated"
+    UNSETTLED = "unsettled"
+    THROTTLED = "throttled"
+    SERVER_ERROR = "server error"
+    NO_ANSWER = "no answer"
+    UNREACHABLE = "unreachable"
+    BAD_CERTIFICATE = "bad certificate"
+
+
 class Action(Enum):
     """What one answer asks for."""
 
@@ -197,7 +222,7 @@ class History:
     """What happened to one row so far, as far as a verdict depends on it."""
 
     ambiguous: bool = False  # an attempt before this one may have executed
-    seen: Mapping[str, int] = field(default_factory=dict)  # earlier answers of this call by kind
+    seen: Mapping[Meaning | None, int] = field(default_factory=dict)  # earlier answers of this call
     renewed: bool = False  # the credential was renewed and a probe accepted it since
 
 
@@ -212,12 +237,12 @@ class Verdict:
     pause_s: float | None = None  # what the API asked for, seconds
     free: bool = False  # costs none of the row's attempts
     outage: bool = False  # counts towards the outage brake
-    streak: str = ""  # counted over the run: so many in a row stop it
+    streak: Meaning | None = None  # counted over the run: so many in a row stop it
     api_code: str = ""
     api_fields: tuple[str, ...] = ()  # names of the fields that the API complained of
     cached: bool = False  # the API's own 4xx, which it will repeat under this key
     stop: Stop | None = None
-    kind: str = ""  # the line of the fault table
+    meaning: Meaning | None = None  # the line of the fault table; None: not of an answer
     status: int | None = None
 
 

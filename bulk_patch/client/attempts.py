@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from bulk_patch.model import NetworkFailure, Reply, Request, Verdict
+from bulk_patch.model import Meaning, NetworkFailure, Reply, Request, Verdict
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Attempts(Exchange, ABC):
         gives_way_to: Statuses to which the caller has a better answer than to ask again.
         tried: Attempts that count against the budget.
         renewed: The credential was renewed meanwhile.
-        seen: Answers by kind.
+        seen: Answers by meaning.
     """
 
     row: int = 0
@@ -43,7 +43,7 @@ class Attempts(Exchange, ABC):
     gives_way_to: Collection[int] = ()
     tried: int = 0
     renewed: bool = False
-    seen: dict[str, int] = field(default_factory=dict)
+    seen: dict[Meaning | None, int] = field(default_factory=dict)
 
     @abstractmethod
     def judge(self, reply: Reply | NetworkFailure) -> Verdict:
@@ -58,12 +58,12 @@ class Attempts(Exchange, ABC):
         """Return the read that tells whether a renewed credential is accepted."""
 
     @abstractmethod
-    def counts(self, verdict: Verdict, streak: str) -> bool:
+    def counts(self, verdict: Verdict, streak: Meaning | None) -> bool:
         """Tell whether an answer counts for or against the streaks of the run.
 
         Args:
             verdict: On the answer.
-            streak: Kind of the answers that came last.
+            streak: Meaning of the answers that came last.
         """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Attempts(Exchange, ABC):
 
     def note(self, reply: Reply | NetworkFailure, verdict: Verdict) -> None:
         """Remember one answer."""
-        self.seen[verdict.kind] = self.seen.get(verdict.kind, 0) + 1
+        self.seen[verdict.meaning] = self.seen.get(verdict.meaning, 0) + 1
         self.tried += not verdict.free
 
     def repeats(self, verdict: Verdict) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from bulk_patch.model import Stop
+from bulk_patch.model import Meaning, Stop
 
 
 class LimiterClosed(Exception):  # noqa: N818 - not an error, a way out
@@ -37,7 +37,7 @@ class Signal:
         row: Whose request it was; 0: of none in particular.
         reason: Why the run stops, where it has to.
         asked_s: How long the answer asks to wait; None: it does not say.
-        streak: Kind of answer of which several in a row stop the run; "" ends a streak.
+        streak: Meaning of answers of which several in a row stop the run; None ends a streak.
         counts: It counts for or against a streak.
         canary: It belongs to one of the first rows.
     """
@@ -46,7 +46,7 @@ class Signal:
     row: int = 0
     reason: str = ""
     asked_s: float | None = None
-    streak: str = ""
+    streak: Meaning | None = None
     counts: bool = False
     canary: bool = False
 

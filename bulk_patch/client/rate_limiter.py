@@ -23,7 +23,7 @@ from bulk_patch.client.streaks import Streaks
 from bulk_patch.client.throttling import FLOOR_PER_S, Throttling
 from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import Exit
-from bulk_patch.model import Stop
+from bulk_patch.model import Meaning, Stop
 from bulk_patch.targets import Streak
 from bulk_patch.words import duration_words
 
@@ -46,7 +46,7 @@ class RateLimiter:
         rate_per_s: Never exceeded in any window; None: unlimited, until the API throttles.
         longest_delay_s: Cap of pauses that the API did not ask for, seconds.
         give_up_after_s: The run stops when nothing succeeds for so long, seconds.
-        streaks: By kind of answer, how many in a row stop the run.
+        streaks: By meaning of an answer, how many in a row stop the run.
         clock: Monotonic seconds.
         draw: Uniform in [0, 1), for jitter.
     """
@@ -57,7 +57,7 @@ class RateLimiter:
         *,
         longest_delay_s: float = 60.0,
         give_up_after_s: float = math.inf,
-        streaks: Mapping[str, Streak] | None = None,
+        streaks: Mapping[Meaning, Streak] | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -102,8 +102,8 @@ class RateLimiter:
         return self._slowed_s + (self._clock() - self._slow_since if self._slow_since is not None else 0.0)
 
     @property
-    def streak(self) -> str:
-        """Return the kind of the answers that came last, "" for one that begins no streak."""
+    def streak(self) -> Meaning | None:
+        """Return the meaning of the answers that came last, None for one that begins no streak."""
         return self._streaks.kind
 
     @property
@@ -219,7 +219,7 @@ class RateLimiter:
                 stop = self._throttled(permit, signal)
             elif signal.kind is SignalKind.FOREIGN:
                 pause_s = backoff_s(self._streaks.length, self._longest_s, self._draw)
-                self.pause(max(1.0, pause_s), signal.streak)
+                self.pause(max(1.0, pause_s), signal.streak.value if signal.streak is not None else "")
         self._woken.set()
         if stop is None and signal.counts:
             stop = self._streaks.count(signal)

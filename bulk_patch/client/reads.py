@@ -9,7 +9,7 @@ from bulk_patch.client.attempts import Attempts
 from bulk_patch.client.permits import LimiterClosed
 from bulk_patch.client.session import NOT_THE_API, ApiSession, RunHalted
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
-from bulk_patch.model import Action, History, NetworkFailure, Reply, Request, Stop, Verdict
+from bulk_patch.model import Action, History, Meaning, NetworkFailure, Reply, Request, Stop, Verdict
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Record
 from bulk_patch.targets.answers import http_date
@@ -110,7 +110,7 @@ async def read_live(session: ApiSession, ids: Sequence[str], *, what: str = "the
         if verdict.status == 403 and verdict.act is Action.REJECTED:  # in the API's own words
             hint = "the token lacks a permission, or belongs to another workspace"
             raise CredentialError(f"{what} may not be read: {verdict.reason}", hint) from None
-        if verdict.status == 404 or verdict.kind in NOT_THE_API:
+        if verdict.status == 404 or verdict.meaning in NOT_THE_API:
             what = "404" if verdict.status == 404 else f"a page that is not the API's ({verdict.reason})"
             hint = "check target.base_url and target.resource; nothing was sent for this input"
             raise InputError(f"the baseline's address answers {what}", hint) from None
@@ -143,7 +143,7 @@ class ReadAttempts(Attempts):
         """Return the request itself: a read is a probe."""
         return self.request
 
-    def counts(self, verdict: Verdict, streak: str) -> bool:
+    def counts(self, verdict: Verdict, streak: Meaning | None) -> bool:
         """Tell whether it counts: a read does not answer a PATCH, so it can only end a streak of foreign pages."""
         return bool(verdict.streak) or streak in NOT_THE_API
 
@@ -153,7 +153,7 @@ class ReadAttempts(Attempts):
 
     def is_at_wrong_address(self, verdict: Verdict) -> bool:
         """Tell whether something else answers and the API never has: that is not worth a second attempt."""
-        return verdict.kind in NOT_THE_API and not self.session.has_answered
+        return verdict.meaning in NOT_THE_API and not self.session.has_answered
 
     def repeats(self, verdict: Verdict) -> None:
         """Tell those who watch, the first time, why nothing happens."""

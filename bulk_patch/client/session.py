@@ -14,13 +14,13 @@ from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job.settings import Job, Retry
-from bulk_patch.model import NEVER_LEFT, Action, History, NetworkFailure, Reply, Request, Stop, Verdict, Wait
+from bulk_patch.model import NEVER_LEFT, Action, History, Meaning, NetworkFailure, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
 
-_REFUSALS = frozenset({"refused", "forbidden", "not found"})  # in the API's own words
-#: Kinds of answers that something else than the API gave.
-NOT_THE_API = frozenset({"not the API's word", "unreadable answer"})
+_REFUSALS = frozenset({Meaning.REFUSED, Meaning.FORBIDDEN, Meaning.NOT_FOUND})  # in the API's own words
+#: Answers that something else than the API gave.
+NOT_THE_API = frozenset({Meaning.FOREIGN, Meaning.UNREADABLE})
 
 
 log = get_logger()
@@ -88,7 +88,7 @@ class ApiSession:
         while True:
             reply, permit, version = await self._exchange(attempts)
             verdict = attempts.judge(reply)
-            times = attempts.seen.get(verdict.kind, 0)
+            times = attempts.seen.get(verdict.meaning, 0)
             if verdict.status not in attempts.gives_way_to and _has_to_come_again(attempts, reply, verdict):
                 if not attempts.unconfirmed:
                     self.limiter.settle(permit, NOTHING)
@@ -152,13 +152,13 @@ class ApiSession:
         """Say, the first time, that an answer asks to wait in a form that nobody can read; never what it says."""
         if verdict.pause_s is not None or not isinstance(reply, Reply) or self._said_unread_wish:
             return
-        if "retry-after" in reply.headers and verdict.kind in ("throttled", "server error"):
+        if "retry-after" in reply.headers and verdict.meaning in (Meaning.THROTTLED, Meaning.SERVER_ERROR):
             self._said_unread_wish = True
             log.warning("retry_after_unreadable", http_status=reply.status, reason="waiting as if it were not there")
 
     async def _wait(self, verdict: Verdict, times: int) -> None:
         """Wait as a verdict says, before the same row is tried again; a stop ends it early."""
-        is_lone = verdict.kind == "throttled" and not verdict.pause_s  # then it is for the row to wait
+        is_lone = verdict.meaning is Meaning.THROTTLED and not verdict.pause_s  # then it is for the row to wait
         if verdict.wait is Wait.BACKOFF or is_lone:
             await wait_or(self.stopping, backoff_s(times, self.retry.longest_delay_s))
         elif verdict.wait is Wait.STEPS:
@@ -199,7 +199,7 @@ class ApiSession:
             return Stop(Exit.CREDENTIAL, error.message, error.hint)
         reply, permit, _ = await self._exchange(Exchange(request=probe), probe=True)
         verdict = self.target.judge_read(reply, History())
-        signal = _signal(verdict) if verdict.kind == "throttled" else NOTHING
+        signal = _signal(verdict) if verdict.meaning is Meaning.THROTTLED else NOTHING
         if (stop := self.limiter.settle(permit, signal)) is not None:
             raise RunHalted(stop)
         if verdict.status == 401:
@@ -214,19 +214,19 @@ def _has_to_come_again(attempts: Attempts, reply: Reply | NetworkFailure, verdic
         return False
     if verdict.act is Action.NEW_KEY and not attempts.unconfirmed:  # a mistake here would execute twice
         return True
-    return reply.may_be_stray and (verdict.kind in _REFUSALS or verdict.act is Action.NEW_KEY)
+    return reply.may_be_stray and (verdict.meaning in _REFUSALS or verdict.act is Action.NEW_KEY)
 
 
 def _signal(verdict: Verdict, *, row: int = 0, counts: bool = False, canary: bool = False) -> Signal:
     """Return what a verdict means to all other requests."""
-    if verdict.kind == "throttled":
+    if verdict.meaning is Meaning.THROTTLED:
         kind = SignalKind.THROTTLED
     elif verdict.outage:
         kind = SignalKind.OUTAGE
     elif verdict.wait is Wait.PAUSE and verdict.act is Action.RETRY:
         kind = SignalKind.FOREIGN
     else:
-        kind = SignalKind.NOTHING if verdict.kind in NOT_THE_API else SignalKind.OK
+        kind = SignalKind.NOTHING if verdict.meaning in NOT_THE_API else SignalKind.OK
     return Signal(
         kind=kind,
         row=row,

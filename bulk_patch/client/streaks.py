@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bulk_patch.client.permits import Signal
-from bulk_patch.model import Stop
+from bulk_patch.model import Meaning, Stop
 from bulk_patch.targets import Streak
 
 
@@ -11,12 +11,12 @@ class Streaks:
     """The streak of a run.
 
     Args:
-        table: By kind of answer, how many in a row stop the run.
+        table: By meaning of an answer, how many in a row stop the run.
     """
 
-    def __init__(self, table: Mapping[str, Streak]) -> None:
+    def __init__(self, table: Mapping[Meaning, Streak]) -> None:
         self._table = table
-        self.kind = ""  # of the answers that came last
+        self.kind: Meaning | None = None  # of the answers that came last
         self.length = 0
 
     def count(self, signal: Signal) -> Stop | None:
@@ -24,7 +24,7 @@ class Streaks:
         kind = signal.streak
         self.length = (self.length + 1 if kind == self.kind else 1) if kind else 0
         self.kind = kind
-        streak = self._table.get(kind)
+        streak = self._table.get(kind) if kind is not None else None
         if streak is None:
             return None
         in_canary = signal.canary and streak.canary

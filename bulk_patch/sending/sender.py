@@ -18,6 +18,7 @@ from bulk_patch.model import (
     NEVER_LEFT,
     Action,
     History,
+    Meaning,
     NetworkFailure,
     Outcome,
     Patch,
@@ -73,7 +74,7 @@ class RowAttempt(Attempts):
         """Return a read of the same customer."""
         return self.target.read_one(self.patch.customer_id)
 
-    def counts(self, verdict: Verdict, streak: str) -> bool:
+    def counts(self, verdict: Verdict, streak: Meaning | None) -> bool:
         """Tell whether an answer counts: one that the API kept since an earlier session says nothing about today's
         token and address.
         """
@@ -92,7 +93,7 @@ class RowAttempt(Attempts):
 
     def note(self, reply: Reply | NetworkFailure, verdict: Verdict) -> None:
         """Remember one answer."""
-        self.seen[verdict.kind] = self.seen.get(verdict.kind, 0) + 1
+        self.seen[verdict.meaning] = self.seen.get(verdict.meaning, 0) + 1
         self.tried += not verdict.free
         is_refused_again = self.unconfirmed and (verdict.cached or verdict.act is Action.APPLIED)
         self.ambiguous = self.ambiguous or verdict.ambiguous or (self.unconfirmed and not is_refused_again)
@@ -215,7 +216,7 @@ class Sender:
         try:
             read = await read_one(self._session, patch.customer_id)
         except (Unreadable, LimiterClosed) as failure:
-            if verdict.kind == "confirmed":  # the API said so itself; only the second look failed
+            if verdict.meaning is Meaning.CONFIRMED:  # the API said so itself; only the second look failed
                 return attempt.ends(State.APPLIED, "confirmed by the answer; the read-back failed")
             if isinstance(failure, LimiterClosed):
                 raise

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bulk_patch.errors import Exit
-from bulk_patch.model import History, NetworkFailure, Patch, Reply, Request, Verdict
+from bulk_patch.model import History, Meaning, NetworkFailure, Patch, Reply, Request, Verdict
 
 if TYPE_CHECKING:
     from bulk_patch.targets.evidence import Evidence
@@ -40,10 +40,11 @@ class Target(Protocol):
     All methods are pure and never raise for anything that a server can answer: an unreadable answer is judged as such.
     """
 
+    noun: str  # what a record is called: "customer"
     id_pattern: re.Pattern[str]  # matches a lower-cased id; nothing else ever gets into a path
     ids_per_read: int
     evidence: "Evidence"  # compares records with planned bodies and before-images
-    streaks: Mapping[str, "Streak"]  # by kind of answer: how many in a row stop a run
+    streaks: Mapping[Meaning, "Streak"]  # by meaning of an answer: how many in a row stop a run
     copies: Mapping[str, str]  # object -> the object that the API sets to a copy of it where it is absent
 
     def field(self, name: str) -> "Field | None":

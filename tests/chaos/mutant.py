@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from bulk_patch.model import Patch, Reply, Verdict
+from bulk_patch.model import Meaning, Patch, Reply, Verdict
+from bulk_patch.targets import faults
 from bulk_patch.targets.synctera import target
 
 Plant = Callable[[], None]
@@ -51,8 +52,8 @@ def around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 def change_rule(kind: str, **changes: Any) -> None:
     """Change a line of the fault table."""
-    table = cast(dict[str, target.Rule], target.FAULT_TABLE)
-    table[kind] = replace(table[kind], **changes)
+    table, meaning = cast(dict[Meaning, faults.AnswerRule], faults.FAULT_TABLE), Meaning(kind)
+    table[meaning] = replace(table[meaning], **changes)
 
 
 def change_verdicts(change: Callable[[Verdict, Patch, Any], Verdict]) -> None:

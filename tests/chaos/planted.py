@@ -17,7 +17,7 @@ from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.session import ApiSession
 from bulk_patch.engines.local import LocalEngine
-from bulk_patch.model import Action, FailureKind, History, NetworkFailure, Patch, Reply, Request, Verdict, Wait
+from bulk_patch.model import Action, FailureKind, History, Meaning, NetworkFailure, Patch, Reply, Request, Verdict, Wait
 from bulk_patch.sending import claims
 from bulk_patch.sending.sender import RowAttempt
 from bulk_patch.targets import answers
@@ -36,7 +36,7 @@ _WHOLES = (WHOLE, "crash-points/canary/kill/999999", "crash-points/checked/kill/
 
 def _change_key_on(*kinds: str) -> None:
     def change(verdict: Verdict, patch: Patch, reply: Any) -> Verdict:
-        if verdict.kind not in kinds:
+        if verdict.meaning is None or verdict.meaning.value not in kinds:
             return verdict
         return replace(verdict, act=Action.NEW_KEY, ambiguous=False, wait=Wait.NONE, stop=None)
 
@@ -159,7 +159,7 @@ def _() -> None:
 
 @planted("another customer's answer is taken", "faults/wrong customer: before/once/middle/1")
 def _() -> None:
-    change_rule("wrong customer", act=Action.APPLIED, doubt=False, exit_code=None)
+    change_rule("wrong record", act=Action.APPLIED, doubt=False, exit_code=None)
 
 
 @planted("another value in the answer is not read back", "faults/differs: before/once/first/1")
@@ -238,7 +238,7 @@ def _() -> None:
 def _() -> None:
     def make(wait: Any) -> Any:
         async def changed(self: ApiSession, verdict: Verdict, times: int) -> None:
-            if verdict.kind == "throttled":
+            if verdict.meaning is Meaning.THROTTLED:
                 await asyncio.sleep(verdict.pause_s or 0.0)
             await wait(self, verdict, times)
 
@@ -284,7 +284,7 @@ def _() -> None:
     def make(judge: Any) -> Any:
         def changed(self: Synctera, patch: Patch, reply: Reply, history: History) -> Verdict:
             verdict: Verdict = judge(self, patch, reply, history)
-            return replace(verdict, act=Action.LOOK) if verdict.kind == "server error" else verdict
+            return replace(verdict, act=Action.LOOK) if verdict.meaning is Meaning.SERVER_ERROR else verdict
 
         return changed
 

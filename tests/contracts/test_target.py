@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulk_patch import plugins
-from bulk_patch.model import Action, FailureKind, History, NetworkFailure, Patch, Reply, Request, Wait
+from bulk_patch.model import Action, FailureKind, History, Meaning, NetworkFailure, Patch, Reply, Request, Wait
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Visibility
 from bulk_patch.targets.synctera.target import Synctera
@@ -177,7 +177,7 @@ replies = st.builds(
 histories = st.builds(
     History,
     ambiguous=st.booleans(),
-    seen=st.dictionaries(st.sampled_from(["server error", "unconfirmed", "unsettled", "throttled"]), st.integers(0, 9)),
+    seen=st.dictionaries(st.sampled_from(Meaning), st.integers(0, 9)),
     renewed=st.booleans(),
 )
 any_answer = given(reply=replies, before=histories)

@@ -186,11 +186,14 @@ def test_these_statuses_are_judged_whatever_the_body_says(status: int, code: str
     ],
 )
 def test_what_counts_in_a_row_is_counted_by_its_kind(status: int, body: str, counted: str) -> None:
-    assert judge(make_reply(status, BODIES[body])).streak == counted
+    streak = judge(make_reply(status, BODIES[body])).streak
+    assert (streak.value if streak is not None else "") == counted
 
 
 def test_three_403_five_404_and_five_foreign_pages_are_too_many_and_one_of_the_first_two_in_the_canary() -> None:
-    limits = {name: (streak.length, streak.exit_code, streak.canary) for name, streak in TARGET.streaks.items()}
+    limits = {
+        meaning.value: (streak.length, streak.exit_code, streak.canary) for meaning, streak in TARGET.streaks.items()
+    }
     assert limits == {
         "forbidden": (3, Exit.CREDENTIAL, True),
         "not found": (5, Exit.STOPPED, True),

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bulk_patch.model import History, Patch, Reply, encode_json
+from bulk_patch.model import History, Meaning, Patch, Reply, encode_json
 from bulk_patch.targets.synctera.target import Synctera
 
 ANN = "7d943c51-e4ff-4e57-9558-08cab6b963c7"
@@ -38,4 +38,4 @@ def make_reply(
 
 def history(*, ambiguous: bool = False, renewed: bool = False, seen: Mapping[str, int] | None = None) -> History:
     """Return what happened to a row before."""
-    return History(ambiguous, seen or {}, renewed)
+    return History(ambiguous, {Meaning(name): times for name, times in (seen or {}).items()}, renewed)

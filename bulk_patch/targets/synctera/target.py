@@ -1,33 +1,21 @@
-"""Synctera's customers and persons: paths, codes and the fault table. The fields are in `fields.py`.
+"""Synctera's customers and persons: paths, and what its answers say. The fields are in `fields.py`.
 
 Sources: the published OpenAPI document 0.179.0, the list of global error codes, and the pages on idempotency and
-errors. To change how an answer is handled, change `FAULT_TABLE`.
+errors. How answers are handled is in `targets/faults.py`.
 """
 
 import datetime as dt
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from bulk_patch.errors import Exit, JobError
-from bulk_patch.model import (
-    NEVER_LEFT,
-    Action,
-    FailureKind,
-    History,
-    NetworkFailure,
-    Patch,
-    Reply,
-    Request,
-    Stop,
-    Verdict,
-    Wait,
-)
-from bulk_patch.targets import Page, Record, Streak
+from bulk_patch.errors import JobError
+from bulk_patch.model import History, Meaning, NetworkFailure, Patch, Reply, Request, Verdict
+from bulk_patch.targets import Page, Record
 from bulk_patch.targets import fields as f
-from bulk_patch.targets.answers import asks_to_wait, json_object, retry_after_s, status_words
+from bulk_patch.targets.answers import json_object
 from bulk_patch.targets.evidence import Evidence
+from bulk_patch.targets.faults import STREAKS, FaultTable
 from bulk_patch.targets.fields import AtomicObject, Field
 from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS, synctera_fields
 
@@ -35,70 +23,11 @@ ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 ERROR_URI = re.compile(r"https?://(?:[\w-]+\.)*synctera\.com/errors/([\w-]+)")
 IDS_PER_READ = 100
 
-# --- the fault table
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How one kind of answer to a PATCH is handled. The key is kept in every line except NEW_KEY."""
-
-    act: Action
-    doubt: bool  # this attempt may have executed
-    again: int = 0  # this many more tries with the same key before `act`
-    wait: Wait = Wait.NONE
-    free: bool = False  # does not count as an attempt of the row
-    outage: bool = False  # counts towards the outage brake
-    streak: bool = False  # several of this kind in a row stop the run, see STREAKS
-    exit_code: Exit | None = None  # of an immediate stop
-
-
-B, P = Wait.BACKOFF, Wait.PAUSE
-FAULT_TABLE: Mapping[str, Rule] = {
-    # what came back                  act           executed?    and
-    "confirmed": Rule(Action.APPLIED, doubt=False),
-    "differs": Rule(Action.CONFIRM, doubt=False),
-    "wrong customer": Rule(Action.STOP, doubt=True, exit_code=Exit.STOPPED),
-    "unreadable answer": Rule(Action.LOOK, doubt=True, again=2, wait=B),  # not JSON, cut short, over 1 MiB
-    "unconfirmed": Rule(Action.LOOK, doubt=True, again=2, wait=B),  # 202, 204 and other 2xx
-    "protocol switched": Rule(Action.STOP, doubt=True, exit_code=Exit.STOPPED),  # 101
-    "redirected": Rule(Action.STOP, doubt=True, exit_code=Exit.STOPPED),  # never followed
-    "refused": Rule(Action.REJECTED, doubt=False),  # 400 404 409 422 … in the API's own JSON
-    "forbidden": Rule(Action.REJECTED, doubt=False, streak=True),  # 403 in the API's own JSON
-    "not found": Rule(Action.REJECTED, doubt=False, streak=True),  # 404 in the API's own JSON
-    "still processing": Rule(Action.RETRY, doubt=True, wait=Wait.STEPS),  # IDEMPOTENCY_CONCURRENT_USE, any status
-    "key reused": Rule(Action.STOP, doubt=True, exit_code=Exit.STOPPED),  # IDEMPOTENCY_INVALID_REUSE
-    "not the API's word": Rule(Action.RETRY, doubt=True, wait=P, streak=True),  # 4xx that is not the API's own
-    "unauthenticated": Rule(Action.RENEW, doubt=False, wait=P),  # 401
-    "unsettled": Rule(Action.SETTLE, doubt=True, again=2, wait=B),  # 408 423 424 425 499
-    "throttled": Rule(
-        Action.RETRY, doubt=True, wait=P, free=True
-    ),  # 429, 503 with Retry-After: may be a vendor's, in mid-execution
-    "server error": Rule(Action.RETRY, doubt=True, wait=B, outage=True),  # 5xx
-    "no answer": Rule(Action.RETRY, doubt=True, wait=B, outage=True),  # reset, timeout, half-open, dribble
-    "unreachable": Rule(Action.RETRY, doubt=False, wait=B, outage=True),  # refused, DNS, connect, TLS handshake
-    "bad certificate": Rule(Action.STOP, doubt=False, exit_code=Exit.CREDENTIAL),
+#: Codes that mean the same whatever the status: the documentation says 409 for the first, the list of codes 422.
+MEANING_BY_CODE: Mapping[str, Meaning] = {
+    "IDEMPOTENCY_CONCURRENT_USE": Meaning.STILL_PROCESSING,
+    "IDEMPOTENCY_INVALID_REUSE": Meaning.KEY_REUSED,
 }
-
-CONFIRMED = Verdict(Action.APPLIED, "confirmed (HTTP 200)", kind="confirmed", status=200)
-CONFIRMED_SO_FAR = replace(CONFIRMED, act=Action.CONFIRM)  # to be read back
-
-STREAKS: Mapping[str, Streak] = {
-    "forbidden": Streak(
-        3, Exit.CREDENTIAL, "the token lacks a permission, or belongs to another workspace", canary=True
-    ),
-    "not found": Streak(5, Exit.STOPPED, "the base URL or the workspace looks wrong", canary=True),
-    "not the API's word": Streak(5, Exit.STOPPED, "a gateway, a firewall or a sign-in page answers instead of the API"),
-}
-
-HINTS: Mapping[str, str] = {
-    "wrong customer": "the API answered for another customer: keep the ledger and call the API's support",
-    "redirected": "check target.base_url: a redirect is never followed, since the row would be sent elsewhere",
-    "protocol switched": "check target.base_url: something other than the API answers",
-    "key reused": "a key was used before with other content: keep the ledger, do not plan again, and ask for help",
-    "bad certificate": "the server's certificate is not trusted: set target.ca_file for a private authority",
-}
-
-UNSETTLED_STATUSES = frozenset({408, 423, 424, 425, 499})
 
 
 class Synctera:
@@ -109,6 +38,7 @@ class Synctera:
         today: Dates of birth must be before it.
     """
 
+    noun = "customer"
     id_pattern = ID_PATTERN
     ids_per_read = IDS_PER_READ
     streaks = STREAKS
@@ -120,6 +50,7 @@ class Synctera:
         self._resource = resource
         self._fields = {field.name: field for field in synctera_fields(resource, today)}
         self.evidence = Evidence(self.field, ATOMIC_OBJECTS)
+        self._faults = FaultTable(self, noun=self.noun)
 
     # --- what can be sent
 
@@ -184,103 +115,35 @@ class Synctera:
         return answer
 
     def judge(self, patch: Patch, reply: Reply | NetworkFailure, history: History) -> Verdict:
-        """Look the answer up in the fault table and apply what depends on the row's history."""
-        kind = self._kind(patch, reply)
-        if kind == "confirmed":  # almost every answer
-            return CONFIRMED_SO_FAR if patch.read_back else CONFIRMED
-        rule = FAULT_TABLE[kind]
-        own = isinstance(reply, Reply) and 400 <= reply.status < 500 and is_the_apis_own(reply)
-        ambiguous = rule.doubt or (kind == "unauthenticated" and not own)
-        act, wait, cached = rule.act, rule.wait, own and kind != "throttled"
-        if history.seen.get(kind, 0) < rule.again:
-            act = Action.RETRY
-        elif act is Action.REJECTED and history.ambiguous:
-            # This proves nothing: the 5xx before this answer is not cached, so the first attempt may have executed.
-            act = Action.SETTLE
-        elif act is Action.RENEW and history.renewed:
-            # The probe was accepted and only this row refused: a cached 401.
-            act, wait = (Action.SETTLE if history.ambiguous or ambiguous else Action.NEW_KEY), Wait.NONE
-        stop = None
-        if rule.exit_code is not None:
-            stop = Stop(rule.exit_code, f"{kind}{status_words(reply)}", HINTS[kind])
-        code, names = _code_and_fields(reply) if own else ("", ())
-        return Verdict(
-            act=act,
-            reason=code or f"{kind}{status_words(reply)}",
-            ambiguous=ambiguous,
-            wait=wait,
-            pause_s=retry_after_s(reply) if kind in ("throttled", "server error") else None,
-            free=rule.free,
-            outage=rule.outage,
-            streak=kind if rule.streak else "",
-            api_code=code,
-            api_fields=names,
-            cached=cached,
-            stop=stop,
-            kind=kind,
-            status=reply.status if isinstance(reply, Reply) else None,
-        )
+        """Judge the answer to a PATCH by the fault table."""
+        return self._faults.judge(patch, reply, history)
 
     def judge_read(self, reply: Reply | NetworkFailure, history: History) -> Verdict:
-        """Judge the answer to a GET: nothing can have executed, everything else is as in the fault table."""
-        if isinstance(reply, Reply) and reply.status == 200:
-            if json_object(reply) is not None:
-                return Verdict(Action.APPLIED, "read", kind="confirmed", status=200)
-            kind = "unreadable answer"
-            return Verdict(Action.RETRY, f"{kind}{status_words(reply)}", wait=Wait.BACKOFF, kind=kind, status=200)
-        kind = self._kind(None, reply)
-        rule = FAULT_TABLE[kind]
-        act = {Action.LOOK: Action.RETRY, Action.SETTLE: Action.RETRY}.get(rule.act, rule.act)
-        if kind == "unauthenticated" and history.renewed:
-            act = Action.STOP
-        stop = None
-        if act is Action.STOP:
-            hint = HINTS.get(kind, "check the token: [target] token")
-            stop = Stop(rule.exit_code or Exit.CREDENTIAL, f"{kind}{status_words(reply)} on a read", hint)
-        code, _ = _code_and_fields(reply) if isinstance(reply, Reply) and is_the_apis_own(reply) else ("", ())
-        return Verdict(
-            act,
-            code or f"{kind}{status_words(reply)}",
-            wait=rule.wait,
-            pause_s=retry_after_s(reply) if kind in ("throttled", "server error") else None,
-            free=rule.free,
-            outage=rule.outage,
-            streak=kind if kind == "not the API's word" else "",
-            api_code=code,
-            stop=stop,
-            kind=kind,
-            status=reply.status if isinstance(reply, Reply) else None,
-        )
+        """Judge the answer to a GET by the fault table."""
+        return self._faults.judge_read(reply, history)
 
-    def _kind(self, patch: Patch | None, reply: Reply | NetworkFailure) -> str:
-        """Name the line of the fault table."""
-        if isinstance(reply, NetworkFailure):
-            if reply.lost is FailureKind.CERTIFICATE:
-                return "bad certificate"
-            if reply.lost is FailureKind.PROTOCOL:
-                return "unreadable answer"
-            return "unreachable" if reply.lost in NEVER_LEFT else "no answer"
-        status = reply.status
-        by_status = {101: "protocol switched", 401: "unauthenticated", 429: "throttled"}.get(status)
-        if by_status:
-            return by_status
-        if status == 503 and asks_to_wait(reply):  # what nginx answers above its limit_req
-            return "throttled"
-        if status in UNSETTLED_STATUSES:
-            return "unsettled"
-        if status == 200:
-            return self._kind_of_200(patch, reply)
-        if 400 <= status < 500:
-            return _kind_of_4xx(reply)
-        return {2: "unconfirmed", 3: "redirected", 5: "server error"}.get(status // 100, "unreadable answer")
+    # --- what only this API's answers say
 
-    def _kind_of_200(self, patch: Patch | None, reply: Reply) -> str:
+    def is_own(self, reply: Reply) -> bool:
+        """Tell whether a body is the API's own JSON: it has a `code`, or a `type` that is an error URI of the API."""
+        return is_the_apis_own(reply)
+
+    def error(self, reply: Reply) -> tuple[str, tuple[str, ...]]:
+        """Return the API's code and the fields that it names."""
+        return _code_and_fields(reply)
+
+    def meaning_of_code(self, code: str) -> Meaning | None:
+        """Return what a code means whatever the status."""
+        return MEANING_BY_CODE.get(code)
+
+    def meaning_of_200(self, patch: Patch, reply: Reply) -> Meaning:
+        """Compare the customer of an answer with the one that was sent."""
         answer = json_object(reply)
-        if patch is None or answer is None or not _has_id(answer):
-            return "unreadable answer"
+        if answer is None or not _has_id(answer):
+            return Meaning.UNREADABLE
         if answer["id"].lower() != patch.customer_id:
-            return "wrong customer"
-        return "differs" if self.evidence.missing(patch, answer) else "confirmed"
+            return Meaning.WRONG_RECORD
+        return Meaning.DIFFERS if self.evidence.missing(patch, answer) else Meaning.CONFIRMED
 
 
 # --- reading answers, tolerantly: integrators met unknown properties and codes, and bodies that are not JSON
@@ -298,21 +161,9 @@ def _has_id(answer: object) -> bool:
     return isinstance(answer, dict) and isinstance(answer.get("id"), str)
 
 
-def _kind_of_4xx(reply: Reply) -> str:
-    if not is_the_apis_own(reply):
-        return "not the API's word"
-    code, _ = _code_and_fields(reply)
-    # The documentation says 409 for the first, the list of codes 422: judged by the code alone.
-    by_code = {
-        "IDEMPOTENCY_CONCURRENT_USE": "still processing",
-        "IDEMPOTENCY_INVALID_REUSE": "key reused",
-    }.get(code)
-    return by_code or {403: "forbidden", 404: "not found"}.get(reply.status, "refused")
-
-
-def _code_and_fields(reply: Reply | NetworkFailure) -> tuple[str, tuple[str, ...]]:
+def _code_and_fields(reply: Reply) -> tuple[str, tuple[str, ...]]:
     """Return the API's code and the fields that it names; never its texts, which may contain values."""
-    answer = (json_object(reply) if isinstance(reply, Reply) else None) or {}
+    answer = json_object(reply) or {}
     code = answer.get("code")
     if not isinstance(code, str):
         uri = ERROR_URI.match(str(answer.get("type")))
