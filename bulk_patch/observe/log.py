@@ -15,20 +15,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path, PurePath
-from typing import Any, Literal, TextIO, cast
-
-import structlog
-from structlog.contextvars import get_contextvars, merge_contextvars
-from structlog.processors import NAME_TO_LEVEL, LogfmtRenderer, TimeStamper, add_log_level
-from structlog.typing import EventDict, FilteringBoundLogger
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from bulk_patch.observe.redact import keep_allowed, outline_exception
 from bulk_patch.observe.stderr import LOCK, occupy_standard_streams, write_line
 
+if TYPE_CHECKING:
+    from structlog.processors import LogfmtRenderer
+    from structlog.typing import EventDict, FilteringBoundLogger
+
 #: Lines said before the run's folder is known, kept until `attach_log_file`.
 EARLY_LINES = 300
 
+#: Methods of a logger. structlog itself is loaded when something is said: most commands that only show say nothing.
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "exception": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
 _OFF = logging.CRITICAL + 1
 _SAID_ONCE = ("run", "job", "target")
 
@@ -66,7 +76,7 @@ class _Outputs:
 
     def take(self, /, **event: Any) -> None:
         """Write one event wherever its level is wanted."""
-        level = NAME_TO_LEVEL[event["level"]]
+        level = _LEVELS[event["level"]]
         line = json.dumps(event, allow_nan=False)
         with LOCK:
             if level >= self.console_level:
@@ -100,7 +110,11 @@ class _Outputs:
         self.file, self.file_failed = None, False
 
 
-_logfmt = LogfmtRenderer(bool_as_flag=False)
+@cache
+def _logfmt() -> "LogfmtRenderer":
+    from structlog.processors import LogfmtRenderer
+
+    return LogfmtRenderer(bool_as_flag=False)
 
 
 def _as_text(event: Mapping[str, Any]) -> str:
@@ -108,10 +122,12 @@ def _as_text(event: Mapping[str, Any]) -> str:
 
     What is bound for the whole run would be on every line, so it is left out.
     """
+    from structlog.contextvars import get_contextvars
+
     hidden = {"timestamp", "level", "event", "exception", *(key for key in _SAID_ONCE if key in get_contextvars())}
     shown = {key: _flatten(value) for key, value in event.items() if key not in hidden and value is not None}
     moment = datetime.fromisoformat(event["timestamp"]).astimezone()
-    first = f"{moment:%H:%M:%S} {event['level']:<7} {event['event']} {_logfmt(None, '', shown)}"
+    first = f"{moment:%H:%M:%S} {event['level']:<7} {event['event']} {_logfmt()(None, '', shown)}"
     return "\n".join([first.rstrip(), *(f"    {line}" for line in event.get("exception", ()))])
 
 
@@ -123,34 +139,53 @@ def _flatten(value: Any) -> Any:
     return value
 
 
-def _drop_unwanted(outputs: _Outputs, method: str, event: EventDict) -> EventDict:
+def _drop_unwanted(outputs: _Outputs, method: str, event: "EventDict") -> "EventDict":
     """Spend nothing on an event that no output takes. A structlog processor."""
-    if NAME_TO_LEVEL[method] < min(outputs.console_level, outputs.file_level):
-        raise structlog.DropEvent
+    from structlog import DropEvent
+
+    if _LEVELS[method] < min(outputs.console_level, outputs.file_level):
+        raise DropEvent
     return event
 
 
 _OUTPUTS = _Outputs()
-_LOG = cast(
-    FilteringBoundLogger,
-    structlog.wrap_logger(
-        _OUTPUTS,
-        processors=[
-            _drop_unwanted,
-            merge_contextvars,
-            add_log_level,
-            TimeStamper(fmt="iso", utc=True),
-            outline_exception,
-            keep_allowed,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        context_class=dict,
-        cache_logger_on_first_use=True,
-    ),
-)
 
 
-def get_logger() -> FilteringBoundLogger:
+@cache
+def _structlog() -> "FilteringBoundLogger":
+    import structlog
+    from structlog.processors import TimeStamper, add_log_level
+
+    return cast(
+        "FilteringBoundLogger",
+        structlog.wrap_logger(
+            _OUTPUTS,
+            processors=[
+                _drop_unwanted,
+                structlog.contextvars.merge_contextvars,
+                add_log_level,
+                TimeStamper(fmt="iso", utc=True),
+                outline_exception,
+                keep_allowed,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        ),
+    )
+
+
+class _Log:
+    """The log, with structlog loaded once something is said."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_structlog(), name)
+
+
+_LOG = cast("FilteringBoundLogger", _Log())
+
+
+def get_logger() -> "FilteringBoundLogger":
     """Return the program's log. Outside `start_logging` it says nothing on the console."""
     return _LOG
 

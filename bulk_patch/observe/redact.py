@@ -11,10 +11,11 @@ from datetime import date
 from enum import Enum
 from numbers import Integral, Real
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from structlog.tracebacks import Trace, extract
-from structlog.typing import EventDict
+if TYPE_CHECKING:
+    from structlog.tracebacks import Trace
+    from structlog.typing import EventDict
 
 #: The only keys that reach any output. A new one is added here, after asking: can it ever hold a customer's value?
 ALLOWED_KEYS = (
@@ -51,7 +52,7 @@ def mask(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
-def keep_allowed(_logger: object, _method: str, event: EventDict) -> EventDict:
+def keep_allowed(_logger: object, _method: str, event: "EventDict") -> "EventDict":
     """Let only known keys and plain values pass, and name what was dropped. A structlog processor."""
     kept = {key: _clean(event[key]) for key in (*_HEAD, *event) if key in event and key in ALLOWED_KEYS}
     if "error" in kept:
@@ -61,7 +62,7 @@ def keep_allowed(_logger: object, _method: str, event: EventDict) -> EventDict:
     return kept
 
 
-def outline_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
+def outline_exception(_logger: object, _method: str, event: "EventDict") -> "EventDict":
     """Turn `exc_info`, in any of its forms, into `error` and `exception`. A structlog processor."""
     event.pop("exception", None)  # ours to say
     error = event.pop("exc_info", None)
@@ -70,12 +71,14 @@ def outline_exception(_logger: object, _method: str, event: EventDict) -> EventD
     elif isinstance(error, tuple):
         error = error[1]
     if isinstance(error, BaseException):
+        from structlog.tracebacks import extract
+
         event["error"] = error
         event["exception"] = list(_outline(extract(type(error), error, error.__traceback__, show_locals=False)))
     return event
 
 
-def _outline(trace: Trace) -> Iterator[str]:
+def _outline(trace: "Trace") -> Iterator[str]:
     """List classes and places of an exception and its causes; messages, locals and source lines may hold values."""
     for stack in trace.stacks:
         yield stack.exc_type

@@ -1,16 +1,20 @@
 """What a field is: the rule (checked on whole columns), how values compare, and what a person may see of them."""
 
+from __future__ import annotations  # pandas is loaded when values are checked: those who only show rows check none
+
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: values (text, none missing or empty), row context (desired over baseline, same index) -> True where valid.
-ValueRule = Callable[[pd.Series, pd.DataFrame], pd.Series]
+ValueRule = Callable[["pd.Series", "pd.DataFrame"], "pd.Series"]
 #: The same arguments -> the values as the server will hold them.
-Rewrite = Callable[[pd.Series, pd.DataFrame], pd.Series]
+Rewrite = Callable[["pd.Series", "pd.DataFrame"], "pd.Series"]
 Mask = Callable[[str], str]
 
 
@@ -99,6 +103,8 @@ class AtomicObject:
 
 def anything(values: pd.Series, context: pd.DataFrame) -> pd.Series:
     """Accept every text; control characters have already been refused for all fields."""
+    import pandas as pd
+
     return pd.Series(True, index=values.index)
 
 
@@ -117,6 +123,8 @@ def date_between(first: dt.date, before: dt.date) -> ValueRule:
     """Make a check: a real ISO date on or after `first` and before `before`."""
 
     def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
+        import pandas as pd
+
         distinct = pd.Series(values.unique(), dtype="str")  # there are few, and parsing is slow
         shaped = distinct[distinct.str.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}")]
         real = pd.to_datetime(shaped, format="%Y-%m-%d", errors="coerce")
@@ -129,6 +137,8 @@ def by_country(object_name: str, patterns: dict[str, str], other: str) -> ValueR
     """Make a check whose pattern depends on the country code of the same address."""
 
     def check(values: pd.Series, context: pd.DataFrame) -> pd.Series:
+        import pandas as pd
+
         countries = country_of(object_name, values, context)
         fine = pd.Series(False, index=values.index)
         left = pd.Series(True, index=values.index)
@@ -161,6 +171,8 @@ def country_of(object_name: str, values: pd.Series, context: pd.DataFrame) -> pd
     """Return the country codes that go with the values of one part of an address; empty where unknown."""
     column = f"{object_name}.country_code"
     if column not in context:
+        import pandas as pd
+
         return pd.Series("", index=values.index, dtype="str")
     codes = context[column]
     return (codes if len(codes) == len(values) else codes.loc[values.index]).fillna("")
