@@ -117,29 +117,6 @@ def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
         raise changed(source.path)
 
 
-def open_input(settings: InputSettings) -> Reader:
-    """Open an input and read its header; no cell is looked at.
-
-    Raises:
-        InputError: When the file has no readable header.
-    """
-    with guarding(settings.path):
-        return open_reader(settings)
-
-
-def read_first_id(settings: InputSettings, id_pattern: re.Pattern[str]) -> str | None:
-    """Return the first usable id near the start of an input, in lower case; None: there is none.
-
-    Raises:
-        InputError: The start of the file is refused.
-    """
-    reader = open_input(settings)
-    with guarding(settings.path):
-        table = next(iter(reader.tables([settings.id])), None)
-    ids = (text.lower() for text in table.column(settings.id).to_pylist() if text) if table is not None else ()
-    return next((text for text in ids if id_pattern.fullmatch(text)), None)
-
-
 def read_header(path: Path, ids: Sequence[str]) -> tuple[str, ...]:
     """Return the column names of a file.
 

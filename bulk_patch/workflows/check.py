@@ -115,13 +115,14 @@ def check_job(path: str | Path, overrides: Sequence[str] = (), *, offline: bool)
 
 def _check_input(job: Job, target: Target, checkup: Checkup) -> None:
     from bulk_patch.inputs.header import fields_of
-    from bulk_patch.inputs.source import open_input
+    from bulk_patch.inputs.start import open_input
 
     reader: Columns | None = None
     with checkup.looking_at("input") as say:
         reader = open_input(job.input)
         _check_age(job)
-        say(f"{job.input.path.name}, {amount(len(reader.header), 'column')}")
+        read_as = f", {reader.reading}" if reader.reading else ""
+        say(f"{job.input.path.name}, {amount(len(reader.header), 'column')}{read_as}")
     if reader is None:
         return
     fields: dict[str, str] = {}
@@ -179,7 +180,7 @@ def _check_api(job: Job, target: Target, checkup: Checkup, *, offline: bool) -> 
     if any(isinstance(fault, CredentialError) for fault in checkup.faults):
         checkup.leave_out("API", "not asked: there is no token to ask it with")
         return
-    from bulk_patch.inputs.source import read_first_id
+    from bulk_patch.inputs.start import read_first_id
 
     try:
         customer_id = read_first_id(job.input, target.id_pattern)
