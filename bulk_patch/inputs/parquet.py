@@ -1,7 +1,8 @@
 """Parquet as text: types with one obvious spelling are written out, others are refused.
 
-Dates become ISO, whole numbers their digits, booleans `true` and `false`. A float has lost zeros and digits
-before it gets here, a decimal or a time has several spellings, so their columns are refused where they are used.
+Dates become ISO, whole numbers their digits, booleans `true` and `false`, UUIDs their usual form. A float has lost
+zeros and digits before it gets here, a fraction or a time has several spellings, so their columns are refused where
+they are used.
 """
 
 import hashlib
@@ -29,6 +30,10 @@ TEXT_KINDS = frozenset({"text", "date", "whole number", "boolean", "nothing"})
 # A row group that claims to unpack to more than this, and to so many times the file's size, is taken for an attack.
 _LARGE_GROUP_BYTES = 1 << 30
 _LARGE_GROWTH = 1000
+LONGEST_CELL_BYTES = 64 << 10
+_LARGE_BATCH_BYTES = 256 << 20  # of rows that are unpacked at a time
+_SMALL_BYTES = 32 << 20  # that many rows may hold whatever they are like
+_LARGE_ROW_BYTES = 8 << 10  # on average
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -84,7 +89,9 @@ class ParquetParts:
                 self._compare(part, opened.schema_arrow)
                 rows, partitions = 0, self._partitions[part]
                 stored = [column for column in columns if column not in partitions]
-                for batch in opened.iter_batches(BATCH_ROWS, columns=stored, use_threads=False):
+                texts = [name for name in stored if self._kinds[name] == "text"]
+                safe_rows = min(BATCH_ROWS, _rows_that_fit(opened), _rows_of_dictionaries(file, texts, opened, part))
+                for batch in opened.iter_batches(safe_rows, columns=stored, use_threads=False):
                     rows += len(batch)
                     # By name once more: asking the reader for `a.b` also brings the `b` of a struct `a`.
                     cells = [
@@ -93,7 +100,13 @@ class ParquetParts:
                         else _to_text(batch.column(column), part, column)
                         for column in columns
                     ]
-                    yield pa.table(cells, names=list(columns))
+                    table = pa.table(cells, names=list(columns))
+                    if table.nbytes > _SMALL_BYTES + len(table) * _LARGE_ROW_BYTES:
+                        raise InputError(
+                            f"{part.name}: {len(table):,} rows unpack to {table.nbytes >> 20} MiB of text",
+                            "rows of changes are not that long: check which columns it holds",
+                        )
+                    yield table
                 if rows != opened.metadata.num_rows:  # pyarrow does not report a missing page
                     raise InputError(f"{part.name} is damaged: it holds fewer rows than it says", "write it again")
 
@@ -152,6 +165,48 @@ def _repeated(text: str | None, times: int) -> "pa.Array[Any]":
     return pa.array([text], pa.large_string()).take(pa.array([0] * times, pa.int64()))
 
 
+def _rows_that_fit(opened: pq.ParquetFile) -> int:
+    """Return how many rows may be unpacked at a time, by what the row groups say of their size."""
+    groups = [opened.metadata.row_group(at) for at in range(opened.metadata.num_row_groups)]
+    fitting = [_LARGE_BATCH_BYTES * group.num_rows // max(1, group.total_byte_size) for group in groups]
+    return max(1, min(fitting, default=1))
+
+
+def _rows_of_dictionaries(file: BinaryIO, texts: Sequence[str], opened: pq.ParquetFile, part: Path) -> int:
+    """Return how many rows may be unpacked at a time if each has the longest value of its column's dictionary.
+
+    A dictionary holds a value once, however many rows have it: a file of 80 KB can stand for gigabytes.
+
+    Raises:
+        InputError: A value is longer than any cell may be.
+    """
+    if not texts:
+        return BATCH_ROWS
+    packed = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, read_dictionary=list(texts))
+    fewest = BATCH_ROWS
+    for group in range(opened.metadata.num_row_groups):
+        for batch in packed.iter_batches(1, row_groups=[group], columns=list(texts), use_threads=False):
+            longest_row = 1
+            for name in texts:
+                cells: Any = batch.column(name)
+                if isinstance(cells.type, pa.DictionaryType):
+                    longest = _longest(cells.dictionary)
+                    _refuse_long_cell(longest, part, name)
+                    longest_row += longest
+            fewest = min(fewest, max(1, _LARGE_BATCH_BYTES // longest_row))
+            break  # one row is enough: it brings the whole dictionary
+    return fewest
+
+
+def _refuse_long_cell(longest: int, part: Path, column: str) -> None:
+    if longest > LONGEST_CELL_BYTES:
+        most = LONGEST_CELL_BYTES >> 10
+        raise InputError(
+            f"{part.name}: column {column!r} holds a cell of {longest >> 10:,} KiB; {most} are the most",
+            "check that it is the right column, or leave it out of the file",
+        )
+
+
 def _kind(column_type: pa.DataType) -> str:
     if isinstance(column_type, pa.DictionaryType):
         return _kind(column_type.value_type)
@@ -162,7 +217,7 @@ def _kind(column_type: pa.DataType) -> str:
         return "text"
     if of_type.is_date(column_type):
         return "date"
-    if of_type.is_integer(column_type):
+    if of_type.is_integer(column_type) or (of_type.is_decimal(column_type) and column_type.scale == 0):
         return "whole number"
     if of_type.is_boolean(column_type):
         return "boolean"
@@ -187,6 +242,7 @@ def _to_text(cells: "pa.Array[Any]", part: Path, column: str) -> "pa.Array[Any]"
     except pa.ArrowInvalid:
         fault = f"{part.name}: column {column!r} holds text that is not UTF-8"
         raise InputError(fault, "write it again") from None
+    _refuse_long_cell(_longest(text), part, column)
     return text
 
 
@@ -195,7 +251,26 @@ def _translating(part: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a column's name
+        if _is_encrypted(part, error):
+            raise InputError(f"{part.name} is encrypted", "write it without encryption, on an encrypted disk") from None
         raise InputError(
             f"{part.name} cannot be read as Parquet: {type(error).__name__}",
             "check that it is complete and that you may read it, or write it again",
         ) from None
+
+
+def _is_encrypted(part: Path, error: Exception) -> bool:
+    """Tell whether a file cannot be read since it is encrypted: its footer (PARE), or some of its columns."""
+    if "crypt" in str(error).lower():
+        return True
+    try:
+        with part.open("rb") as file:
+            return file.read(4) == b"PARE"
+    except OSError:
+        return False
+
+
+def _longest(texts: Any) -> int:  # the stubs know no array of any text
+    """Return the bytes of the longest text."""
+    longest: int | None = pc.max(pc.binary_length(texts)).as_py()
+    return longest or 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from bulk_patch.errors import InputError
 
 PARTITION = re.compile(r"([^=]+)=(.*)")  # a folder of Hive, Spark and DuckDB: column=value
-
+_SPARK = re.compile(r"part-\d{5}-[0-9a-f-]{36}\b.*|\..*\.crc|_committed_\d+")
 _REMOTE = re.compile(r"\b(https?|ftp|s3|gs|abfss?):/")
 
 
@@ -48,6 +48,7 @@ def list_parts(path: Path) -> list[Path]:
         if not path.is_file():
             raise InputError(f"{path} is a pipe or device", "write it to a file: it is read more than once")
         return [path]
+    _refuse_tables(path)
     parts = list(_parts_in(path, path))
     if odd := [part.name for part in parts if not part.is_file()]:
         raise InputError(f"{path.name}: {odd[0]} is not a regular file", "remove it, or write it again")
@@ -71,6 +72,34 @@ def _parts_in(folder: Path, root: Path) -> Iterator[Path]:
             )
         elif part.suffix.lower() == ".parquet":
             yield part  # which is refused
+
+
+def _refuse_tables(folder: Path) -> None:
+    """Refuse a folder of which another file says which parts belong to it, or that is not written to its end."""
+    names = {entry.name for entry in folder.iterdir()}
+    for mark, table in (("_delta_log", "a Delta table"), (".hoodie", "a Hudi table")):
+        if mark in names:
+            raise _is_table(folder, table, mark)
+    if "metadata" in names and any(folder.glob("metadata/*.metadata.json")):
+        raise _is_table(folder, "an Iceberg table", "metadata")
+    unfinished = sorted(name for name in names if name == "_temporary" or name.startswith("_started_"))
+    if "_temporary" in names or (unfinished and not any(name.startswith("_committed_") for name in names)):
+        raise InputError(
+            f"{folder.name} is not written to its end: there is {unfinished[0]} in it",
+            "wait until the job that writes it has ended, or let it write again",
+        )
+    if "_SUCCESS" not in names and any(_SPARK.fullmatch(name) for name in names):
+        raise InputError(
+            f"{folder.name} was written by Spark, and there is no _SUCCESS in it: parts may be missing",
+            f"let the job write it again; if you know that it is whole: touch {folder / '_SUCCESS'}",
+        )
+
+
+def _is_table(folder: Path, what: str, mark: str) -> InputError:
+    return InputError(
+        f"{folder.name} is {what} ({mark} is in it): some of its files may no longer belong to it",
+        "read it with its own library, and write what it holds to one Parquet file",
+    )
 
 
 def combine(path: Path, parts: Sequence[Path], hashes: Sequence[str]) -> str:

@@ -3,6 +3,7 @@ import re
 import uuid
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,6 +55,7 @@ def test_parquet_values_become_text_and_null_stays_missing(part: Path) -> None:
         (pa.array([b"a", b"b"]), "binary"),
         (pa.array([["a"], []]), "list<"),
         (pa.array([{"a": 1}, None]), "struct<"),
+        (pa.array([b"a" * 16, b"b" * 16], pa.binary(16)), "fixed_size_binary"),
     ],
 )
 def test_a_type_without_one_spelling_is_refused_where_it_is_used(part: Path, values: Any, kind: str) -> None:
@@ -221,3 +223,90 @@ def test_a_packed_parquet_file_is_unpacked(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(file.read_bytes()))
     assert cells(packed) == [[ANN, "a"], [BOB, "b"]]
     assert inspect(packed).sha256 == sha256_of(packed)
+
+
+# --- types with one spelling, and files that stand for more than they hold
+
+
+def test_a_uuid_column_is_read_as_uuids_are_written(part: Path) -> None:
+    ids = pa.array([UUID(ANN).bytes, UUID(BOB).bytes], pa.uuid())
+    pq.write_table(pa.table({"customer_id": ids, "first_name": ["x", "y"]}), part)
+    (frame,) = frames(inspect(part))
+    assert frame["customer_id"].tolist() == [ANN, BOB]
+
+
+def test_decimals_without_a_fraction_are_whole_numbers(part: Path) -> None:
+    write_parquet(part, **{"metadata.count": pa.array([12, None]).cast(pa.decimal128(20, 0))})
+    (frame,) = frames(inspect(part))
+    assert frame["metadata.count"].fillna("-").tolist() == ["12", "-"]
+
+
+@pytest.mark.parametrize("column", ["first_name", "customer_id"])
+@pytest.mark.parametrize("keeps_type", [True, False])
+def test_a_long_value_that_a_dictionary_repeats_is_refused_before_it_is_unpacked(
+    part: Path, column: str, keeps_type: bool
+) -> None:
+    rows = 4000
+    columns: dict[str, Any] = {"customer_id": pa.array([ANN] * rows), "first_name": pa.array(["x"] * rows)}
+    columns[column] = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["a" * 1_000_000]))
+    pq.write_table(pa.table(columns), part, compression="zstd", store_schema=keeps_type)
+    assert part.stat().st_size < 200_000
+    before = pa.total_allocated_bytes()
+    assert f"column {column!r} holds a cell of 976 KiB" in refuse(part).message
+    assert pa.total_allocated_bytes() - before < 64 << 20
+
+
+def test_many_rows_of_a_value_that_is_just_short_enough_are_refused_by_their_sum(part: Path) -> None:
+    rows = 50_000
+    value = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["a" * (60 << 10)]))
+    ids = pa.array([ANN] * rows)
+    pq.write_table(pa.table({"customer_id": ids, "first_name": value, "last_name": value}), part, compression="zstd")
+    assert "MiB of text" in refuse(part).message
+
+
+def test_a_cell_of_64_kib_is_the_longest(part: Path) -> None:
+    write_parquet(part, first_name=pa.array(["a" * (64 << 10), None]))
+    (frame,) = frames(inspect(part))
+    assert len(frame["first_name"].iloc[0]) == 64 << 10
+    write_parquet(part, first_name=pa.array(["a" * ((64 << 10) + 1), None]))
+    assert "holds a cell of 64 KiB" in refuse(part).message
+
+
+def test_an_encrypted_file_is_called_so(part: Path) -> None:
+    part.write_bytes(b"PARE" + bytes(40) + b"PARE")
+    assert refuse(part).message == "changes.parquet is encrypted"
+
+
+@pytest.mark.parametrize(
+    ("marks", "word"),
+    [
+        (("_delta_log/00000000000000000000.json",), "is a Delta table"),
+        (("_delta_log/00000000000000000000.json", "_SUCCESS"), "is a Delta table"),
+        (("metadata/v1.metadata.json",), "is an Iceberg table"),
+        ((".hoodie/hoodie.properties",), "is a Hudi table"),
+        (("_temporary/0/x", "_SUCCESS"), "not written to its end"),
+        (("_temporary/0/x",), "not written to its end"),
+        (("_started_123",), "not written to its end"),
+        ((".part-0.parquet.crc",), "no _SUCCESS"),
+        (("part-00001-6f1c1d2e-8a54-4f0b-9c39-0f2b7a0c1a01-c000.snappy.parquet",), "no _SUCCESS"),
+    ],
+)
+def test_a_folder_of_which_not_every_file_belongs_to_the_data_is_refused_by_name(
+    tmp_path: Path, marks: tuple[str, ...], word: str
+) -> None:
+    folder = tmp_path / "changes"
+    folder.mkdir()
+    write_parquet(folder / "part-0.parquet", first_name=pa.array(["x", "y"]))
+    for mark in marks:
+        (folder / mark).parent.mkdir(parents=True, exist_ok=True)
+        (folder / mark).write_bytes((folder / "part-0.parquet").read_bytes())
+    assert word in refuse(folder).message
+
+
+def test_a_folder_that_spark_wrote_to_its_end_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "changes"
+    folder.mkdir()
+    write_parquet(folder / "part-00000-6f1c1d2e-8a54-4f0b-9c39-0f2b7a0c1a01-c000.parquet", first_name=["x", "y"])
+    (folder / "_SUCCESS").touch()
+    (folder / ".part-00000.crc").touch()
+    assert inspect(folder).rows == 2
