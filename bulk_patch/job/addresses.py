@@ -5,6 +5,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bulk_patch.job.base_urls import BLANKS, normalise_base_url
+
 if TYPE_CHECKING:
     from yarl import URL
 
@@ -13,11 +15,12 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def check_base_url(text: str) -> str:
-    """Return a base URL as it is connected to: without trailing slashes, a host that is not ASCII as `xn--`.
+    """Return a base URL in its one form (`base_urls`), in which it is connected to and names a target.
 
     Raises:
         ValueError: It is not an address, not safe, or holds more than an address; the text does not repeat it.
     """
+    text = text.rstrip(BLANKS)
     url = _parsed(text)
     if url.raw_user is not None or url.raw_password is not None or "@" in urlsplit(text).netloc:
         raise ValueError("must be a plain address: no user, query or fragment in it")
@@ -25,7 +28,7 @@ def check_base_url(text: str) -> str:
         raise ValueError("must be a plain address: no user, query or fragment in it")
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.raw_host or "")):
         raise ValueError("must be https; http is accepted for loopback only")
-    return _with_ascii_host(text, url).rstrip("/")
+    return normalise_base_url(text)
 
 
 def check_proxy(text: str) -> str:

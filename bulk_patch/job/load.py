@@ -20,7 +20,7 @@ _BRANCHES = ("literal['unlimited']", "float", "int", "str")
 _TYPE_FAULTS = ("_type", "_parsing", "literal_error", "string_pattern_mismatch", "int_from_float")
 _WITH_ARTICLE = ("list", "number", "path", "reference", "table", "whole number")
 _REPAIRS = 5  # faults can hide others
-_RESERVED = frozenset({"file", "overrides", "sandbox_token"})
+_RESERVED = frozenset({"file", "overrides", "sandbox_token", "known_as"})
 _STAND_INS: dict[tuple[str, ...], str] = {
     ("name",): "unnamed",
     ("target", "token"): "env:NAME",

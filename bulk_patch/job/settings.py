@@ -216,6 +216,7 @@ class Job(Section):
     file: Path = Field(exclude=True, strict=False)  # the job file itself
     overrides: tuple[str, ...] = Field(default=(), exclude=True, repr=False)  # --set, as given; paths absolute
     sandbox_token: str | None = Field(default=None, exclude=True, repr=False)  # the target is a rehearsal server
+    known_as: str = Field(default="", exclude=True, repr=False)  # the target's name in a ledger of an earlier version
 
     @model_validator(mode="after")
     def _drift_needs_a_baseline(self) -> "Job":
@@ -226,6 +227,8 @@ class Job(Section):
     @property
     def target_name(self) -> str:
         """Name the target that runs belong to: kind, base URL and resource."""
+        if self.known_as:
+            return self.known_as
         where = "sandbox" if self.sandbox_token else self.target.base_url
         return f"{self.target.kind} {where} {self.target.resource}"
 

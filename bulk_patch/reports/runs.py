@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bulk_patch import plugins
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
+from bulk_patch.job.base_urls import same_target
 from bulk_patch.job.load import load_job, output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.job.stored_overrides import is_taken_from_ledger, name_of
@@ -110,7 +111,9 @@ def locate_run(name: str, *, output: Path | None) -> LocatedRun:
 
 def latest_run(found: LocatedRun, job: Job) -> LocatedRun:
     """Return the newest sealed run of a job at its current target; the given run where there is none."""
-    runs = [run for run in _runs_in(found.folder) if run.target == job.target_name and run.state != "planning"]
+    runs = [
+        run for run in _runs_in(found.folder) if same_target(run.target, job.target_name) and run.state != "planning"
+    ]
     return LocatedRun(runs[0], found.folder) if runs else found
 
 

@@ -14,6 +14,7 @@ from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
 from bulk_patch.client.session import ApiSession
 from bulk_patch.concurrency import in_thread
+from bulk_patch.errors import InputError
 from bulk_patch.inputs.parts import fingerprint, sha256_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
@@ -21,11 +22,14 @@ from bulk_patch.job.stored_overrides import as_stored
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import PlanSummary, Run
+from bulk_patch.observe import get_logger
 from bulk_patch.planning.build import scan_input
 from bulk_patch.review.approvals import approvals_of
 from bulk_patch.targets import Target
 from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.resume_policy import Situation
+
+log = get_logger()
 
 
 def gather_situation(job: Job, options: RunOptions, ledger: Ledger) -> Situation:
@@ -41,7 +45,29 @@ def gather_situation(job: Job, options: RunOptions, ledger: Ledger) -> Situation
         new=options.new,
         approved=open_run is not None and bool(approvals_of(ledger.notes(open_run.id))),
         go_on=options.go_on,
+        sent_before=_find_sent(job, ledger) if open_run is None and not options.new else None,
     )
+
+
+def _find_sent(job: Job, ledger: Ledger) -> Run | None:
+    """Return the newest complete run of these very bytes that no baseline would notice; None: there is none.
+
+    The input is hashed only if a run had one of its size.
+    """
+    if job.baseline.kind not in ("none", "file"):
+        return None
+    try:
+        size, _ = fingerprint(job.input.path)
+    except InputError:  # the plan says what is wrong with it
+        return None
+    sent = (run for run in sealed_runs(job, ledger) if run.kind == "run" and run.started_at is not None)
+    alike = [run for run in sent if run.input_size == size and job.is_same_as(run.identity)]
+    if not alike:
+        return None
+    sha256 = sha256_of(job.input.path)
+    baseline_sha256 = "" if job.baseline.path is None else sha256_of(job.baseline.path)
+    known = (sha256, baseline_sha256)
+    return next((run for run in alike if (run.input_sha256, run.baseline_sha256) == known), None)
 
 
 def sealed_runs(job: Job, ledger: Ledger) -> Iterator[Run]:
@@ -121,23 +147,42 @@ def input_facts(found: Source) -> dict[str, Any]:
 def is_changed(job: Job, run: Run, ledger: Ledger) -> bool:
     """Tell whether the input or the job has changed since the run was planned.
 
-    A missing input is not a change: a resume does not need it. It is hashed again only if its size or time differs.
+    An input that cannot be looked at is not a change: a resume needs the ledger and the token, and the next plan says
+    what is wrong with it. It is hashed again only if its size or time differs.
     """
     if run.kind != "run":
         return False
     if not job.is_same_as(run.identity):
         return True
-    path = job.input.path
     is_open = ledger.open_run(run.target) is not None
     file = job.baseline.path
     if not is_open and file is not None and sha256_of(file) != run.baseline_sha256:
         return True
-    if not path.exists():
+    try:
+        stamp = fingerprint(job.input.path)
+        if stamp == (run.input_size, run.input_mtime_ns):
+            return False
+        sha256 = sha256_of(job.input.path)
+        is_still = stamp == fingerprint(job.input.path)
+    except (InputError, OSError) as error:
+        reason = error.message if isinstance(error, InputError) else f"{type(error).__name__}"
+        _tell_unseen(run, reason, is_open=is_open)
         return False
-    size, mtime_ns = fingerprint(path)
-    if (size, mtime_ns) == (run.input_size, run.input_mtime_ns):
+    if not is_still or _is_being_written(job.input.path):
+        _tell_unseen(run, "it is being written", is_open=is_open)
         return False
-    if sha256_of(path) != run.input_sha256 or run.stopped_by == "max_age_h":  # delivered again, it is as old as it is
+    if sha256 != run.input_sha256 or run.stopped_by == "max_age_h":  # delivered again, it is as old as it is
         return True
-    ledger.keep_input_stamp(run.id, size=size, mtime_ns=mtime_ns)
+    ledger.keep_input_stamp(run.id, size=stamp[0], mtime_ns=stamp[1])
     return False
+
+
+def _is_being_written(path: Path) -> bool:
+    """Tell whether Hadoop's and Spark's committers, which write a folder's parts aside first, are at work."""
+    return path.is_dir() and any(part.name == "_temporary" for part in path.iterdir())
+
+
+def _tell_unseen(run: Run, reason: str, *, is_open: bool) -> None:
+    if is_open:  # else the plan that comes now says it
+        hint = "the open run goes on from the ledger; the next plan needs the input"
+        log.warning("input_not_seen", run=run.id, reason=reason, hint=hint)

@@ -18,9 +18,10 @@ from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import Exit, RefusedError, StoppedError
 from bulk_patch.files.atomic import file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
+from bulk_patch.job.base_urls import same_target
 from bulk_patch.job.load import output_root
 from bulk_patch.job.settings import Job
-from bulk_patch.ledgers import Ledger
+from bulk_patch.ledgers import Ledger, RunReader
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Note, Run
 from bulk_patch.ledgers.stores import open_store
@@ -31,7 +32,7 @@ from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets import Target
 from bulk_patch.workflows.new_run import gather_situation
 from bulk_patch.workflows.options import RunOptions
-from bulk_patch.workflows.resume_policy import Situation
+from bulk_patch.workflows.resume_policy import Situation, refuse_other_file
 from bulk_patch.workflows.signals import draining
 
 log = get_logger()
@@ -48,6 +49,8 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
         share_folder(folder, job.ledger.group)
         ledger = open_store(job.ledger.kind, folder.parent).write(job.name)
         stack.callback(ledger.close)
+        job = as_known(job, ledger)
+        _tell_of_links(job, folder, has_runs=bool(ledger.runs(job.target_name)), given=options.output is not None)
         session: ApiSession | None = None
         if sends:
             session = await stack.enter_async_context(open_session(job, target))
@@ -56,6 +59,26 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
         opened.take_over_wait()
         stack.enter_context(draining(opened.on_signal))
         yield opened
+
+
+def as_known(job: Job, ledger: RunReader) -> Job:
+    """Return the job with its target named as in this ledger: before 0.2 it held the base URL as it was typed."""
+    names = [run.target for run in ledger.runs()]
+    if job.target_name in names:
+        return job
+    known = next((name for name in names if same_target(name, job.target_name)), "")
+    return job.model_copy(update={"known_as": known}) if known else job
+
+
+def _tell_of_links(job: Job, folder: Path, *, has_runs: bool, given: bool) -> None:
+    """Say where the ledger lies when it is reached by a link: once that leads elsewhere, another ledger begins."""
+    file_by_link = not given and job.file.resolve().parent != job.file.parent.resolve()
+    if not file_by_link and folder.resolve() == folder:
+        return
+    tell = log.info if has_runs else log.warning
+    what = "it lies beside the job file as it was called, by a link" if file_by_link else "it is reached by a link"
+    hint = "a ledger of an earlier place is not read here; --output names a folder that stays"
+    tell("ledger_by_link", ledger=str(folder.resolve()), job_file=str(job.file.resolve()), reason=what, hint=hint)
 
 
 @dataclass(slots=True)
@@ -97,7 +120,10 @@ class OpenJob:
 
     def situation(self) -> Situation:
         """Gather what the resume policy decides by."""
-        return gather_situation(self.job, self.options, self.ledger)
+        situation = gather_situation(self.job, self.options, self.ledger)
+        if situation.open_run is not None:
+            refuse_other_file(self.job, situation.open_run, self.options.commands)
+        return situation
 
     def run_here(self, run_id: str) -> Run:
         """Return a run of this job and target.

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 
 from bulk_patch.errors import RefusedError
+from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
 from bulk_patch.workflows.options import Commands
 
@@ -26,6 +28,8 @@ class Situation:
     Args:
         open_run: The run of this job and target that has rows still to be tried.
         last_run: The newest sealed run of the job's input to this target; undos do not count.
+        sent_before: The newest run of these very bytes to this target that was sent and is complete, where no
+            baseline would notice that they are sent again.
         sent: The open run has sent something.
         changed: The input, or the job's [input], [baseline] or guards.fields, are not those of the open run, or of the
             last one where none is open.
@@ -41,6 +45,7 @@ class Situation:
     new: bool
     approved: bool = False
     go_on: bool = False
+    sent_before: Run | None = None
 
 
 def decide_run(situation: Situation, commands: Commands) -> NextStep:
@@ -133,6 +138,29 @@ def decide_undo(open_run: Run | None, undone: Run, commands: Commands) -> Run | 
     raise open_run_error(open_run, commands)
 
 
+def refuse_other_file(job: Job, open_run: Run, commands: Commands) -> None:
+    """Refuse to touch an open run that another job file of the same name has planned.
+
+    A file that was moved or is reached by a link is the same one.
+
+    Raises:
+        RefusedError: The recorded file still exists, and it is another one, however it is reached.
+    """
+    recorded = Path(open_run.job_file)
+    if (
+        not open_run.job_file
+        or recorded == job.file
+        or not recorded.is_file()
+        or recorded.resolve() == job.file.resolve()
+    ):
+        return
+    raise RefusedError(
+        f"run {open_run.id} of {_when(open_run.created_at)} is open, and another job file with the name {job.name} has "
+        f"planned it: {recorded}",
+        f"give one of the two jobs another name; or bring that run to its end first, with its own file: {recorded}",
+    )
+
+
 def no_plan_error(run: Run, commands: Commands) -> RefusedError:
     """Return the refusal of a command about a run whose plan was never sealed."""
     return RefusedError(
@@ -148,13 +176,9 @@ def open_run_error(run: Run, commands: Commands) -> RefusedError:
 def _refuse_twice(situation: Situation, commands: Commands) -> None:
     """Refuse to send the same input again, where no baseline would notice."""
     last = situation.last_run
-    if (
-        last is None
-        or situation.new
-        or situation.changed
-        or last.baseline not in ("none", "file")
-        or last.started_at is None
-    ):
+    if last is None or situation.changed or last.baseline not in ("none", "file") or last.started_at is None:
+        last = situation.sent_before
+    if last is None or situation.new:
         return
     raise RefusedError(
         f"this input has already been sent (run {last.id}, finished {_when(last.finished_at or last.created_at)})",

@@ -197,7 +197,7 @@ async def _retry(job: Job, run_id: str, options: RunOptions) -> RunSummary:
         run = opened.run_here(run_id)
         if run.state == "planning":
             raise no_plan_error(run, options.commands)
-        other = opened.ledger.open_run(job.target_name)
+        other = opened.ledger.open_run(opened.job.target_name)
         if other is not None and other.id != run.id:
             raise open_run_error(other, options.commands)
         if opened.ledger.to_do(run.id):
@@ -215,10 +215,10 @@ async def _retry(job: Job, run_id: str, options: RunOptions) -> RunSummary:
 async def _undo(job: Job, run_id: str, options: RunOptions) -> RunSummary:
     async with open_job(job, options, sends=True) as opened:
         undone = opened.run_here(run_id)
-        started = decide_undo(opened.ledger.open_run(job.target_name), undone, options.commands)
+        started = decide_undo(opened.ledger.open_run(opened.job.target_name), undone, options.commands)
         if started is None:
             if not opened.ledger.counts(undone.id)[State.APPLIED]:
-                runs = opened.ledger.runs(job.target_name)
+                runs = opened.ledger.runs(opened.job.target_name)
                 raise nothing_to_undo(
                     undone, next((run for run in runs if opened.ledger.counts(run.id)[State.APPLIED]), None)
                 )
