@@ -1,5 +1,6 @@
 """Commands to set up: a first job, the reference of settings, a local API, shell completion."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,30 @@ from bulk_patch.errors import UsageError
 
 @click.command()
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--from", "source", type=click.Path(path_type=Path), metavar="FILE", help="Write a job for this file.")
+@click.option("--approval", is_flag=True, help="With --from: another person has to approve each plan.")
+@click.option(
+    "--sandbox",
+    "customers",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --from: customers that a rehearsal starts with.",
+)
 @common
-def init(common: Common, folder: Path) -> None:
-    """Write a commented job file and a tiny input to start with.
+def init(common: Common, folder: Path, source: Path | None, approval: bool, customers: Path | None) -> None:
+    """Write a commented job file: for a file that you have, or with a tiny input to start with.
 
     \b
     Example:
       bulk-patch init tryout
+      bulk-patch init --from returned_mail.csv --approval
     """
     with error_boundary(common):
+        if source is not None:
+            _write_draft(folder, source, approval=approval, customers=customers)
+            return
+        if approval or customers is not None:
+            raise UsageError("--approval and --sandbox go with --from", "bulk-patch init --from FILE --approval")
         from importlib.resources import files
 
         from bulk_patch.cli.printing import say
@@ -36,6 +52,28 @@ def init(common: Common, folder: Path) -> None:
             say(f"wrote {folder / where / name}")
         say(f"wrote {write_schema(folder / 'jobs')}")
         say(f"next: bulk-patch run {folder / 'jobs' / 'first_job.toml'} --sandbox")
+
+
+def _write_draft(folder: Path, source: Path, *, approval: bool, customers: Path | None) -> None:
+    """Write a job for a file, and say what is not sure about it."""
+    from bulk_patch.cli.printing import say
+    from bulk_patch.cli.text import join, safe, wrap
+    from bulk_patch.workflows.draft import Wishes, draft_job
+
+    for path in (source, customers):
+        if path is not None and not path.exists():
+            raise UsageError(f"there is no file at {path}", "name an existing file; nothing was written")
+    draft = draft_job(Wishes(input=source, folder=folder / "jobs", approval=approval, customers=customers))
+    job = folder / "jobs" / f"{draft.name}.toml"
+    if job.exists():
+        raise UsageError(f"{job} already exists", "name another folder; nothing was written")
+    job.parent.mkdir(parents=True, exist_ok=True)
+    job.write_text(draft.text, encoding="utf-8")
+    say(f"wrote {safe(job)}")
+    say(f"wrote {safe(write_schema(job.parent))}")
+    if draft.doubts:
+        say(join(["", "not sure of", *(line for doubt in draft.doubts for line in wrap(doubt, "  - ")), ""]))
+    say(f"next: {shlex.join(['bulk-patch', 'check', str(job)])}")
 
 
 def write_schema(folder: Path) -> Path:
