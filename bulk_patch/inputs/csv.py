@@ -136,7 +136,7 @@ class CsvFile:
     def _parse(self, block: bytes, columns: Sequence[str]) -> pa.Table:
         # pyarrow takes a byte order mark off every block; it belongs to the data of all but the first.
         data = b"\n" + block if block.startswith(BOM) else block
-        names = list(self._positions.values())
+        names = [str(position) for position in range(len(self.header))]  # columns without a name may repeat
         wanted = [self._positions[column] for column in columns]
         try:
             table = pyarrow.csv.read_csv(
@@ -210,6 +210,9 @@ def find_faults(file: BinaryIO, delimiter: str = ",", *, first_line: int = 1) ->
         if length > LONGEST_RECORD_BYTES:
             what = f"longer than {LONGEST_RECORD_BYTES >> 20} MiB"
             yield (opened, f"a quoted cell starts that is {what}, or never closed") if inside else (number, what)
+            return
+        if text.strip(b"\r\n") == b"\x1a":
+            yield number, "an end-of-file character (Ctrl-Z), as DOS programs write it; remove this line"
             return
         fault = _find_bad_character(text, offset + len(line) - len(text))
         offset += len(line)

@@ -19,7 +19,7 @@ def check_ids(
     portions: Iterable[pa.LargeStringArray], settings: InputSettings, id_pattern: re.Pattern[str]
 ) -> tuple[int, NDArray[np.int64]]:
     """Count the rows and hash the ids, 8 bytes a row; refuse a column without a single usable id."""
-    rows = mangled = 0
+    rows = mangled = padded = 0
     usable = False
     hashes = [np.empty(0, np.int64)]
     for ids in portions:
@@ -28,10 +28,16 @@ def check_ids(
         if not usable:
             texts = ids.to_pylist()
             usable = any(id_pattern.fullmatch(text or "") for text in texts)
+            padded += sum(1 for text in texts if text and id_pattern.fullmatch(text.strip()))
             mangled += sum(1 for text in texts if _MANGLED.fullmatch(text or ""))
     if rows < 2 or usable:
         return rows, np.concatenate(hashes)
     name = settings.path.name
+    if padded:
+        raise InputError(
+            f"{name}: {padded} of {rows} ids in column {settings.id!r} have blanks around them, and none is usable",
+            "export the column without blanks (in a spreadsheet: TRIM)",
+        )
     if mangled:
         raise InputError(
             f"{name}: the ids in column {settings.id!r} are spreadsheet-mangled: none of {rows} is usable, "

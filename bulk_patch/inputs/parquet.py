@@ -253,6 +253,10 @@ def _translating(part: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a column's name
         if _is_encrypted(part, error):
             raise InputError(f"{part.name} is encrypted", "write it without encryption, on an encrypted disk") from None
+        if what := _other_than_parquet(part):
+            raise InputError(
+                f"{part.name} cannot be read as Parquet: it {what}", "give it the suffix of its format"
+            ) from None
         raise InputError(
             f"{part.name} cannot be read as Parquet: {type(error).__name__}",
             "check that it is complete and that you may read it, or write it again",
@@ -274,3 +278,27 @@ def _longest(texts: Any) -> int:  # the stubs know no array of any text
     """Return the bytes of the longest text."""
     longest: int | None = pc.max(pc.binary_length(texts)).as_py()
     return longest or 0
+
+
+def _other_than_parquet(part: Path) -> str:
+    """Say what a file is that is called .parquet and is none; "" when it begins as Parquet does, or is not known."""
+    try:
+        with part.open("rb") as file:
+            start = file.read(4096)
+    except OSError:
+        return ""
+    if not start:
+        return "is empty"
+    if start.startswith(b"PAR1"):
+        return ""
+    if start.startswith(b"PK"):
+        return "is a zip or Excel file, not Parquet"
+    try:
+        text = start.decode("utf-8", "strict" if len(start) < 4096 else "ignore")
+    except UnicodeDecodeError:
+        return ""
+    return (
+        "is text, such as CSV, not Parquet"
+        if text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable()
+        else ""
+    )

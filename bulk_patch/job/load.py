@@ -1,7 +1,6 @@
 """Load a job file: read TOML, apply `--set`, check all that can be checked without opening another file."""
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from bulk_patch.errors import JobError
 from bulk_patch.job.meanings import MEANINGS
 from bulk_patch.job.overrides import apply_override, last_of_each, make_absolute
 from bulk_patch.job.settings import Guards, Job
+from bulk_patch.job.toml_file import read_toml
 
 #: What pydantic adds to the place of a fault: which of several types a value was tried as.
 _BRANCHES = ("literal['unlimited']", "float", "int", "str")
@@ -101,18 +101,7 @@ def output_root(job_file: Path | None, *, given: Path | None = None) -> Path:
 def _read(path: str | Path) -> tuple[dict[str, Any], Path]:
     """Read a job file: its settings with absolute paths, and where it is."""
     file = Path(path).absolute()
-    try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise JobError(f"no job file at {path}", "name an existing file, or write one: bulk-patch init") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(
-            f"{path} cannot be read: {type(error).__name__}", "check that it is a text file that you may read"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise JobError(
-            f"{path} is not valid TOML: {error}", "text needs quotes; a path with \\ needs 'single' quotes"
-        ) from None
+    settings = read_toml(path)
     make_absolute(settings, file.parent)
     return settings, file
 

@@ -240,3 +240,47 @@ def test_a_file_that_changes_before_the_ids_are_read_again_is_refused(
 
     monkeypatch.setattr(csv.CsvFile, "tables", read_and_change)
     assert "changed while it was read" in refuse(file).message
+
+
+# --- hints that lead somewhere, and no person in a message
+
+
+@pytest.mark.parametrize(
+    "line", ["Doe,Jonathan", "Doe,Jonathan,Austin,Elm Street", "Waechter,Anna-Lena", "O'Neil,Mc Donald", "Doe,,"]
+)
+def test_the_first_line_of_a_file_without_a_header_is_never_echoed(file: Path, line: str) -> None:
+    file.write_text(f"{line}\n{line}\n")
+    error = refuse(file)
+    for name in filter(None, line.split(",")):
+        assert name not in error.message + error.hint
+    assert "customer_id" in error.message
+
+
+@pytest.mark.parametrize("column", ["Zip", "zip", "ZIP Code", "Postal_Code", "POSTAL CODE"])
+def test_names_near_a_field_are_offered_whatever_their_case(file: Path, column: str) -> None:
+    file.write_text(f"customer_id,{column}\n")
+    assert "did you mean" in refuse(file).message
+    assert "legal_address.postal_code" in refuse(file).message
+
+
+def test_a_mapped_column_in_another_case_is_pointed_out(file: Path) -> None:
+    file.write_text("customer_id,Zip\n")
+    message = refuse(file, rename={"ZIP": "legal_address.postal_code"}).message
+    assert "[input.rename] maps 'ZIP', which is not a column; the file has 'Zip'" in message
+    assert "column 'Zip' is not a field; [input.rename] maps 'ZIP'" in message
+
+
+@pytest.mark.parametrize("header", [",customer_id,first_name", "customer_id,first_name,,"])
+def test_columns_without_a_name_are_ignored_where_the_job_says_so(file: Path, header: str) -> None:
+    row = {"": "0", "customer_id": ANN, "first_name": "x"}
+    file.write_text(f"{header}\n" + ",".join(row[name] for name in header.split(",")) + "\n")
+    assert '"" = ""' in refuse(file).hint
+    assert inspect(file, rename={"": ""}).columns == ("customer_id", "first_name")
+    assert cells(file, rename={"": ""}) == [[ANN, "x"]]
+
+
+def test_padded_ids_and_a_dos_end_of_file_are_named(file: Path) -> None:
+    file.write_text(f"customer_id,first_name\n {ANN},x\n{BOB} ,y\n")
+    assert "have blanks around them" in refuse(file).message
+    file.write_text(f"customer_id,first_name\n{ANN},x\n\x1a")
+    assert "Ctrl-Z" in refuse(file).message

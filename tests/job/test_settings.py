@@ -203,15 +203,39 @@ def test_a_job_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_job(tmp_path / "nowhere.toml")
 
 
-@pytest.mark.parametrize("content", [b'name = "caf\xe9"', b"\xff\xfen\x00a\x00"])
-def test_a_job_file_that_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'# a\nname = "caf\xe9"', "not UTF-8: line 2"),
+        (b"\xff\xfen\x00a\x00", "is UTF-16"),
+        ('name = "j"'.encode("utf-16-be"), "is UTF-16"),
+        (b"PK\x03\x04xx", "is a zip or Excel file"),
+        (b"customer_id,first_name\n6f1c,x\n", "is a table, not a job file"),
+        (b"hello\n", "is text, not a job file"),
+        (b'{"name": "j"}', "is JSON"),
+        (
+            b'name = "a"\n[limits]\nrate_per_s = 5\n\nrate_per_s = 6\n',
+            "limits.rate_per_s stands twice, in lines 3 and 5",
+        ),
+        (b"[limits]\nrate_per_s = 5\n[retry]\n[limits]\n", "[limits] stands twice, in lines 1 and 4"),
+        (b"name = j\n", "at name"),
+    ],
+)
+def test_a_job_file_that_is_none_is_called_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "moves.toml").write_bytes(content)
-    with pytest.raises(JobError, match="cannot be read: UnicodeDecodeError"):
+    with pytest.raises(JobError) as caught:
         load_job(tmp_path / "moves.toml")
+    assert words in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_byte_order_mark_is_no_part_of_a_job_file(tmp_path: Path) -> None:
+    (tmp_path / "moves.toml").write_bytes(b"\xef\xbb\xbf" + JOB.replace("\n", "\r\n").encode())
+    assert load_job(tmp_path / "moves.toml").name == "moves"
 
 
 def test_a_folder_is_no_job_file(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="cannot be read: IsADirectoryError"):
+    with pytest.raises(JobError, match="is a folder, not a job file"):
         load_job(tmp_path)
 
 
