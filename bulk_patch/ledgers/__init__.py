@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from bulk_patch.ledgers.events import Event
 from bulk_patch.ledgers.records import (
     Actor,
     Check,
@@ -114,6 +115,7 @@ class RunReader(RowReader, Protocol):
     """A ledger to read, also while another process writes to it.
 
     * It takes no lock and writes nothing.
+    * What it returns was compared with the chain of events (`ledgers.events`): an edit raises `DamagedLedgerError`.
     * No method holds more than the rows it was asked for in memory.
     """
 
@@ -158,6 +160,12 @@ class RunReader(RowReader, Protocol):
 
     def drifts(self, check: int) -> Iterator[Drift]:
         """Stream what a check found, in row order and bounded memory."""
+
+    def events(self, run_id: str | None = None) -> Iterator[Event]:
+        """Stream what happened in the ledger, or to one run, each event compared with its hash."""
+
+    def head(self) -> str:
+        """Return the hash of the last event as hex digits, "" where there is none."""
 
     def last_time(self) -> float:
         """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one.
@@ -267,10 +275,18 @@ class Ledger(RunReader, Protocol):
     def plan(self, run: Run) -> PlanWriter:
         """Start a plan. Unsealed plans of the same target are discarded in the same transaction."""
 
-    def send(self, run_id: str, actor: Actor, *, now: float) -> SendingSession:
+    def send(
+        self, run_id: str, actor: Actor, *, now: float, settings: Mapping[str, Any] | None = None
+    ) -> SendingSession:
         """Start to send: verify the plan's hash, recover what a kill left in flight.
 
         Rows left `sending` become `unknown` and ambiguous, with the reason `left_in_flight`.
+
+        Args:
+            run_id: The run.
+            actor: Who sends.
+            now: Unix seconds.
+            settings: What the session sends under, for the record; JSON values.
         """
 
     def check(self, run_id: str, actor: Actor, *, now: float) -> CheckWriter:

@@ -14,7 +14,8 @@ from bulk_patch.client.http import HttpClient
 from bulk_patch.client.permits import Permit
 from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import Exit, LedgerError
-from bulk_patch.ledgers.sqlite import queries, sending
+from bulk_patch.ledgers.events import Progress
+from bulk_patch.ledgers.sqlite import progress, sending
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.model import Request, State, encode_json
 from bulk_patch.observe import get_logger
@@ -138,37 +139,32 @@ def _() -> None:
     *(f"crash-points/plain/twice/{n}" for n in range(40, 700, 9)),
 )
 def _() -> None:
-    def make(start: Any) -> Any:
-        def changed(self: Any, actor: str, now: float) -> None:
-            start(self, actor, now)
-            left = self.recovered
-            with self._database.transaction():
-                self._database.run(
-                    "UPDATE progress SET state = 'pending', ambiguous = 0, reason = NULL "
-                    "WHERE state = 'unknown' AND reason = 'left_in_flight'"
-                )
-                changes = sending.CountChanges()
-                changes.leave(State.UNKNOWN, rows=left, open_rows=left)
-                changes.enter(State.PENDING, rows=left, open_rows=left)
-                changes.write(self._database, self._number)
+    def back(was: Progress, **how: Any) -> Progress:
+        if was.state == State.SENDING:
+            return was._replace(state="pending", lane=1, ambiguous=0)
+        return progress.taken_back(was, **how)
 
-        return changed
-
-    around(sending.SendingSession, "start", make)
+    setattr(sending, "taken_back", back)  # noqa: B010 - it is imported there
 
 
 @planted("a retry of a refused row keeps its key", "faults/refused: 422 own kept/once/middle/1")
 def _() -> None:
-    queries.NEXT_GENERATIONS += " AND 0"
-    queries.RETRY_REJECTED = queries.RETRY_REJECTED.replace("generation = generation + 1, key_intent_at = NULL, ", "")
+    def again(was: Progress) -> Progress:
+        return was._replace(lane=1, requested=1) if was.state == State.REJECTED else progress.asked_again(was)
+
+    setattr(sending, "asked_again", again)  # noqa: B010
 
 
-@planted("a refused row is sent again without being asked", "faults/refused: 409 own kept/once/middle/1")
+@planted("a refused row is sent again without being asked", "faults/refused: 409 own/once/middle/1")
 def _() -> None:
-    queries.REFILL = """
-UPDATE progress SET lane = 1 WHERE (lane = 3 OR state = 'rejected') AND id BETWEEN :first AND :last
-"""
-    queries.RECORD = queries.RECORD.replace("lane = :lane", "lane = coalesce(:lane, 3)")
+    def make(recorded: Any) -> Any:
+        def changed(was: Progress, *args: Any, **how: Any) -> Progress:
+            became: Progress = recorded(was, *args, **how)
+            return became._replace(lane=3) if became.state == State.REJECTED else became
+
+        return changed
+
+    setattr(sending, "recorded", make(progress.recorded))  # noqa: B010
 
 
 # --- what is told

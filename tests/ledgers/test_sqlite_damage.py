@@ -119,7 +119,8 @@ def test_no_session_starts_when_the_plans_facts_were_changed(path: Path, stateme
     with open_ledger(path) as ledger:
         with pytest.raises(LedgerError, match="not as it was sealed"):
             calls.start_session(ledger, RUN_ID, ACTOR, START)
-        assert not (ledger.run(RUN_ID).started_at is not None)
+        with pytest.raises(LedgerError, match="its facts changed"):
+            ledger.run(RUN_ID)
 
 
 @pytest.mark.parametrize("statement", ROWS_CHANGED.values(), ids=ROWS_CHANGED)
@@ -192,10 +193,8 @@ def test_a_row_that_was_not_sealed_to_be_sent_is_not_handed_out(path: Path, row:
         "INSERT INTO progress (id, state) SELECT id, 'pending' FROM rows WHERE row = 4700",
     )
     change(path, "UPDATE progress SET state = 'pending', lane = 1 WHERE row = ?", values=[row])
-    with open_ledger(path) as ledger:
+    with open_ledger(path) as ledger, pytest.raises(LedgerError, match="how far its rows came changed"):
         calls.start_session(ledger, RUN_ID, ACTOR, START)
-        with pytest.raises(LedgerError, match=f"row {row} changed"):
-            calls.claim(ledger, RUN_ID, 5, now=START, rows=[row])
 
 
 @pytest.mark.parametrize("state", ["applied", "rejected by hand", "drifted"])
@@ -204,7 +203,7 @@ def test_a_row_whose_state_was_changed_is_not_handed_out(path: Path, state: str)
     change(path, "UPDATE progress SET state = ? WHERE row = 40", values=[state])
     with open_ledger(path) as ledger:
         calls.start_session(ledger, RUN_ID, ACTOR, START)
-        with pytest.raises(LedgerError, match=f"row 40 may not go from {state} to sending"):
+        with pytest.raises(LedgerError, match="how far row 40 came changed"):
             calls.claim(ledger, RUN_ID, 100, now=START)
 
 

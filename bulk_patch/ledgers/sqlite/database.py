@@ -137,6 +137,19 @@ class Database:
         finally:
             self._writing = False
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all that is read inside be of one moment, while another process writes."""
+        if self.writable or self._connection.in_transaction:
+            yield
+            return
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
     def copy_to(self, path: Path) -> None:
         """Copy the whole database to an empty file, durably."""
         with self._explained(), closing(sqlite3.connect(path)) as copy:

@@ -8,9 +8,12 @@ from itertools import islice
 from typing import Any
 
 from bulk_patch.errors import LedgerError
+from bulk_patch.ledgers.events import SEALED
 from bulk_patch.ledgers.records import PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.seal import SALT_BYTES, ChunkBuilder, DrawSalts, hash_plan, values_of
 from bulk_patch.ledgers.sqlite import queries
+from bulk_patch.ledgers.sqlite.chain_writer import ChainWriter
+from bulk_patch.ledgers.sqlite.customer_index import IndexBuilder
 from bulk_patch.ledgers.sqlite.database import Database, Line
 from bulk_patch.ledgers.sqlite.schema import ROW_BITS
 from bulk_patch.model import State, encode_json
@@ -51,7 +54,7 @@ class Planning:
     """A `PlanWriter`: one plan from its first row to its seal.
 
     Args:
-        database: The ledger, open for writing.
+        chain: Of the ledger, open for writing.
         run: The run as it was begun.
         number: Its number in the ledger.
         draw: Random bytes for the seal.
@@ -59,18 +62,20 @@ class Planning:
     """
 
     def __init__(
-        self, database: Database, run: Run, number: int, *, draw: DrawSalts, on_seal: Callable[[str], None]
+        self, chain: ChainWriter, run: Run, number: int, *, draw: DrawSalts, on_seal: Callable[[str], None]
     ) -> None:
         self._run = run
         self._is_open = True
         self._on_seal = on_seal
-        self._database = database
+        self._chain = chain
+        self._database = chain.database
         self._number = number
         self._offset = number << ROW_BITS
         self._last_row = 0
         self._counts: Counter[State] = Counter()
         self._draw = draw
         self._chunks = ChunkBuilder(draw)
+        self._index = IndexBuilder()
 
     def add(self, rows: Iterable[PlanRow]) -> None:
         """Append rows, which come in input order."""
@@ -105,9 +110,11 @@ class Planning:
         self._counts[row.state] += 1
         values = values_of(row)
         salt, leaf = self._chunks.add(values)
+        packed = pack_customer(row.customer_id)
+        self._index.add(row.row, packed)
         return (
             self._offset | row.row,
-            pack_customer(row.customer_id),
+            packed,
             str(row.state),  # exact types: for any other sqlite3 asks for an adapter, row by row
             row.reason or None,
             row.hint or None,
@@ -143,12 +150,14 @@ class Planning:
             "summary_salts": salts,
         }
         self._database.run(queries.LARGE_CACHE)
-        with self._database.transaction():
+        with self._chain.transaction(self._number):
             self._database.run_many(queries.INSERT_CHUNK, self._chunk_lines())
             self._database.run_many(queries.INSERT_COUNT, self._count_lines(unchanged))
             self._database.run(queries.INSERT_CUSTOMERS, span(self._number))
             self._database.run(queries.SEAL_RUN, facts)
-            self._database.run(queries.KEEP_TIME, {"now": now})
+            self._chain.append(
+                self._number, SEALED, now=now, detail={"plan_sha256": plan_sha256}, rows=self._index.encode()
+            )
         self._database.run(queries.SMALL_CACHE)
         self._on_seal(sealed.id)
         return plan_sha256

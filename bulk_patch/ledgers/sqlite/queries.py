@@ -1,4 +1,6 @@
-"""Every statement of a SQLite ledger, named and whole. Tables and lanes: schema.py."""
+"""The statements of a SQLite ledger, named and whole; those of the chain are in chain_queries.py."""
+
+from bulk_patch.ledgers.sqlite.chain_queries import PROGRESS
 
 # --- runs
 
@@ -61,12 +63,9 @@ FINISH_RUN = "UPDATE runs SET finished_at = :now WHERE number = :run"
 RUN_STATE = "SELECT state FROM runs WHERE number = :run"
 
 #: Unsealed plans of a target.
-UNSEALED = "SELECT number FROM runs WHERE target = :target AND state = 'planning'"
+UNSEALED = "SELECT number, id FROM runs WHERE target = :target AND state = 'planning'"
 
 # --- time
-
-#: Keep the latest time ever written.
-KEEP_TIME = "UPDATE meta SET value = max(value, :now) WHERE name = 'last_time'"
 
 #: The latest time ever written.
 LAST_TIME = "SELECT value FROM meta WHERE name = 'last_time'"
@@ -165,69 +164,25 @@ COUNT_OLD_ROWS = "SELECT count(*) FROM rows WHERE id BETWEEN :first AND :last AN
 #: The salts of what a run's summary shows of customers.
 SUMMARY_SALTS = "SELECT summary_salts FROM runs WHERE number = :run"
 
-#: Rows that a kill left in flight (lane 2): they may have been executed.
-RECOVER = """
-UPDATE progress INDEXED BY progress_lane
-SET state = 'unknown', lane = 1, ambiguous = 1, reason = 'left_in_flight', hint = NULL,
-    left_at = (SELECT min(:now, value + :silent_s) FROM meta WHERE name = 'last_time')
-WHERE lane = 2 AND state = 'sending' AND id BETWEEN :first AND :last
-"""
-
-#: Rows that spent their attempts in an earlier session (lane 3).
-REFILL = "UPDATE progress INDEXED BY progress_lane SET lane = 1 WHERE lane = 3 AND id BETWEEN :first AND :last"
-
-#: A clock that was ahead says nothing of when a request left, only that it was before now.
-NOT_LATER = """
-UPDATE progress INDEXED BY progress_left_at SET left_at = :now
-WHERE left_at > :now AND lane IS NOT NULL AND id BETWEEN :first AND :last
-"""
-
 #: The next rows to send. The index must be named: by its statistics-free guess SQLite walks all rows that are done.
-NEXT_READY = """
-SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, p.left_at, r.customer_id, r.body, r.before,
-    r.read_back, r.recheck
+NEXT_READY = f"""
+SELECT p.row, r.customer_id, r.body, r.before, r.read_back, r.recheck, {PROGRESS}
 FROM progress AS p INDEXED BY progress_lane CROSS JOIN rows AS r ON r.id = p.id
 WHERE p.lane = 1 AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
 """
 
 #: The next rows to send among those that `retry` asked for.
-NEXT_REQUESTED = """
-SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, p.left_at, r.customer_id, r.body, r.before,
-    r.read_back, r.recheck
+NEXT_REQUESTED = f"""
+SELECT p.row, r.customer_id, r.body, r.before, r.read_back, r.recheck, {PROGRESS}
 FROM progress AS p INDEXED BY progress_requested CROSS JOIN rows AS r ON r.id = p.id
 WHERE p.requested = 1 AND p.lane = 1 AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
 """
 
 #: The rows to send among these.
-NEXT_AMONG = """
-SELECT p.row, p.state, p.generation, p.ambiguous, p.key_intent_at, p.left_at, r.customer_id, r.body, r.before,
-    r.read_back, r.recheck
+NEXT_AMONG = f"""
+SELECT p.row, r.customer_id, r.body, r.before, r.read_back, r.recheck, {PROGRESS}
 FROM json_each(:ids) AS asked CROSS JOIN progress AS p ON p.id = asked.value CROSS JOIN rows AS r ON r.id = p.id
 WHERE p.lane = 1 AND p.requested >= :only_requested AND p.id BETWEEN :first AND :last ORDER BY p.id LIMIT :n
-"""
-
-#: The intent (lane 2). The age of a key counts from when it may first have left: of a pending row nothing did.
-MARK_SENDING = """
-UPDATE progress SET state = 'sending', lane = 2, first_intent_at = coalesce(first_intent_at, :now),
-    key_intent_at = CASE WHEN state = 'pending' THEN :now ELSE coalesce(key_intent_at, :now) END, done_at = NULL
-WHERE id IN (SELECT value FROM json_each(:ids))
-"""
-
-#: Where rows stand before their outcomes, those that stand alike together.
-STANDING = """
-SELECT state, lane IS NOT NULL, generation, ambiguous, json_group_array(row) FROM progress
-WHERE id IN (SELECT value FROM json_each(:ids)) GROUP BY 1, 2, 3, 4
-"""
-
-#: The outcome of rows that stand alike and differ in nothing.
-RECORD = """
-UPDATE progress SET state = :state, lane = :lane, requested = CASE WHEN :keep_request THEN requested ELSE 0 END,
-    attempts = attempts + :attempts, generation = :generation, ambiguous = :ambiguous,
-    spent_in = coalesce(:spent_in, spent_in), final = :final, http_status = coalesce(:http_status, http_status),
-    api_code = coalesce(:api_code, api_code), reason = :reason, hint = :hint,
-    key_intent_at = CASE WHEN :new_generation THEN NULL ELSE key_intent_at END, done_at = :done_at,
-    left_at = CASE WHEN :state NOT IN ('unknown', 'pending') THEN NULL WHEN :attempts > 0 THEN :now ELSE left_at END
-WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
 #: A generation of rows, before its key is used.
@@ -239,44 +194,7 @@ SELECT value, :generation, :now, :reason FROM json_each(:ids)
 #: The change of one state's count.
 CHANGE_COUNT = "UPDATE counts SET rows = rows + :rows, open = open + :open WHERE run = :run AND state = :state"
 
-#: Unknown rows that spent their attempts in a session that ended by itself.
-COUNT_SPENT = """
-UPDATE progress INDEXED BY progress_spent_in SET spent_sessions = spent_sessions + 1
-WHERE spent_in = :session AND state = 'unknown'
-"""
-
-#: Those that did so for the second time: unknown for good.
-GIVE_UP = """
-UPDATE progress INDEXED BY progress_spent_in SET final = 1, lane = NULL, requested = 0
-WHERE spent_in = :session AND state = 'unknown' AND spent_sessions >= 2 AND lane IS NOT NULL
-"""
-
 # --- retry
-
-#: The next generation of rejected rows that were not asked for yet; their old key answers with the old refusal.
-NEXT_GENERATIONS = """
-INSERT INTO generations (id, generation, at, reason)
-SELECT id, generation + 1, :now, 'retry' FROM progress
-WHERE id BETWEEN :first AND :last AND state = 'rejected' AND requested = 0
-"""
-
-#: Rejected rows, to be sent under the next generation (lane 1).
-RETRY_REJECTED = """
-UPDATE progress SET lane = 1, requested = 1, generation = generation + 1, key_intent_at = NULL, ambiguous = 0
-WHERE id BETWEEN :first AND :last AND state = 'rejected' AND requested = 0
-"""
-
-#: Unknown rows that were given up, to be sent under their old key.
-RETRY_FINAL = """
-UPDATE progress SET lane = 1 WHERE id BETWEEN :first AND :last AND state = 'unknown' AND lane IS NULL
-"""
-
-#: Unknown rows, and those that a kill left in flight, are asked for and may spend their attempts again.
-RETRY_UNKNOWN = """
-UPDATE progress SET requested = 1, final = 0, spent_sessions = 0, spent_in = NULL,
-    lane = CASE lane WHEN 3 THEN 1 ELSE lane END
-WHERE id BETWEEN :first AND :last AND state IN ('unknown', 'sending')
-"""
 
 #: Rows that are asked for.
 COUNT_REQUESTED = """
@@ -339,10 +257,11 @@ COUNTS = "SELECT state, rows FROM counts WHERE run = :run"
 COUNT_OPEN = "SELECT coalesce(sum(open), 0) FROM counts WHERE run = :run"
 
 #: One page of rows, after the last one of the page before.
-PAGE = """
+PAGE = f"""
 SELECT p.id, p.row, r.customer_id, p.state, r.cells, coalesce(p.reason, r.reason, ''), coalesce(p.hint, r.hint, ''),
     r.fields, r.body, r.before, p.attempts, p.http_status, coalesce(p.api_code, ''), p.generation,
-    p.first_intent_at, p.key_intent_at, p.done_at, p.final
+    p.first_intent_at, p.key_intent_at, p.done_at, p.final,
+    r.state, {PROGRESS}
 FROM progress AS p CROSS JOIN rows AS r ON r.id = p.id
 WHERE p.id > :after AND p.id <= :last
     AND (:states IS NULL OR p.state IN (SELECT value FROM json_each(:states)))
@@ -350,10 +269,11 @@ ORDER BY p.id LIMIT :n
 """
 
 #: One page of rows of one customer.
-CUSTOMER_PAGE = """
+CUSTOMER_PAGE = f"""
 SELECT p.id, p.row, r.customer_id, p.state, r.cells, coalesce(p.reason, r.reason, ''), coalesce(p.hint, r.hint, ''),
     r.fields, r.body, r.before, p.attempts, p.http_status, coalesce(p.api_code, ''), p.generation,
-    p.first_intent_at, p.key_intent_at, p.done_at, p.final
+    p.first_intent_at, p.key_intent_at, p.done_at, p.final,
+    r.state, {PROGRESS}
 FROM customers AS c CROSS JOIN progress AS p ON p.id = c.id CROSS JOIN rows AS r ON r.id = c.id
 WHERE c.customer_id = :customer_id AND c.id > :after AND c.id <= :last
     AND (:states IS NULL OR p.state IN (SELECT value FROM json_each(:states)))
@@ -361,10 +281,11 @@ ORDER BY c.id LIMIT :n
 """
 
 #: Every row of one customer, with its run; 32 is ROW_BITS.
-HISTORY = """
+HISTORY = f"""
 SELECT runs.id, runs.secret, p.id, p.row, r.customer_id, p.state, r.cells, coalesce(p.reason, r.reason, ''),
     coalesce(p.hint, r.hint, ''), r.fields, r.body, r.before, p.attempts, p.http_status, coalesce(p.api_code, ''),
-    p.generation, p.first_intent_at, p.key_intent_at, p.done_at, p.final
+    p.generation, p.first_intent_at, p.key_intent_at, p.done_at, p.final,
+    r.state, {PROGRESS}
 FROM customers AS c CROSS JOIN progress AS p ON p.id = c.id CROSS JOIN rows AS r ON r.id = c.id
 CROSS JOIN runs ON runs.number = c.id >> 32
 WHERE c.customer_id = :customer_id
@@ -372,8 +293,8 @@ ORDER BY c.id
 """
 
 #: What runs of a target changed at one customer, oldest first; 32 is ROW_BITS.
-APPLIED_BODIES = """
-SELECT r.body
+APPLIED_BODIES = f"""
+SELECT runs.id, p.row, r.body, r.state, {PROGRESS}
 FROM customers AS c CROSS JOIN progress AS p ON p.id = c.id CROSS JOIN rows AS r ON r.id = c.id
 CROSS JOIN runs ON runs.number = c.id >> 32
 WHERE c.customer_id = :customer_id AND p.state IN ('applied', 'mismatch') AND runs.target = :target

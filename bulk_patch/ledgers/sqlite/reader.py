@@ -5,13 +5,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bulk_patch.ledgers.events import Event
 from bulk_patch.ledgers.records import MOST_SESSIONS, Check, Drift, LedgerRow, Note, Run, SessionRecord
-from bulk_patch.ledgers.sqlite import checks, queries
+from bulk_patch.ledgers.sqlite import chain_queries, checks, queries
+from bulk_patch.ledgers.sqlite.chain import Chain
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.ledgers.sqlite.files import explained, open_for_reading
 from bulk_patch.ledgers.sqlite.planning import pack_customer, span
+from bulk_patch.ledgers.sqlite.progress import find_groups
 from bulk_patch.ledgers.sqlite.reading import PAGE_ROWS, VerifiedRows
 from bulk_patch.ledgers.sqlite.records import decoding, to_actor, to_facts, to_run, to_text
+from bulk_patch.ledgers.sqlite.schema import CHAINED_VERSION, read_version
 from bulk_patch.model import Counts, State
 
 
@@ -24,7 +28,11 @@ class SqliteRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows = VerifiedRows(database)
+        self._chain = self._open_chain()
+        self._rows = VerifiedRows(self._chain)
+
+    def _open_chain(self) -> Chain:
+        return Chain(self._database, is_chained=read_version(self._database) >= CHAINED_VERSION)
 
     def rows(
         self,
@@ -40,6 +48,7 @@ class SqliteRows:
         values["states"] = None if states is None else to_text(states)
         if customer_id is None:
             return self._rows.stream(run_id, queries.PAGE, values)
+        self._rows.check_customer(customer_id)
         values["customer_id"] = pack_customer(customer_id)
         return self._rows.stream(run_id, queries.CUSTOMER_PAGE, values)
 
@@ -49,17 +58,28 @@ class SqliteRows:
 
     def applied_bodies(self, target: str, customer_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (customer id, body) of what any run of this target applied or found mismatching, oldest first."""
+        self._chain.check_all()
         for customer_id in customer_ids:
-            values = {"customer_id": pack_customer(customer_id), "target": target}
-            for (body,) in self._database.all(queries.APPLIED_BODIES, values):
+            for body in self._rows.bodies(target, customer_id):
                 yield customer_id, body
 
     def check_seal(self, run_id: str) -> None:
-        """Compare the whole plan of a run with its seal."""
-        self._rows.plan(run_id).verify_all()
+        """Compare the whole plan of a run with its seal, and all that is known of the run with its events."""
+        plan = self._rows.plan(run_id)
+        number = self._checked_number(run_id)
+        if self._chain.is_chained:
+            for _ in self._chain.events(number):
+                pass
+        plan.verify_all()
 
     def _number(self, run_id: str) -> int:
         number: int = self._rows.line(run_id)[0]
+        return number
+
+    def _checked_number(self, run_id: str) -> int:
+        """Return the number of a run, everything small of which was compared with its events."""
+        number = self._number(run_id)
+        self._chain.check_run(number)
         return number
 
 
@@ -94,54 +114,74 @@ class SqliteReader(SqliteRows):
 
     def runs(self, target: str | None = None) -> list[Run]:
         """Return all runs, newest first, of one target or of all."""
+        self._chain.check_all()
         return [to_run(line) for line in self._database.all(queries.RUNS, {"id": None, "target": target})]
 
     def run(self, run_id: str) -> Run:
         """Return one run by its exact id; `LedgerError` when there is none."""
+        self._checked_number(run_id)
         return to_run(self._rows.line(run_id))
 
     def open_run(self, target: str) -> Run | None:
         """Return the newest sealed run of this target that has rows still to be tried."""
+        self._chain.check_all()
         line = self._database.first(queries.OPEN_RUN, {"target": target})
         return self.run(line[0]) if line else None
 
     def counts(self, run_id: str) -> Counts:
         """Return rows per state, every state named."""
         counts = dict.fromkeys(State, 0)
-        for state, rows in self._database.all(queries.COUNTS, {"run": self._number(run_id)}):
+        for state, rows in self._database.all(queries.COUNTS, {"run": self._checked_number(run_id)}):
             with decoding(f"the number of rows that are {state}"):
                 counts[State(state)] = rows
         return counts
 
     def to_do(self, run_id: str) -> int:
         """Return how many rows are still to be tried; of a closed run only what `retry` asked for."""
-        number = self._number(run_id)
-        if self.run(run_id).state == "closed":
-            line = self._database.first(queries.COUNT_REQUESTED, span(number))
-        else:
+        number = self._checked_number(run_id)
+        if self.run(run_id).state != "closed":
             line = self._database.first(queries.COUNT_OPEN, {"run": number})
+        elif self._chain.is_chained:
+            groups = find_groups(self._chain, number, chain_queries.GROUPS_REQUESTED, {})
+            line = (sum(len(rows) for *_, rows in groups),)
+        else:
+            line = self._database.first(queries.COUNT_REQUESTED, span(number))
         return line[0] if line else 0
 
     def notes(self, run_id: str) -> list[Note]:
         """Return the noted facts in order."""
-        lines = self._database.all(queries.NOTES, {"run": self._number(run_id)})
+        lines = self._database.all(queries.NOTES, {"run": self._checked_number(run_id)})
         return [Note(at, to_actor(actor), action, to_facts(detail)) for at, actor, action, detail in lines]
 
     def sessions(self, run_id: str) -> list[SessionRecord]:
         """Return when a run was sent and by whom, in order."""
-        values = {"run": self._number(run_id), "n": MOST_SESSIONS}
+        values = {"run": self._checked_number(run_id), "n": MOST_SESSIONS}
         lines = self._database.all(queries.SESSIONS, values)
         return [SessionRecord(to_actor(actor), begun, ended) for actor, begun, ended in reversed(lines)]
 
     def checks(self, run_id: str) -> list[Check]:
         """Return the checks of a run, newest first."""
-        return checks.checks(self._database, self._number(run_id))
+        return checks.checks(self._database, self._checked_number(run_id))
 
     def drifts(self, check: int) -> Iterator[Drift]:
         """Stream what a check found, in row order."""
+        self._chain.check_all()
         return checks.drifts(self._database, check)
+
+    def events(self, run_id: str | None = None) -> Iterator[Event]:
+        """Stream what happened, each event compared with its hash."""
+        number = None if run_id is None else self._number(run_id)
+        ids: dict[int, str] = dict(self._database.all(chain_queries.RUN_IDS))
+        for loaded in self._chain.events(number) if self._chain.is_chained else ():
+            yield loaded.told(str(loaded.detail.get("run", ids.get(loaded.run, ""))))
+
+    def head(self) -> str:
+        """Return the hash of the last event."""
+        return self._chain.last()[2].hex()
 
     def last_time(self) -> float:
         """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one."""
+        if self._chain.is_chained:
+            return self._chain.checked_last_time()
         line = self._database.first(queries.LAST_TIME)
         return line[0] if line else 0.0

@@ -255,18 +255,44 @@ _SEAL_2 = Migration(
     ),
 )
 
-MIGRATIONS: Sequence[Migration] = (_TABLES, _CHECKS, _LEFT_AT, _SEAL_2)
+_CHAIN = Migration(
+    "chain",
+    (
+        # What happened, each with the hash of the one before, see ledgers.events; run: 0 for the ledger's own.
+        """
+        CREATE TABLE events (
+            number INTEGER PRIMARY KEY,
+            run INTEGER NOT NULL,
+            at REAL NOT NULL,
+            kind TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            rows TEXT NOT NULL,
+            state BLOB NOT NULL,
+            sha256 BLOB NOT NULL
+        )
+        """,
+        "CREATE INDEX events_run ON events (run)",
+        # The event that wrote a row last; none: it is as it was planned, or older than the chain.
+        "ALTER TABLE progress ADD COLUMN event INTEGER",
+    ),
+)
+
+MIGRATIONS: Sequence[Migration] = (_TABLES, _CHECKS, _LEFT_AT, _SEAL_2, _CHAIN)
+
+#: From this version on a ledger has a chain of events.
+CHAINED_VERSION = 5
 
 #: How a reader, who may not migrate, sees a ledger of the version before: (version, newest version) -> views that make
 #: it look as if it had been migrated.
 READ_AS_MIGRATED = {
-    (3, 4): (
+    (3, 5): (
         "CREATE TEMP VIEW rows AS SELECT *, NULL AS salt, NULL AS leaf FROM main.rows",
         """
     CREATE TEMP VIEW runs AS
     SELECT *, '{}' AS terms, '{}' AS target_spec, 1 AS seal_version, x'' AS summary_salts FROM main.runs
     """,
-    )
+    ),
+    (4, 5): (),
 }
 
 
@@ -297,4 +323,14 @@ def migrate(database: Database, *, version: int, now: float) -> None:
         with database.transaction():
             for statement in migration.statements:
                 database.run(statement)
+            if number == CHAINED_VERSION:
+                _begin_chain(database)
             database.run(_RECORD, {"version": number, "name": migration.name, "now": now})
+
+
+def _begin_chain(database: Database) -> None:
+    from bulk_patch.ledgers.sqlite.chain import first_event
+
+    (runs,) = database.first("SELECT coalesce(max(number), 0) FROM runs") or (0,)
+    (at,) = database.first("SELECT value FROM meta WHERE name = 'last_time'") or (0.0,)
+    first_event(database, runs=runs, at=at)

@@ -1,6 +1,7 @@
 """One sealed plan of a SQLite ledger, verified against its hash: its facts at once, its rows chunk by chunk."""
 
 import hashlib
+import struct
 from bisect import bisect_right
 
 from bulk_patch.errors import DamagedLedgerError
@@ -93,7 +94,7 @@ class SealedPlan:
             for row, customer_id, *rest, salt, kept in self._database.all(queries.CHUNK_ROWS, limits):
                 found = leaf(salt, (row, unpack_customer(customer_id), *rest))
                 leaves.append(found if found == kept else b"")
-        except (TypeError, AttributeError, ValueError):  # a value of another type than was written
+        except (TypeError, AttributeError, ValueError, struct.error):  # a value of another type than was written
             return b""
         return hash_leaves(leaves)
 
