@@ -102,7 +102,7 @@ class ChainWriter(Chain):
         self.database.run(chain_queries.INSERT_EVENT, values | {"state": state, "sha256": sha256})
         self._last = number, at, sha256
         if run:
-            self._checked[run] = self._checked_rows[run] = number
+            self._checked[run] = number
 
     def move_sum(self, run: int, change: int) -> None:
         """Account for rows that another event writes now."""
