@@ -19,6 +19,7 @@ from bulk_patch.sending.claims import SendScope
 from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
 from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
+from bulk_patch.workflows.new_run import terms_of
 from bulk_patch.workflows.observer import SendProgress
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.plan_step import tripped_guard
@@ -107,7 +108,7 @@ async def _dispatch(
     now = time.time()
     call = opened.thread.call  # the ledger has one thread from here to the end of the session
     clock_went_back = now < await call(ledger.last_time) - 1
-    sending = await call(ledger.send, run.id, current_actor(opened.options.operator), now=now)
+    sending = await call(ledger.send, run.id, current_actor(opened.options.operator), now=now, settings=terms_of(job))
     if sending.recovered:
         log.warning("recovered", run=run.id, rows=sending.recovered, reason="left in flight by a kill")
     counts, to_do = await call(ledger.counts, run.id), await call(ledger.to_do, run.id)

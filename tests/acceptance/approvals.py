@@ -9,6 +9,7 @@ from typing import Any
 from bulk_patch.sandbox import Sandbox
 from tests.acceptance.commands import Workspace
 from tests.acceptance.small_job import FILE, NAME, new_emails, planned_at, write_job
+from tests.support.ledger_edits import rechain
 
 PLANNER, REVIEWER = ("--operator", "Robin"), ("--operator", "Alex")
 
@@ -32,10 +33,12 @@ def plan_and_wait(place: Workspace, api: Sandbox, *settings: str, rows: int = 3)
 
 
 def change_ledger(place: Workspace, sql: str, **values: Any) -> None:
-    """Change a ledger behind the program's back."""
-    with closing(sqlite3.connect(place.job_folder(NAME) / "ledger.db")) as database:
+    """Change a ledger behind the program's back, and compute all hashes of its chain again."""
+    path = place.job_folder(NAME) / "ledger.db"
+    with closing(sqlite3.connect(path)) as database:
         assert database.execute(sql, values).rowcount > 0
         database.commit()
+    rechain(path, NAME)
 
 
 def change_approval(place: Workspace, changes: Mapping[str, Any]) -> None:

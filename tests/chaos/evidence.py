@@ -250,7 +250,7 @@ def read_ledger(path: Path) -> Copy | None:
         tables = {name: [dict(row) for row in database.execute(f"SELECT * FROM {name}")] for name in sorted(names)}
     runs = [_run(tables, facts) for facts in tables["runs"] if facts["state"] != "planning"]
     return Copy(
-        meta={line["name"]: line["value"] for line in tables["meta"]},
+        meta={line["name"]: line["value"] for line in tables["meta"]} | {"last_time": tables["events"][-1]["at"]},
         runs={run.id: run for run in runs},
         unsealed=[facts for facts in tables["runs"] if facts["state"] == "planning"],
     )

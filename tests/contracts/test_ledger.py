@@ -312,3 +312,47 @@ def test_applied_bodies_are_those_that_reached_the_target_oldest_first(ledger: L
         (make_customer(1), b'{"n":1}'),
         (make_customer(1), b'{"n":3}'),
     ]
+
+
+# --- events
+
+
+def test_every_change_is_an_event_with_the_hash_of_the_one_before(ledger: Ledger) -> None:
+    run_id = start(ledger)
+    claim_rows(ledger, run_id)
+    record(ledger, run_id, 1, State.APPLIED)
+    calls.note(ledger, run_id, ACTOR, "revealed", {}, now=START + 5)
+    ledger.set_stop(run_id, "canary", reason="why", hint="")
+    ledger.waive(run_id)
+    ledger.finish(run_id, 4, now=START + 6, reason=None)
+    ledger.save_metrics(run_id, {"requests": 1})
+    calls.end_session(ledger, run_id, now=START + 7, by_itself=True)
+    ledger.request_retry(run_id, now=START + 8)
+    check = calls.start_check(ledger, run_id, ACTOR, now=START + 9)
+    calls.record_check(ledger, run_id, check.number, [], upto=1, rows=1)
+    calls.end_check(ledger, run_id, check.number, now=START + 10)
+    ledger.close_run(run_id)
+    events = list(ledger.events(run_id))
+    assert [event.kind for event in events] == [
+        *("begun", "sealed", "session", "claimed", "outcomes", "revealed", "guard", "waived", "ended", "metrics"),
+        *("session ended", "retry", "check", "checked", "check ended", "closed"),
+    ]
+    assert ledger.head() == events[-1].sha256
+    assert len({event.sha256 for event in events}) == len(events)
+    assert [event.number for event in ledger.events()] == list(range(1, 2 + len(events)))
+
+
+def test_a_run_that_was_discarded_is_still_told_in_the_events(ledger: Ledger) -> None:
+    run_id = seal_plan(ledger, 2)
+    head = ledger.head()
+    ledger.discard(run_id)
+    assert [(event.kind, event.run) for event in ledger.events()][-1] == ("discarded", run_id)
+    assert ledger.head() != head
+
+
+def test_the_settings_of_a_session_are_in_its_event(ledger: Ledger) -> None:
+    run_id = seal_plan(ledger, 1)
+    ledger.send(run_id, ACTOR, now=START, settings={"limits": {"rate_per_s": 5}})
+    (session,) = [event for event in ledger.events(run_id) if event.kind == "session"]
+    assert session.detail["settings"] == {"limits": {"rate_per_s": 5}}
+    assert session.detail["actor"]["operator"] == ACTOR.operator

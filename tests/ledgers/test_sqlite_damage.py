@@ -119,8 +119,11 @@ def test_no_session_starts_when_the_plans_facts_were_changed(path: Path, stateme
     with open_ledger(path) as ledger:
         with pytest.raises(LedgerError, match="not as it was sealed"):
             calls.start_session(ledger, RUN_ID, ACTOR, START)
-        with pytest.raises(LedgerError, match="its facts changed"):
-            ledger.run(RUN_ID)
+        if "runs" in statement:
+            with pytest.raises(LedgerError, match="its facts changed"):
+                ledger.run(RUN_ID)
+        else:
+            assert ledger.run(RUN_ID).started_at is None
 
 
 @pytest.mark.parametrize("statement", ROWS_CHANGED.values(), ids=ROWS_CHANGED)

@@ -68,7 +68,7 @@ def tell(ledger: RunReader) -> Any:
 def resume(ledger: Ledger) -> Any:
     """Do what `retry` and `run` do, all the way; return what was sent."""
     ledger.request_retry(DONE, now=START + 20)
-    sent = []
+    sent: list[Any] = []
     for run_id in (OPEN, DONE):
         session = ledger.send(run_id, ACTOR, now=START + 21)
         sent.append(session.recovered)
@@ -145,10 +145,10 @@ def apply(path: Path, edit: Edit) -> bool:
     return True
 
 
-def outcome_of(path: Path, use: Callable[[], Any]) -> Any:
+def outcome_of(path: Path, use: Callable[[Path], Any]) -> Any:
     """Return what a use of the ledger gives, or that it was refused."""
     try:
-        return use()
+        return use(path)
     except LedgerError as error:
         return type(error)
     except Exception as error:
@@ -187,7 +187,7 @@ def find_silent(path: Path, whole: bytes, seeds: range) -> Iterator[str]:
         edited = path.read_bytes()
         for use, right in zip((read_all, write_all), expected, strict=True):
             path.write_bytes(edited)
-            found = outcome_of(path, lambda use=use: use(path))
+            found = outcome_of(path, use)
             if found != right and not (isinstance(found, type) and issubclass(found, LedgerError)):
                 yield f"{seed} {use.__name__}: {edit.words}: {found if isinstance(found, str) else 'silent'}"
 

@@ -20,6 +20,7 @@ from bulk_patch.reports.customer_history import find_history, look_where
 from bulk_patch.reports.runs import job_of, list_runs, locate_run
 from tests.support import ledger_calls as calls
 from tests.support.job_files import JOB, make_job
+from tests.support.ledger_edits import rechain
 from tests.support.ledger_plans import START, make_customer, make_run, seal_plan
 
 FIRST, SECOND, THIRD = "20261122-151203-4f2a", "20261122-151204-4f2b", "20261123-020000-9c01"
@@ -332,6 +333,7 @@ def test_a_damaged_target_of_one_run_hides_no_other(output: Path) -> None:
     with closing(sqlite3.connect(output / "nightly" / "ledger.db")) as database:
         database.execute("UPDATE runs SET target = 'zz'")
         database.commit()
+    rechain(output / "nightly" / "ledger.db", "nightly")
     assert look_where(make_customer(1), output=output).is_id
     with pytest.raises(LedgerError, match="its target is 'zz'"):
         locate_run(SECOND, output=output).target()
