@@ -49,6 +49,7 @@ class RunSummary:
             (drifted fields, how often) and `in_part` (fields that the API masks or never shows, how many rows).
         undone_by: Undos of the run: `run`, undone `rows` so far, and `of` how many applied rows.
         held_back_by: What kept the rate from being higher, "" where that is not known; for screens and pages only.
+        chain_head: The hash of the ledger's last event; kept elsewhere, it shows later that none was changed.
         killed: Sessions that were killed; the requests of their last second are not counted: "at least".
     """
 
@@ -72,10 +73,11 @@ class RunSummary:
     undone_by: Sequence[Mapping[str, Any]] = ()
     held_back_by: str = ""
     killed: int = 0
+    chain_head: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as JSON values; the keys after `next` only where they are not empty."""
-        optional = {"before_next", "approvals", "verified", "undone_by", "killed"}
+        optional = {"before_next", "approvals", "verified", "undone_by", "killed", "chain_head"}
         shown = {name: value for name, value in asdict(self).items() if value or name not in optional}
         del shown["held_back_by"]
         return shown
@@ -139,6 +141,7 @@ def summarise(
         undone_by=[asdict(undo) for undo in undos],
         held_back_by=stats.held_back_by,
         killed=killed,
+        chain_head=ledger.head(),
     )
 
 

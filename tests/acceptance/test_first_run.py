@@ -96,7 +96,7 @@ def test_the_summary_says_what_the_interface_promises(folder: Path, place: Works
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert set(summary) == set(
         "run job target state exit_code input_rows counts timings rate plan_sha256 input_sha256 started_at "
-        "finished_at next".split()
+        "finished_at next chain_head".split()
     )
     assert (summary["run"], summary["job"], summary["target"]) == (folder.name, JOB, "synctera sandbox customers")
     assert (summary["state"], summary["exit_code"], summary["next"]) == ("complete", 0, "")
@@ -159,7 +159,7 @@ def test_the_nightly_reconciliation_sends_only_the_differences_and_is_quiet(work
     assert 0 < counts["applied"] < 50
     assert counts["applied"] + counts["unchanged"] == sum(counts.values())
     assert ended.out == ""
-    assert len(ended.err.splitlines()) == 2  # the counts, and the exit code in words
+    assert len(ended.err.splitlines()) == 3  # the counts, the head of the ledger, and the exit code in words
 
 
 # --- the messy file

@@ -183,6 +183,7 @@ def test_summary_json_holds_exactly_what_the_interface_names(ledger: SqliteLedge
         "started_at": "2026-11-22T12:00:01.000Z",
         "finished_at": "2026-11-22T12:00:03.000Z",
         "next": "bulk-patch retry x",
+        "chain_head": ledger.head(),
     }
 
 

@@ -187,7 +187,7 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
         "printed_words": _printed_words(listed, len(gathered.printed)),
         "events": list_events(view.ledger, run, notes, stats.series.pauses, running=summary.state == "running"),
         "more_events": _more_events(view),
-        "hashes": list(_hashes(run)),
+        "hashes": list(_hashes(run, head=summary.chain_head)),
         "verified": [
             f"{time_words(note.at)}, {who_words(note.actor)}: {verified_words(note.detail)}"
             for note in notes
@@ -364,11 +364,12 @@ def _more_events(view: PageContext) -> str:
     return f"Only the last {MOST_SESSIONS} sessions are listed." if full else ""
 
 
-def _hashes(run: Run) -> Iterator[tuple[str, str]]:
+def _hashes(run: Run, *, head: str) -> Iterator[tuple[str, str]]:
     for name, text in (
         ("Plan, SHA-256", run.plan_sha256),
         ("Input, SHA-256", run.input_sha256),
         ("Baseline, SHA-256", run.baseline_sha256),
+        ("Head of the ledger when this page was written", head),
     ):
         if text:
             yield name, text
