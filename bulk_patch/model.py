@@ -116,7 +116,7 @@ class Request:
     method: str
     path: str  # with query, percent-encoded; compared with what is really sent
     body: bytes | None = None
-    key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)  # besides the client's own: media type, key, If-Match
 
 
 @dataclass(frozen=True, slots=True)

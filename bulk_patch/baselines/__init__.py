@@ -26,7 +26,7 @@ class Baseline(Protocol):
         return 0
 
     async def snapshot(self, ids: pd.Series) -> Snapshot | None:
-        """Return what is known of these customers (lower-cased ids, invalid ones among them); None: nothing at all."""
+        """Return what is known of these customers (normalised ids, invalid ones among them); None: nothing at all."""
 
     async def expect(self, asking: Source, *, rows: int, folder: Path, ledger: RunReader) -> None:
         """Prepare for an input before it is planned; then `snapshot` is called once for each portion, in order.

@@ -56,7 +56,7 @@ def _scan(path: Path, input_id: str, target: Target) -> Source:
         foreign = {name: "" for name in header if name != id_column and target.field(name) is None}
         settings = InputSettings(path=path, id=id_column, rename=foreign)
         try:
-            found = source.scan(settings, knows=lambda name: True, id_pattern=target.id_pattern, every_cell=False)
+            found = source.scan(settings, knows=lambda name: True, ids=target.ids, every_cell=False)
         except InputError as error:
             failure = error
             continue

@@ -13,6 +13,7 @@ from bulk_patch.baselines.partitions import Partitions, Sorted
 from bulk_patch.concurrency import in_thread, prefetch, prefetch_in_thread
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import TEXT, joined
+from bulk_patch.inputs.ids import normalised
 from bulk_patch.inputs.source import Source
 
 SPILL = "spill"  # folder of a job for data that only one plan needs
@@ -22,7 +23,7 @@ _ID = "id"
 
 
 class BaselineIndex:
-    """The rows of a scanned file as text, by lower-cased id.
+    """The rows of a scanned file as text, by normalised id.
 
     Args:
         found: The file, with the columns that are wanted.
@@ -97,10 +98,10 @@ class BaselineIndex:
         return self._indexed(pa.concat_tables(tables) if tables else None)
 
     def _named(self, frame: pd.DataFrame) -> pa.Table:
-        """Return the rows that have an id, in lower case as the first column."""
+        """Return the rows that have an id, normalised as the first column."""
         table = pa.Table.from_pandas(frame, preserve_index=False)
         id_column = self._found.id_column
-        ids = pc.utf8_lower(table.column(id_column))
+        ids = normalised(table.column(id_column), self._found.ids)
         table = table.drop_columns([id_column]).add_column(0, _ID, ids)
         named = pc.fill_null(pc.greater(pc.binary_length(ids), pa.scalar(0)), False)
         return table if pc.all(named).as_py() else table.filter(named)

@@ -84,7 +84,7 @@ class LastRunBaseline(Baseline):
         if self._lookup is None:
             return None
         frame = self._lookup.look()
-        valid = ids[ids.str.fullmatch(self._target.id_pattern.pattern)]
+        valid = ids[ids.str.fullmatch(self._target.ids.pattern.pattern)]
         self._unknown += pc.index_in(arrow_of(valid), value_set=arrow_of(frame.index)).null_count
         return Snapshot(frame, complete=False, authoritative=False, sparse=True)
 
@@ -123,7 +123,7 @@ def store_path(folder: Path, target_name: str) -> Path:
 def _scan(path: Path, target: Target) -> Source | None:
     """Check the file; None when there is none that can be used."""
     try:
-        found = source.scan(InputSettings(path=path, id=_ID), knows=lambda name: True, id_pattern=target.id_pattern)
+        found = source.scan(InputSettings(path=path, id=_ID), knows=lambda name: True, ids=target.ids)
     except InputError:
         return None
     return None if found.repeated_ids else found

@@ -66,8 +66,8 @@ class LiveBaseline(Baseline):
         Raises:
             BulkPatchError: As `read_live`.
         """
-        is_id = self._target.id_pattern.fullmatch
-        wanted = [customer_id for customer_id in dict.fromkeys(texts_of(ids)) if is_id(customer_id)]
+        is_id = self._target.ids.pattern.fullmatch
+        wanted = [record_id for record_id in dict.fromkeys(texts_of(ids)) if is_id(record_id)]
         frames = [await self._look(wanted[at : at + LIVE_PAGE]) for at in range(0, len(wanted), LIVE_PAGE)]
         frame = pd.concat(frames) if frames else _as_frame([])
         if _UNREADABLE not in frame:

@@ -55,7 +55,7 @@ class Partitions:
 
         Args:
             table: Rows, with the same columns in all calls; the more at a time, the faster.
-            ids: The lower-cased ids of the rows.
+            ids: The normalised ids of the rows.
 
         Returns:
             For each row whether it will be asked for; rarely true by chance, since only hashes are compared.

@@ -59,7 +59,9 @@ def show(
         if reveal:
             found.note_reveal(operator, command="show")
         with found.read() as ledger:
-            rows = ledger.rows(found.run.id, states=states, customer_id=customer_id and customer_id.lower())
+            rows = ledger.rows(
+                found.run.id, states=states, customer_id=customer_id and target.ids.normalise(customer_id)
+            )
             shown = 0
             for text in show_screen((row, changes_of(row, target, reveal=reveal)) for row in rows):
                 say(text)

@@ -91,10 +91,10 @@ class HttpClient:
         path = self._path(request.path)
         version = self._credential.version
         headers = f"{_HEADERS}Authorization: {self._credential.header()}\r\n"
-        if request.body is not None:
-            headers += "Content-Type: application/json\r\n"
-        if request.key is not None:
-            headers += f"Idempotency-Key: {request.key}\r\n"
+        for name, value in request.headers.items():
+            if not (name.isprintable() and value.isprintable()):  # a line break would begin another header
+                raise ValueError("a header of a request is not one line of text")
+            headers += f"{name}: {value}\r\n"
         started_at = time.monotonic()
         try:
             reply = await self._transport.exchange(

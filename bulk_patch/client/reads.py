@@ -14,8 +14,7 @@ from bulk_patch.observe import get_logger
 from bulk_patch.targets import Record
 from bulk_patch.targets.answers import http_date
 
-TOO_MANY_IDS = frozenset({400, 414, 431})
-GONE = frozenset({404, 410})
+TOO_MANY_IDS = frozenset({400, 414, 431})  # whoever says so: a gateway may be what finds an address too long
 _MOST_PAGES = 100  # of a list, and two for each customer
 
 log = get_logger()
@@ -33,13 +32,8 @@ class Read:
 class Found:
     """What a read of several customers gave; those who are in neither do not exist in the API."""
 
-    records: list[Record]
+    by_id: Mapping[str, Record]  # by normalised id
     unreadable: Mapping[str, str]  # id -> why its record cannot be used
-
-    @property
-    def by_id(self) -> dict[str, Record]:
-        """Return the records by their normalised ids."""
-        return {_id_of(record): record for record in self.records}
 
 
 class Unreadable(Exception):  # noqa: N818 - a finding
@@ -50,7 +44,7 @@ class Unreadable(Exception):  # noqa: N818 - a finding
         self.verdict = verdict
 
 
-async def read_one(session: ApiSession, customer_id: str) -> Read:
+async def read_one(session: ApiSession, record_id: str) -> Read:
     """Read one customer.
 
     Raises:
@@ -58,9 +52,9 @@ async def read_one(session: ApiSession, customer_id: str) -> Read:
         RunHalted: The run must stop.
         LimiterClosed: The run is stopping already.
     """
-    reply, verdict = await _ask(session, session.target.read_one(customer_id))
-    record = session.target.record(reply, customer_id) if verdict.act is Action.APPLIED else None
-    if record is None and verdict.status not in GONE:  # refused, or not an answer to this question
+    reply, verdict = await _ask(session, session.target.read_one(record_id))
+    record = session.target.record(reply, record_id) if verdict.act is Action.APPLIED else None
+    if record is None and verdict.meaning is not Meaning.NOT_FOUND:  # refused, or not an answer to this question
         raise Unreadable(verdict)
     if record is not None and (why := session.target.evidence.oddity(record)):
         raise _unusable(verdict, f"the customer's record cannot be used: {why}")
@@ -82,12 +76,9 @@ async def read_many(session: ApiSession, ids: Sequence[str]) -> Found:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    odd = {_id_of(record): why for record in read if (why := session.target.evidence.oddity(record))}
-    return Found([record for record in read if _id_of(record) not in odd], odd)
-
-
-def _id_of(record: Record) -> str:
-    return str(record["id"]).lower()
+    by_id = {session.target.record_id(record): record for record in read}
+    odd = {record_id: why for record_id, record in by_id.items() if (why := session.target.evidence.oddity(record))}
+    return Found({record_id: record for record_id, record in by_id.items() if record_id not in odd}, odd)
 
 
 async def read_live(session: ApiSession, ids: Sequence[str], *, what: str = "the live baseline") -> Found:
@@ -107,7 +98,7 @@ async def read_live(session: ApiSession, ids: Sequence[str], *, what: str = "the
         return await read_many(session, ids)
     except Unreadable as failure:
         verdict = failure.verdict
-        if verdict.status == 403 and verdict.act is Action.REJECTED:  # in the API's own words
+        if verdict.meaning is Meaning.FORBIDDEN:
             hint = "the token lacks a permission, or belongs to another workspace"
             raise CredentialError(f"{what} may not be read: {verdict.reason}", hint) from None
         if verdict.status == 404 or verdict.meaning in NOT_THE_API:
@@ -218,9 +209,10 @@ async def _read_pages(session: ApiSession, ids: Sequence[str]) -> list[Record]:
         if page is None:
             raise _unusable(verdict, "the answer is not a list of customers")
         for record in page.records:
-            is_proof = is_proof and _id_of(record) in asked
-            if _id_of(record) in missing:
-                missing.discard(_id_of(record))
+            record_id = session.target.record_id(record)
+            is_proof = is_proof and record_id in asked
+            if record_id in missing:
+                missing.discard(record_id)
                 found.append(record)
         is_proof = is_proof and not page.is_partial
         token = page.next_token

@@ -9,6 +9,7 @@ from typing import Protocol
 from bulk_patch.errors import InputError
 from bulk_patch.inputs.parquet import TEXT_KINDS
 from bulk_patch.job.settings import InputSettings
+from bulk_patch.targets import IdRule
 
 _SHOWN = 20  # faults or columns in one message
 _LONGEST = 300  # characters of each
@@ -43,7 +44,7 @@ def fields_of(
     settings: InputSettings,
     *,
     knows: Callable[[str], bool],
-    id_pattern: re.Pattern[str],
+    ids: IdRule,
     known: Sequence[str],
 ) -> dict[str, str]:
     """Return which field each column fills, without the id and ignored columns.
@@ -52,14 +53,14 @@ def fields_of(
         reader: The columns of the input.
         settings: The job's [input].
         knows: Tells whether a field exists.
-        id_pattern: Matches a lower-cased id.
+        ids: What an id is.
         known: Fields to suggest instead of an unknown one.
 
     Raises:
         InputError: With every fault of the header.
     """
     if settings.id not in reader.header:
-        raise missing_id(settings, reader.header, id_pattern, known)
+        raise missing_id(settings, reader.header, ids, known)
     fields = {
         name: field
         for name in reader.header
@@ -94,15 +95,13 @@ def stays(column: str, settings: InputSettings, reader: Columns) -> bool:
     return not column.startswith("_") and reader.kind(column) in TEXT_KINDS
 
 
-def missing_id(
-    settings: InputSettings, header: Sequence[str], id_pattern: re.Pattern[str], known: Sequence[str] = ()
-) -> InputError:
+def missing_id(settings: InputSettings, header: Sequence[str], rule: IdRule, known: Sequence[str] = ()) -> InputError:
     """Return why the header has no id column; of a file's first line only names that are known are shown.
 
     The other cells may be personal data: the first line of a file without a header is a person.
     """
     name = settings.path.name
-    if any(id_pattern.fullmatch(cell.lower()) or _DATA.search(cell) for cell in header):
+    if any(rule.accepts(cell) or _DATA.search(cell) for cell in header):
         return InputError(
             f"{name}: the first line looks like data, not a header", "the first line must name the columns"
         )

@@ -2,21 +2,39 @@
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bulk_patch.errors import InputError
 from bulk_patch.inputs.columns import hash_ids
 from bulk_patch.job.settings import InputSettings
+from bulk_patch.targets import IdRule
 
 _NO_ID = hash("")
 _MANGLED = re.compile(r"[+-]?\d+([.,]\d*(e[+-]?\d+)?|e[+-]?\d+)")  # an id that a spreadsheet took for a number
 
 
+Texts = TypeVar("Texts", bound="pa.Array[Any] | pa.ChunkedArray[Any]")
+
+
+def normalised(texts: Texts, rule: IdRule) -> Texts:
+    """Return a column of ids in the spelling by which they are compared and sent; missing ones stay missing."""
+    return pc.utf8_lower(texts) if rule.folds_case else texts
+
+
+def normalised_series(texts: pd.Series, rule: IdRule) -> pd.Series:
+    """Return the same of a pandas column; missing ids become ""."""
+    ids = texts.fillna("")
+    return ids.str.lower() if rule.folds_case else ids
+
+
 def check_ids(
-    portions: Iterable[pa.LargeStringArray], settings: InputSettings, id_pattern: re.Pattern[str]
+    portions: Iterable[pa.LargeStringArray], settings: InputSettings, rule: IdRule
 ) -> tuple[int, NDArray[np.int64]]:
     """Count the rows and hash the ids, 8 bytes a row; refuse a column without a single usable id."""
     rows = mangled = padded = 0
@@ -27,8 +45,8 @@ def check_ids(
         hashes.append(hash_ids(ids))
         if not usable:
             texts = ids.to_pylist()
-            usable = any(id_pattern.fullmatch(text or "") for text in texts)
-            padded += sum(1 for text in texts if text and id_pattern.fullmatch(text.strip()))
+            usable = any(rule.matches(text or "") for text in texts)
+            padded += sum(1 for text in texts if text and rule.matches(text.strip()))
             mangled += sum(1 for text in texts if _MANGLED.fullmatch(text or ""))
     if rows < 2 or usable:
         return rows, np.concatenate(hashes)
@@ -46,7 +64,7 @@ def check_ids(
         )
     raise InputError(
         f"{name}: none of the {rows} rows has a usable id in column {settings.id!r}",
-        f"an id must match {id_pattern.pattern}; check that input.id names the right column",
+        f"an id must match {rule.pattern.pattern}; check that input.id names the right column",
     )
 
 

@@ -6,7 +6,6 @@ Both hash the very bytes that they parse, and a file that changes meanwhile is r
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bulk_patch.inputs.columns import TEXT, joined
 from bulk_patch.inputs.formats import Reader, open_reader
 from bulk_patch.inputs.header import fields_of, stays
-from bulk_patch.inputs.ids import check_ids, find_repeated
+from bulk_patch.inputs.ids import check_ids, find_repeated, normalised
 from bulk_patch.inputs.parts import changed, combine, fingerprint, guarding
 from bulk_patch.job.settings import InputSettings
+from bulk_patch.targets import IdRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,10 @@ class Source:
     sha256: str  # of the bytes; of a folder: over the names and hashes of its parts
     size: int  # bytes
     mtime_ns: int  # of the newest part
-    repeated_ids: frozenset[str]  # in lower case; an empty cell is not an id
+    repeated_ids: frozenset[str]  # normalised; an empty cell is not an id
     id_hashes: NDArray[np.int64] = dataclasses.field(repr=False, compare=False)  # `hash_ids` of all rows in order
     settings: InputSettings = dataclasses.field(repr=False, compare=False)  # how to read it once more
+    ids: IdRule  # by which its ids are normalised
     reading: str = ""  # what is unusual about how it is read, for people
 
 
@@ -47,7 +47,7 @@ def scan(
     settings: InputSettings,
     *,
     knows: Callable[[str], bool],
-    id_pattern: re.Pattern[str],
+    ids: IdRule,
     known: Iterable[str] = (),
     every_cell: bool = True,
 ) -> Source:
@@ -56,7 +56,7 @@ def scan(
     Args:
         settings: The job's [input].
         knows: Tells whether a field exists.
-        id_pattern: Matches a lower-cased id.
+        ids: What an id is, and how it is normalised.
         known: Fields to suggest instead of an unknown one.
         every_cell: Check all cells that will be used, so that `frames` finds no new fault; else reading the ids may be
             enough, for a caller that reads the rest before anything depends on it.
@@ -68,22 +68,33 @@ def scan(
     stamp = fingerprint(path)
     with guarding(path, stamp):
         reader = open_reader(settings)
-    fields = fields_of(reader, settings, knows=knows, id_pattern=id_pattern, known=tuple(known))
+    fields = fields_of(reader, settings, knows=knows, ids=ids, known=tuple(known))
     columns = tuple(name for name in reader.header if stays(name, settings, reader))
 
     def read_ids(columns: Sequence[str]) -> Iterator[pa.LargeStringArray]:
-        """Read these columns from the start, and yield the ids in lower case, missing ones as ""."""
+        """Read these columns from the start, and yield the normalised ids, missing ones as ""."""
         for table in _read(reader, path, columns, stamp):
-            yield joined(pc.utf8_lower(joined(table.column(settings.id)))).fill_null("")
+            yield joined(normalised(joined(table.column(settings.id)), ids)).fill_null("")
 
     to_read = columns if every_cell and not reader.checks_all else [settings.id]
-    rows, hashes = check_ids(read_ids(to_read), settings, id_pattern)
+    rows, hashes = check_ids(read_ids(to_read), settings, ids)
     sha256 = _hash_of(path, reader)
     repeated = find_repeated(hashes, lambda: read_ids([settings.id]))
     if _hash_of(path, reader) != sha256:
         raise changed(path)
     return Source(
-        path, columns, fields, settings.id, rows, sha256, *stamp, repeated, hashes, settings, reading=reader.reading
+        path,
+        columns,
+        fields,
+        settings.id,
+        rows,
+        sha256,
+        *stamp,
+        repeated,
+        hashes,
+        settings,
+        ids,
+        reading=reader.reading,
     )
 
 

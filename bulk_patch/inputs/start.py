@@ -1,11 +1,11 @@
 """The start of an input: its header and first rows, for commands that look at it before it is read. Without pandas."""
 
-import re
 from collections.abc import Sequence
 
 from bulk_patch.inputs.formats import Reader, open_reader
 from bulk_patch.inputs.parts import guarding
 from bulk_patch.job.settings import InputSettings
+from bulk_patch.targets import IdRule
 
 
 def open_input(settings: InputSettings, *, ids: Sequence[str] = ()) -> Reader:
@@ -35,11 +35,11 @@ def read_start(reader: Reader, settings: InputSettings, columns: Sequence[str], 
     return {name: [text or "" for text in table.column(name).slice(0, rows).to_pylist()] for name in columns}
 
 
-def read_first_id(settings: InputSettings, id_pattern: re.Pattern[str]) -> str | None:
-    """Return the first usable id near the start of an input, in lower case; None: there is none.
+def read_first_id(settings: InputSettings, rule: IdRule) -> str | None:
+    """Return the first usable id near the start of an input, normalised; None: there is none.
 
     Raises:
         InputError: The start of the file is refused.
     """
     ids = read_start(open_input(settings), settings, [settings.id], rows=10_000)[settings.id]
-    return next((text.lower() for text in ids if id_pattern.fullmatch(text.lower())), None)
+    return next((text for text in map(rule.normalise, ids) if rule.matches(text)), None)

@@ -45,7 +45,7 @@ def scan_input(job: Job, target: Target) -> Source:
     found = source.scan(
         job.input,
         knows=lambda name: target.field(name) is not None,
-        id_pattern=target.id_pattern,
+        ids=target.ids,
         known=target.field_names(),
     )
     check_allowed(job, found.fields.values())

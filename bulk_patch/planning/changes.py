@@ -38,6 +38,7 @@ class Change:
 class FieldPath:
     """The place of a field in its object."""
 
+    target: Target
     name: str
     field: Field
     steps: tuple[str, ...]
@@ -48,18 +49,18 @@ class FieldPath:
         for step in self.steps:
             made = made.setdefault(step, {})
         if text:
-            made[self.last] = text if self.field.kind is Kind.TEXT else _typed(self.field, text)
+            made[self.last] = text if self.field.kind is Kind.TEXT else self.target.encode(self.field, text)
         else:
             made.pop(self.last, None)
 
 
-def _path_of(field: Field, atomic: AtomicObject | None) -> FieldPath:
+def _path_of(target: Target, field: Field, atomic: AtomicObject | None) -> FieldPath:
     """Return the path of a field; a single key of an open object may contain dots."""
     if atomic is None:
-        return FieldPath(field.name, field, (), field.name)
+        return FieldPath(target, field.name, field, (), field.name)
     inner = field.name.removeprefix(f"{atomic.name}.")
     *steps, last = [inner] if atomic.open else inner.split(".")
-    return FieldPath(field.name, field, tuple(steps), last)
+    return FieldPath(target, field.name, field, tuple(steps), last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,12 @@ class BodyContext:
             )
         return self._shapes[changed]
 
+    def json_of(self, field: Field, text: str) -> Any:
+        """Return the JSON value of a plain field's cell; an empty one clears it."""
+        if not text:
+            return self._target.cleared(field)
+        return text if field.kind is Kind.TEXT else self._target.encode(field, text)
+
     def knows(self, top: _TopLevel, texts: Texts | None) -> bool:
         """Tell whether a plain field, or any part of an object, is known; known and not there means absent.
 
@@ -167,7 +174,7 @@ class BodyContext:
         for name in names:
             top = name.partition(".")[0]
             if (field := self._target.field(name)) is not None:
-                found.setdefault(top, []).append(_path_of(field, self._target.atomic_object(top)))
+                found.setdefault(top, []).append(_path_of(self._target, field, self._target.atomic_object(top)))
         return found
 
 
@@ -240,10 +247,10 @@ def _make_change(
         known[name] = is_known = context.knows(top, was)
         if atomic is None:
             assert top.field is not None
-            body[name] = _typed(top.field, given[name] or "")
+            body[name] = context.json_of(top.field, given[name] or "")
             if is_known and top.field.visibility is not Visibility.NEVER:
                 old = texts.get(name)
-                image[name] = _typed(top.field, old) if old else None
+                image[name] = context.json_of(top.field, old) if old else None
             continue
         if atomic.open and not is_known:  # what else is in it would be lost
             return Problem(name, "is not known", _completion_hint(name, is_known=is_known))
@@ -311,17 +318,6 @@ def _completion_hint(top: str, lacking: Sequence[str] = (), *, is_known: bool) -
         return f"the customer has no {top} yet, and the API accepts it only as a whole: also give {parts}"
     ways = f"give {parts}, or use a live baseline" if lacking else "use a live baseline"
     return f"the API accepts {top} only as a whole, and the baseline does not have it: {ways}"
-
-
-def _typed(field: Field, text: str) -> Any:
-    """Return the JSON value of a cell; a baseline file's text that is spelled unlike the API's stays text."""
-    match field.kind:
-        case Kind.TEXT:
-            return text
-        case Kind.BOOLEAN:
-            return {"true": True, "false": False}.get(text.lower(), text)
-        case Kind.INTEGER:
-            return int(text) if text.isdecimal() else text
 
 
 def are_unsent_notes(names: Iterable[str], target: Target) -> bool:

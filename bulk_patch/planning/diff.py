@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.columns import arrow_of, is_plain, nfc, series_of
+from bulk_patch.inputs.ids import normalised_series
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import HIDDEN, Field, Visibility, anything
@@ -33,7 +34,7 @@ Problems = dict[int, list[Problem]]
 class Wanted:
     """A chunk of the input, normalised and indexed by data row."""
 
-    ids: pd.Series  # lower-cased
+    ids: pd.Series  # normalised
     values: pd.DataFrame  # a column per field
     problems: Problems
 
@@ -65,7 +66,7 @@ def prepare(
         target: Knows the fields.
     """
     problems: Problems = {}
-    ids = frame[id_column].fillna("").str.lower()
+    ids = normalised_series(frame[id_column], target.ids)
     _note_bad_ids(ids, target, problems)
     columns = {}
     for column, name in fields.items():
@@ -110,12 +111,12 @@ def _note_odd_text(values: pd.Series, rule: Field, problems: Problems) -> None:
 
 
 def _note_bad_ids(ids: pd.Series, target: Target, problems: Problems) -> None:
-    bad = ids[~ids.str.fullmatch(target.id_pattern.pattern)]
+    bad = ids[~ids.str.fullmatch(target.ids.pattern.pattern)]
     for row, text in bad.items():
-        hint = "give the id that the API uses, a UUID"
+        hint = f"give the id that the API uses, {target.ids.words}"
         if pd.Series([text]).str.fullmatch(r"[\d.,]+e\+?\d+|\d+\.0").item():
             hint = "a spreadsheet turned the id into a number: export the column as text"
-        _add(problems, row, Problem("id", "is missing" if not text else "is not a UUID", hint))
+        _add(problems, row, Problem("id", "is missing" if not text else f"is not {target.ids.words}", hint))
 
 
 # --- compared
@@ -132,7 +133,7 @@ def compare(wanted: Wanted, snapshot: Snapshot | None, target: Target) -> Compar
     values = wanted.values
     problems: Problems = {row: list(found) for row, found in wanted.problems.items()}
     before, known = _align(snapshot, wanted.ids)
-    context = _context(values, before)
+    context = _context(values, before, target)
     changed = {}
     for name in values.columns:
         rule = target.field(name)
@@ -153,8 +154,8 @@ def compare(wanted: Wanted, snapshot: Snapshot | None, target: Target) -> Compar
             if row in problems:
                 continue
             if (why := snapshot.unreadable.get(wanted.ids[row])) is not None:
-                said = f"is for a customer whose record in the API cannot be used: {why}"
-                _add(problems, row, Problem("id", said, "ask the API's support to repair the customer"))
+                said = f"is for a {target.noun} whose record in the API cannot be used: {why}"
+                _add(problems, row, Problem("id", said, f"ask the API's support to repair the {target.noun}"))
             else:
                 _add(problems, row, Problem("id", "does not exist in the API", hint))
     fine = ~values.index.isin(list(problems))
@@ -187,11 +188,12 @@ def _has(snapshot: Snapshot | None, name: str) -> bool:
     return snapshot is not None and (snapshot.complete or name in snapshot.frame)
 
 
-def _context(values: pd.DataFrame, before: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the country codes after the change: the rules of other address parts depend on them."""
+def _context(values: pd.DataFrame, before: pd.DataFrame | None, target: Target) -> pd.DataFrame:
+    """Return the fields on which the rules of the given ones depend, as they are after the change."""
     columns = {}
-    names = [*values.columns, *(before.columns if before is not None else ())]
-    for name in dict.fromkeys(name for name in names if name.endswith(".country_code")):
+    there = {*values.columns, *(before.columns if before is not None else ())}
+    rules = [rule for rule in map(target.field, values.columns) if rule is not None]
+    for name in dict.fromkeys(name for rule in rules for name in rule.depends_on if name in there):
         was = before[name] if before is not None and name in before else pd.Series(index=values.index, dtype="str")
         columns[name] = values[name].where(values[name].notna(), was) if name in values else was
     return pd.DataFrame(columns, index=values.index)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bulk_patch.errors import InputError
 from bulk_patch.inputs import source
+from bulk_patch.inputs.ids import normalised_series
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.model import State
@@ -111,12 +112,12 @@ def with_earlier_cells(frame: pd.DataFrame, repeats: Mapping[int, Repeat]) -> pd
 
 def find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> dict[int, Repeat]:
     """Decide what happens to rows that share an id, wherever they stand in the file; invalid ids are left out."""
-    repeated_ids = {text for text in found.repeated_ids if target.id_pattern.fullmatch(text)}
+    repeated_ids = {text for text in found.repeated_ids if target.ids.matches(text)}
     if not repeated_ids:
         return {}
     pieces = []
     for frame in source.frames(found, rows=frame_rows):
-        shared = frame[frame[found.id_column].fillna("").str.lower().isin(repeated_ids)]
+        shared = frame[normalised_series(frame[found.id_column], target.ids).isin(repeated_ids)]
         if len(shared):
             pieces.append(shared)
     if not pieces:

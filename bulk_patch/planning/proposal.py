@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulk_patch.inputs.dialect import OUR_NOTES
+from bulk_patch.targets import IdRule
 
 #: How columns are often called, without blanks, signs and capitals -> how the name of their field ends.
 _SYNONYMS = {
@@ -69,7 +70,7 @@ def looks_like_id(name: str) -> bool:
 
 
 def propose(
-    header: Sequence[str], cells: Mapping[str, Sequence[str]], *, known: Sequence[str], id_pattern: re.Pattern[str]
+    header: Sequence[str], cells: Mapping[str, Sequence[str]], *, known: Sequence[str], rule: IdRule
 ) -> Proposal | None:
     """Propose a job for a file; None where no column holds ids of the API.
 
@@ -77,15 +78,15 @@ def propose(
         header: The columns of the file.
         cells: Their first cells.
         known: The fields of the target.
-        id_pattern: Matches a lower-cased id.
+        rule: What an id is.
     """
-    chosen = _choose_id(header, cells, id_pattern)
+    chosen = _choose_id(header, cells, rule)
     if chosen is None:
         return None
     made = Proposal(chosen)
     ids = [cell for cell in cells[chosen] if cell]
-    if any(not id_pattern.fullmatch(cell.lower()) for cell in ids):
-        if any(id_pattern.fullmatch(cell.strip(" {}").lower()) and cell != cell.strip(" {}") for cell in ids):
+    if any(not rule.accepts(cell) for cell in ids):
+        if any(rule.accepts(cell.strip(" {}")) and cell != cell.strip(" {}") for cell in ids):
             made.convert[chosen] = "uuid"
         made.doubts.append(f"not every cell of {chosen!r} is an id of the API as it stands")
     for column in header:
@@ -98,12 +99,12 @@ def propose(
     return made
 
 
-def _choose_id(header: Sequence[str], cells: Mapping[str, Sequence[str]], id_pattern: re.Pattern[str]) -> str | None:
+def _choose_id(header: Sequence[str], cells: Mapping[str, Sequence[str]], rule: IdRule) -> str | None:
     """Return the column with the most ids; of several, the one that is called so."""
 
     def share(column: str) -> float:
-        given = [cell.strip(" {}").lower() for cell in cells.get(column, ()) if cell.strip()]
-        return sum(1 for cell in given if id_pattern.fullmatch(cell)) / len(given) if given else 0.0
+        given = [cell.strip(" {}") for cell in cells.get(column, ()) if cell.strip()]
+        return sum(1 for cell in given if rule.accepts(cell)) / len(given) if given else 0.0
 
     best = max(header, key=lambda column: (share(column), looks_like_id(column)), default=None)
     return best if best is not None and share(best) > 0 else None

@@ -62,12 +62,14 @@ def reverse_row(
     if differing := target.evidence.differences(as_planned, record):
         return Kept(differing)
     now = target.evidence.flatten(record)
-    image = {name: value if value != "" else None for name, value in sent.items()}
+    image = {name: None if _is_cleared(name, value, target) else value for name, value in sent.items()}
     return Change(
         row=row.row,
         customer_id=row.customer_id,
         fields=row.fields,
-        body=encode_json({name: "" if before[name] is None else before[name] for name in sent}),
+        body=encode_json(
+            {name: target.cleared(target.field(name)) if before[name] is None else before[name] for name in sent}
+        ),
         before=encode_json({name: now[name] for name in watch if name in now} | image),
         clears=tuple(_added(sent, before, target)),
         completed=False,
@@ -135,7 +137,8 @@ def _added(sent: Image, before: Image, target: Target) -> Iterator[str]:
             if name in before and was in (None, "") and value not in (None, ""):
                 yield name
         elif was is not None:
-            yield from (f"{name}.{part}" for part in _parts(value, atomic) - _parts(was, atomic))
+            now, then = (_parts(target.as_held(name, each), atomic) for each in (value, was))
+            yield from (f"{name}.{part}" for part in now - then)
 
 
 def _parts(value: Mapping[str, Any], atomic: AtomicObject, prefix: str = "") -> set[str]:
@@ -144,7 +147,7 @@ def _parts(value: Mapping[str, Any], atomic: AtomicObject, prefix: str = "") -> 
     for part, inner in value.items():
         if isinstance(inner, Mapping) and not atomic.open:
             names |= _parts(inner, atomic, f"{prefix}{part}.")
-        elif inner not in (None, "", False):  # documented: left out when it is false
+        elif inner is not None and inner != "":
             names.add(prefix + part)
     return names
 
@@ -157,6 +160,15 @@ def _moves(row: LedgerRow, before: Image, target: Target) -> Iterator[tuple[str,
         field = target.field(name)
         if field is not None:
             yield name, field.mask(now.get(name, "")), field.mask(then.get(name, ""))
+
+
+def _is_cleared(name: str, value: Any, target: Target) -> bool:
+    """Tell whether a sent value is the one that clears its field, as it was when the row was planned or is now."""
+    return (
+        value is None
+        or value == ""
+        or (target.atomic_object(name) is None and value == target.cleared(target.field(name)))
+    )
 
 
 def _visibility(field: Field | None) -> Visibility:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk_patch.errors import LedgerError
+from bulk_patch.errors import BulkPatchError, LedgerError
 from bulk_patch.job.load import output_root
 from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Drift, LedgerRow, Run
@@ -51,12 +51,12 @@ class Searched:
 def look_where(customer_id: str, *, output: Path | None) -> Searched:
     """Return where `find_history` searches, for when it finds nothing."""
     found = list_runs(output)
-    wanted = customer_id.strip().lower()
     targets = {each.run.target: each for each in found}
     is_id = False
     for each in targets.values():
         with passing_over(each.folder, []):
-            is_id = is_id or each.target().id_pattern.fullmatch(wanted) is not None
+            ids = each.target().ids
+            is_id = is_id or ids.matches(ids.normalise(customer_id.strip()))
     root = output_root(None, given=output)
     return Searched(root, len(job_folders(root)), len(found), is_id)
 
@@ -65,13 +65,13 @@ def find_history(customer_id: str, *, output: Path | None) -> list[Entry]:
     """Return all rows about a customer, the oldest first; unchanged rows are only counted, so they are not included.
 
     Args:
-        customer_id: As in the input; ids are compared in lower case.
+        customer_id: As in the input; each target says in which spelling its ids are compared.
         output: The `output/` folder; None: `./output`.
 
     Raises:
         LedgerError: There are none, and a ledger cannot be read; else that one is skipped.
     """
-    wanted = customer_id.strip().lower()
+    wanted = customer_id.strip()
     entries: list[Entry] = []
     unread: list[LedgerError] = []
     for folder in job_folders(output_root(None, given=output)):
@@ -84,10 +84,10 @@ def find_history(customer_id: str, *, output: Path | None) -> list[Entry]:
 
 def _entries(job_folder: Path, customer_id: str) -> Iterator[Entry]:
     with read_ledger(job_folder) as ledger:
-        for run_id, row in ledger.history(customer_id):
+        for run, row in _rows_of(ledger, job_folder, customer_id):
+            run_id = run.id
             approvers = dict.fromkeys(approval.actor.operator for approval in approvals_of(ledger.notes(run_id)))
             senders = dict.fromkeys(session.actor.operator for session in ledger.sessions(run_id))
-            run = ledger.run(run_id)
             reason, ticket = why_words(run, ledger.notes(run_id))
             yield Entry(
                 LocatedRun(run, job_folder),
@@ -98,6 +98,27 @@ def _entries(job_folder: Path, customer_id: str) -> Iterator[Entry]:
                 ticket,
                 *_last_look(ledger, row, run),
             )
+
+
+def _rows_of(ledger: RunReader, job_folder: Path, text: str) -> Iterator[tuple[Run, LedgerRow]]:
+    """Yield the rows whose id is this text, as the target of their run normalises it."""
+    runs = {run.id: run for run in ledger.runs()}
+    spellings: dict[str, str] = {}
+    for run in runs.values():
+        if run.target not in spellings:
+            spellings[run.target] = _normalised(LocatedRun(run, job_folder), text)
+    for spelling in dict.fromkeys(spellings.values()):
+        for run_id, row in ledger.history(spelling):
+            run = runs.get(run_id) or ledger.run(run_id)
+            if spellings.get(run.target, spelling) == spelling:
+                yield run, row
+
+
+def _normalised(found: LocatedRun, text: str) -> str:
+    try:
+        return found.target().ids.normalise(text)
+    except BulkPatchError:  # its kind is no longer installed: what was kept can still be found as it was written
+        return text
 
 
 def _last_look(ledger: RunReader, row: LedgerRow, run: Run) -> tuple[Drift | None, float | None]:

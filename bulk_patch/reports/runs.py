@@ -5,11 +5,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
 
-from bulk_patch import plugins
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
 from bulk_patch.job.base_urls import same_target
 from bulk_patch.job.load import load_job, output_root
@@ -22,6 +20,7 @@ from bulk_patch.ledgers.stores import all_stores, find_store
 from bulk_patch.model import State
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
+from bulk_patch.targets.from_spec import target_of_run
 
 RECORD_WAIT_S = 10.0
 
@@ -54,11 +53,10 @@ class LocatedRun:
         Raises:
             LedgerError: The run's target is not as it was written.
         """
-        kind, _, resource = [*self.run.target.split(" "), "", ""][:3]
-        if not resource:
-            raise LedgerError(f"{self.run.job}: run {self.run.id} is damaged: its target is {self.run.target!r}")
-        target: Target = plugins.find("target", kind)(resource, today=datetime.now(tz=UTC).date())
-        return target
+        try:
+            return target_of_run(self.run.id, self.run.target_spec, self.run.target)
+        except LedgerError as error:
+            raise LedgerError(f"{self.run.job}: {error.message}", error.hint) from None
 
     def record(self) -> Ledger:
         """Open the ledger to add a record; waits up to 10 s for the process that holds it. The caller closes it.

@@ -10,8 +10,8 @@ from bulk_patch.job.settings import Job
 from bulk_patch.model import Patch, Precheck
 from bulk_patch.sending.drift_check import DriftCheck, is_stale
 from bulk_patch.sending.run_ledger import RunLedger
+from bulk_patch.targets import KeyRetention
 
-SAFE_KEY_AGE_S = 6 * 24 * 3600.0  # the API forgets a key after seven days
 UNLIMITED_CLAIM = 1024
 
 
@@ -34,20 +34,21 @@ class SendScope:
     clock_went_back: bool = False
 
 
-def precheck(patch: Patch, *, now: float, clock_went_back: bool) -> Precheck:
+def precheck(patch: Patch, keys: KeyRetention | None, *, now: float, clock_went_back: bool) -> Precheck:
     """Say what has to happen to a claimed row before it is sent: doubt is looked at before it is repeated. Pure.
 
     The API does not keep a 5xx under a key, so the same key may execute again, over what somebody edited meanwhile.
 
     Args:
         patch: The row; `intent_at` is the first intent under its key.
+        keys: For how long the API knows a key again; None: it knows none.
         now: Unix seconds.
         clock_went_back: The ledger knows a later time than now, so no age can be trusted.
     """
     if not patch.ambiguous:
         return Precheck.SEND
     age_s = now - patch.intent_at
-    if clock_went_back or not 0 <= age_s <= SAFE_KEY_AGE_S:
+    if keys is None or clock_went_back or not 0 <= age_s <= keys.safe_age_s:
         return Precheck.READ_EXPIRED
     return Precheck.READ
 
@@ -76,6 +77,7 @@ class Claims:
         self._job = job
         self._ledger = ledger
         self._limiter = session.limiter
+        self._keys = session.target.keys
         self._scope = scope
         self._only_rows = deque(scope.only_rows) if scope.only_rows is not None else None
         self._may_recheck = job.guards.drift == "auto" and ledger.run.summary.recheck > 0
@@ -124,7 +126,7 @@ class Claims:
         return [self._with_precheck(patch, now, canary=canary) for patch in patches]
 
     def _with_precheck(self, patch: Patch, now: float, *, canary: bool) -> Patch:
-        first = precheck(patch, now=now, clock_went_back=self._scope.clock_went_back)
+        first = precheck(patch, self._keys, now=now, clock_went_back=self._scope.clock_went_back)
         if patch.intent_at > now:  # a clock that was wrong: nothing is known to be older than it
             patch = replace(patch, intent_at=0.0)
         if first is Precheck.SEND and not canary:

@@ -29,10 +29,10 @@ from bulk_patch.model import (
     Stop,
     Verdict,
 )
-from bulk_patch.sending import claims
 from bulk_patch.targets import Record, Target
+from bulk_patch.words import duration_words
 
-QUIET_S = 300.0  # after so long no earlier attempt can still be under way
+_QUIET_S = 300.0  # the same of an API without keys: no client or gateway waits for longer
 #: The same request may go once more. (A target that has nothing better to say is asked again too.)
 _OPEN = (Action.RETRY, Action.RENEW, Action.UNKNOWN, Action.STOP)
 _ENDS = {Action.APPLIED: State.APPLIED, Action.REJECTED: State.REJECTED, Action.MISMATCH: State.MISMATCH}
@@ -154,6 +154,8 @@ class Sender:
         self._watch = watch
         self._target = session.target
         self._rekeyed: set[int] = set()
+        keys = session.target.keys
+        self._quiet_s = _QUIET_S if keys is None else keys.quiet_s
 
     async def send(self, patch: Patch) -> Outcome:
         """Send one row; return what became of it.
@@ -240,18 +242,19 @@ class Sender:
         except Unreadable as failure:
             return self._undecided(attempt, f"it could not be read: {failure.verdict.reason}")
         age_s = time.time() + max(0.0, read.skew_s) - patch.intent_at  # the server's clock counts where it is ahead
-        expired = expired or age_s > claims.SAFE_KEY_AGE_S
+        keys = self._target.keys
+        expired = expired or keys is None or age_s > keys.safe_age_s
         act = Action.NEW_KEY if expired else Action.RETRY
         found = self._target.evidence.weigh(patch, read.record, act, cached=False, skew_s=read.skew_s)
         if found.act is Action.RETRY:
             return None
         if found.act is Action.APPLIED:
             return attempt.ends(State.APPLIED, found.reason)
-        if found.act is Action.NEW_KEY and time.time() - patch.left_at < QUIET_S:
+        if found.act is Action.NEW_KEY and time.time() - patch.left_at < self._quiet_s:
             # The read may show old values of a change that executes a moment later: then two keys would execute.
             reason = f"row {patch.row} needs a new key, and its last attempt may still be under way"
             return attempt.stays_open(
-                reason, Stop(Exit.INCOMPLETE, reason, "run the same command again in five minutes")
+                reason, Stop(Exit.INCOMPLETE, reason, f"run the same command again in {duration_words(self._quiet_s)}")
             )
         if found.act is Action.NEW_KEY:
             return attempt.ends(State.PENDING, found.reason, new_generation=True)

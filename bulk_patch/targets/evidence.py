@@ -1,4 +1,4 @@
-"""What a customer's record proves about a planned change: pure comparisons, for every target.
+"""What a record proves about a planned change: pure comparisons, for every target.
 
 Records are decoded JSON: objects are `dict`, for which `isinstance` is twenty times faster than for `Mapping`.
 A planned body holds top-level fields, and objects as a whole. A before-image holds the same fields as they were:
@@ -13,7 +13,7 @@ from typing import Any
 
 from bulk_patch.model import Action, Patch, Verdict, encode_json
 from bulk_patch.targets import Record
-from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
+from bulk_patch.targets.fields import AtomicObject, Field, Visibility
 
 CLOCK_ALLOWANCE_S = 300.0
 
@@ -24,18 +24,29 @@ class Evidence:
     Args:
         field: The field of a dotted name, or None.
         objects: Atomic objects by their top-level names.
+        as_held: Gives an object the form in which the server holds it; see `Target.as_held`.
+        changed_at: When a record was last changed; see `Target.changed_at`.
     """
 
-    def __init__(self, field: Callable[[str], Field | None], objects: Mapping[str, AtomicObject]) -> None:
+    def __init__(
+        self,
+        field: Callable[[str], Field | None],
+        objects: Mapping[str, AtomicObject],
+        *,
+        as_held: Callable[[str, Any], Any] = lambda name, value: value,
+        changed_at: Callable[[Record], datetime | None] = lambda record: None,
+    ) -> None:
         self._field = field
         self._objects = objects
+        self._held = as_held
+        self._changed_at = changed_at
 
     def weigh(self, patch: Patch, record: Record | None, act: Action, *, cached: bool, skew_s: float) -> Verdict:
-        """Decide what becomes of a row whose answer proved nothing, by what a read of the customer shows.
+        """Decide what becomes of a row whose answer proved nothing, by what a read of the record shows.
 
         Args:
             patch: The row: body, before-image and time of the first attempt.
-            record: The customer as read; None: the API has no such customer.
+            record: As read; None: the API has no such record.
             act: Why it was read: CONFIRM (accepted, to be read back), SETTLE, RETRY, NEW_KEY or LOOK.
             cached: Whether the API keeps this answer for the idempotency key.
             skew_s: The server's clock minus ours, seconds.
@@ -52,7 +63,7 @@ class Evidence:
             return Verdict(Action.MISMATCH, "accepted, and a read shows another value", api_fields=missing)
         untouched = patch.before is not None and not self.differences(patch, record)
         # Our clock may have been set since the intent: its offset makes this more careful, never less.
-        old = untouched and _older(record, patch.intent_at + min(skew_s, 0.0))
+        old = untouched and self._is_older(record, patch.intent_at + min(skew_s, 0.0))
         if act is Action.SETTLE and old and cached:
             return Verdict(Action.REJECTED, "refused, and a read shows the old values")
         if act is Action.RETRY:
@@ -65,7 +76,7 @@ class Evidence:
         return Verdict(Action.UNKNOWN, "a read proves neither applied nor refused", api_fields=missing)
 
     def _is_as_before(self, patch: Patch, record: Record, intent_at: float) -> bool:
-        """Tell whether nobody has changed a customer since the plan, so that the same key overwrites nothing.
+        """Tell whether nobody has changed a record since the plan, so that the same key overwrites nothing.
 
         What the before-image does not know is judged by when the record was changed last.
         """
@@ -75,7 +86,7 @@ class Evidence:
         fields = {name: self._field(name) for name in json.loads(patch.body)}
         shown = [name for name, field in fields.items() if field is None or field.visibility is not Visibility.NEVER]
         is_known = bool(shown) and all(name in before for name in shown)
-        return is_known or _older(record, intent_at)
+        return is_known or self._is_older(record, intent_at)
 
     def missing(self, patch: Patch, record: Record) -> tuple[str, ...]:
         """Name planned fields that the record does not show as planned; masked fields as far as they are visible."""
@@ -98,7 +109,7 @@ class Evidence:
 
         Args:
             patch: The row.
-            record: The customer as it is.
+            record: As it is.
             ignore_unknown: Skip fields that the before-image does not know; otherwise they count as different.
         """
         before = _decode(patch.before)
@@ -176,19 +187,12 @@ class Evidence:
 
     def _as_held(self, name: str, value: Any) -> Any:
         """Convert an object to the form in which the server holds and shows it, for comparisons."""
-        value = self._strip(name, value)
-        if name not in self._objects or not isinstance(value, dict):
-            return value
-        in_canada = value.get("country_code") == "CA"
-        return {part: self._part_as_held(f"{name}.{part}", inner, in_canada=in_canada) for part, inner in value.items()}
+        return self._held(name, self._strip(name, value)) if name in self._objects else value
 
-    def _part_as_held(self, name: str, value: Any, *, in_canada: bool) -> Any:
-        field = self._field(name)
-        if value is False and field is not None and field.kind is Kind.BOOLEAN:
-            return None  # documented: left out when false
-        if in_canada and isinstance(value, str) and field is not None and field.rewrite is not None:
-            return canadian(value)
-        return value
+    def _is_older(self, record: Record, intent_at: float) -> bool:
+        """Tell whether the record was last changed before the first intent, with an allowance for its clock."""
+        touched = self._changed_at(record)
+        return touched is not None and touched.timestamp() < intent_at - CLOCK_ALLOWANCE_S
 
 
 def _parts_that_differ(planned: Mapping[str, Any], before: Any, live: Any) -> Iterator[str]:
@@ -198,12 +202,6 @@ def _parts_that_differ(planned: Mapping[str, Any], before: Any, live: Any) -> It
     for part, value in {**dropped, **planned}.items():
         if not _equal(value, shown.get(part)):
             yield part
-
-
-def canadian(postal_code: str) -> str:
-    """Rewrite a Canadian postal code as the API documents it: any case and spacing become `A1A 1A1`."""
-    tight = postal_code.replace(" ", "").upper()
-    return f"{tight[:3]} {tight[3:]}"
 
 
 def as_text(value: Any) -> str:
@@ -242,12 +240,3 @@ def _leaves(prefix: str, value: Mapping[str, Any], *, deep: bool) -> Iterator[tu
             yield from _leaves(f"{prefix}.{part}", inner, deep=deep)
         elif inner is not None and not isinstance(inner, (dict, list)):
             yield f"{prefix}.{part}", as_text(inner)
-
-
-def _older(record: Record, intent_at: float) -> bool:
-    """Tell whether the record was last changed before the first intent, with an allowance for the server's clock."""
-    try:
-        touched = datetime.fromisoformat(str(record.get("last_updated_time")))
-    except ValueError:
-        return False
-    return touched.tzinfo is not None and touched.timestamp() < intent_at - CLOCK_ALLOWANCE_S

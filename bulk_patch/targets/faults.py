@@ -115,18 +115,20 @@ class FaultTable:
     Args:
         dialect: What only the target knows.
         noun: What a record is called: "customer".
+        has_keys: The API knows an idempotency key again, so the same request may be repeated.
     """
 
-    def __init__(self, dialect: Dialect, *, noun: str) -> None:
+    def __init__(self, dialect: Dialect, *, noun: str, has_keys: bool = True) -> None:
         self._dialect = dialect
         self._noun = noun
+        self._has_keys = has_keys
 
     def judge(self, patch: Patch, reply: Reply | NetworkFailure, history: History) -> Verdict:
         """Look the answer to a PATCH up and apply what depends on the row's history."""
         meaning = self.meaning(patch, reply)
         if meaning is M.CONFIRMED:  # almost every answer
             return CONFIRMED_SO_FAR if patch.read_back else CONFIRMED
-        rule = FAULT_TABLE[meaning]
+        rule = FAULT_TABLE[meaning] if self._has_keys else _without_keys(meaning)
         own = isinstance(reply, Reply) and 400 <= reply.status < 500 and self._dialect.is_own(reply)
         ambiguous = rule.doubt or (meaning is M.UNAUTHENTICATED and not own)
         act, wait, cached = rule.act, rule.wait, own and meaning is not M.THROTTLED
@@ -138,6 +140,8 @@ class FaultTable:
         elif act is Action.RENEW and history.renewed:
             # The probe was accepted and only this row refused: a cached 401.
             act, wait = (Action.SETTLE if history.ambiguous or ambiguous else Action.NEW_KEY), Wait.NONE
+        if not self._has_keys and ambiguous and act in (Action.RETRY, Action.RENEW):
+            act, wait = Action.LOOK, Wait.NONE  # a second request would be executed a second time
         reason = self._words(meaning, reply)
         stop = None
         if rule.exit_code is not None:
@@ -223,3 +227,9 @@ class FaultTable:
     def _words(self, meaning: Meaning, reply: Reply | NetworkFailure) -> str:
         name = f"wrong {self._noun}" if meaning is M.WRONG_RECORD else meaning.value
         return f"{name}{status_words(reply)}"
+
+
+def _without_keys(meaning: Meaning) -> AnswerRule:
+    """Return the line for an API without keys: what it refused to begin (a 429) is not in doubt."""
+    rule = FAULT_TABLE[meaning]
+    return replace(rule, doubt=False) if meaning is M.THROTTLED else rule

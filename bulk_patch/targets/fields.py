@@ -86,6 +86,7 @@ class Field:
     required: bool = False  # within its object
     clearable: bool = True
     rewrite: Rewrite | None = None
+    depends_on: tuple[str, ...] = ()  # fields whose values `check` and `rewrite` find in the context
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +153,6 @@ def by_country(object_name: str, patterns: dict[str, str], other: str) -> ValueR
         return fine
 
     return check
-
-
-def canadian_postal_code(object_name: str) -> Rewrite:
-    """Make the rewrite that the API documents: any case and spacing become `A1A 1A1`."""
-
-    def rewrite(values: pd.Series, context: pd.DataFrame) -> pd.Series:
-        here = country_of(object_name, values, context) == "CA"
-        if not here.any():
-            return values
-        tight = values.str.replace(" ", "", regex=False).str.upper()
-        return values.where(~here, tight.str.slice(0, 3) + " " + tight.str.slice(3))
-
-    return rewrite
 
 
 def country_of(object_name: str, values: pd.Series, context: pd.DataFrame) -> pd.Series:

@@ -3,7 +3,6 @@
 Nothing is written, no ledger is opened, no sandbox is started, and at most one customer is read.
 """
 
-import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bulk_patch import plugins
 from bulk_patch.errors import BulkPatchError, CredentialError, Exit, InputError, JobError, StoppedError, gravest
 from bulk_patch.job.load import load_sound_part
 from bulk_patch.job.secrets import read_secret
 from bulk_patch.job.settings import Job
 from bulk_patch.planning.scope import check_allowed, check_clearable, check_named
 from bulk_patch.targets import Target
+from bulk_patch.targets.from_spec import target_of_job
 from bulk_patch.words import amount, milliseconds_words
 
 if TYPE_CHECKING:
@@ -93,9 +92,7 @@ def check_job(path: str | Path, overrides: Sequence[str] = (), *, offline: bool)
         say("every setting is known and has a value that it can have")
     if job is None:
         return checkup
-    target: Target = plugins.find("target", job.target.kind)(
-        job.target.resource, today=dt.datetime.now(tz=dt.UTC).date()
-    )
+    target = target_of_job(job)
     _check_input(job, target, checkup)
     with checkup.looking_at("guards") as say:
         check_named(job, target)
@@ -131,7 +128,7 @@ def _check_input(job: Job, target: Target, checkup: Checkup) -> None:
             reader,
             job.input,
             knows=lambda name: target.field(name) is not None,
-            id_pattern=target.id_pattern,
+            ids=target.ids,
             known=target.field_names(),
         )
         check_allowed(job, fields.values())
@@ -183,7 +180,7 @@ def _check_api(job: Job, target: Target, checkup: Checkup, *, offline: bool) -> 
     from bulk_patch.inputs.start import read_first_id
 
     try:
-        customer_id = read_first_id(job.input, target.id_pattern)
+        customer_id = read_first_id(job.input, target.ids)
     except (InputError, KeyError):
         customer_id = None
     if customer_id is None:
@@ -206,7 +203,7 @@ def _read_once(job: Job, target: Target, customer_id: str) -> str:
         async with open_session(job.model_copy(update={"limits": limits, "retry": retry}), target) as session:
             found = await read_live(session, [customer_id], what="the API")
         took = milliseconds_words(1000 * (time.monotonic() - started))
-        known = "it knows the first customer of the input" if found.records else "it does not know the first customer"
+        known = "it knows the first customer of the input" if found.by_id else "it does not know the first customer"
         return f"answered a read in {took}; {known}"
 
     return run_in_event_loop(read())

@@ -2,7 +2,6 @@
 
 import codecs
 import csv
-import datetime as dt
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bulk_patch import plugins
 from bulk_patch.errors import InputError
 from bulk_patch.inputs.csv import CsvFile
 from bulk_patch.inputs.encodings import describe_readings
@@ -23,6 +21,7 @@ from bulk_patch.job.reference import SCHEMA_FILE
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.planning.proposal import Proposal, looks_like_id, propose
 from bulk_patch.targets import Target
+from bulk_patch.targets.from_spec import target_from_spec
 
 SAMPLE_ROWS = 1000
 _TITLE_LINES = 20
@@ -63,11 +62,11 @@ def draft_job(wishes: Wishes) -> Draft:
         InputError: The file cannot be read, or no column of it holds ids of the API.
     """
     kind, resource = "synctera", "customers"
-    target: Target = plugins.find("target", kind)(resource, today=dt.datetime.now(tz=dt.UTC).date())
+    target = target_from_spec({"kind": kind, "resource": resource})
     doubts: list[str] = []
     settings, reader = _open(wishes.input.absolute(), target, doubts)
     cells = read_start(reader, settings, list(reader.header), rows=SAMPLE_ROWS)
-    made = propose(reader.header, cells, known=target.field_names(), id_pattern=target.id_pattern)
+    made = propose(reader.header, cells, known=target.field_names(), rule=target.ids)
     if made is None:
         raise InputError(
             f"{wishes.input.name}: no column holds ids of the API; it has {', '.join(map(repr, reader.header[:20]))}",
@@ -158,9 +157,9 @@ def _id_names(text: str, target: Target) -> Iterable[str]:
             yield from (cell for cell in cells if looks_like_id(cell))
             header = above.get(delimiter, [])
             for at, cell in enumerate(cells):
-                if target.id_pattern.fullmatch(cell.strip(" {}").lower()) and at < len(header) and header[at]:
+                if target.ids.accepts(cell.strip(" {}")) and at < len(header) and header[at]:
                     yield header[at]
-            if not any(target.id_pattern.fullmatch(cell.strip(" {}").lower()) for cell in cells):
+            if not any(target.ids.accepts(cell.strip(" {}")) for cell in cells):
                 above[delimiter] = cells
 
 

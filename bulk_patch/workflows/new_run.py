@@ -75,12 +75,13 @@ def sealed_runs(job: Job, ledger: Ledger) -> Iterator[Run]:
     return (run for run in ledger.runs(job.target_name) if run.state == "sealed")
 
 
-def new_run(job: Job, options: RunOptions, *, undoes: str = "", **facts: Any) -> Run:
+def new_run(job: Job, options: RunOptions, target: Target, *, undoes: str = "", **facts: Any) -> Run:
     """Return a run as it is before its plan is written.
 
     Args:
         job: The job.
         options: Who asks, and why.
+        target: What it is planned for; its spec is kept.
         undoes: The id of the run that it undoes.
         facts: What the run is planned from: the other fields of `Run`.
     """
@@ -99,7 +100,7 @@ def new_run(job: Job, options: RunOptions, *, undoes: str = "", **facts: Any) ->
         overrides=as_stored(job.overrides),
         summary=PlanSummary(undoes=undoes, needs_approval=job.guards.approval),
         terms=terms_of(job),
-        target_spec={"kind": job.target.kind, "resource": job.target.resource},
+        target_spec=dict(target.spec),
         **facts,
     )
 

@@ -4,7 +4,6 @@ One thread owns the ledger while rows are sent; a signal drains the requests tha
 """
 
 import asyncio
-import datetime as dt
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulk_patch import plugins
 from bulk_patch.client.session import ApiSession, open_session
 from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import Exit, RefusedError, StoppedError
@@ -30,6 +28,7 @@ from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.observe.totals import asked_to_wait_of, with_asked_to_wait
 from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets import Target
+from bulk_patch.targets.from_spec import target_of_job
 from bulk_patch.workflows.new_run import gather_situation
 from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.resume_policy import Situation, refuse_other_file
@@ -42,9 +41,7 @@ log = get_logger()
 async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncIterator[OpenJob]":
     """Open ledger, session and signal handlers, and close them in reverse whatever happens."""
     folder = output_root(job.file, given=options.output) / job.name
-    target: Target = plugins.find("target", job.target.kind)(
-        job.target.resource, today=dt.datetime.now(tz=dt.UTC).date()
-    )
+    target = target_of_job(job)
     async with AsyncExitStack() as stack:
         share_folder(folder, job.ledger.group)
         ledger = open_store(job.ledger.kind, folder.parent).write(job.name)

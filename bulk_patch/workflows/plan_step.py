@@ -34,7 +34,7 @@ async def plan_input(opened: OpenJob) -> Run:
 async def _plan(opened: OpenJob, found: Source, baseline: Baseline) -> Run:
     job, options = opened.job, opened.options
     facts = {**input_facts(found), "waived": _waived_before(opened, found)}
-    run = new_run(job, options, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **facts)
+    run = new_run(job, options, opened.target, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **facts)
     _begin(opened, run, rows=found.rows, reads=baseline.reads(found.rows))
     with _keeping_wait(opened, run):
         run = await write_plan(job, run, found=found, target=opened.target, baseline=baseline, ledger=opened.ledger)
@@ -47,7 +47,7 @@ async def plan_undo(opened: OpenJob, undone: Run) -> Run:
     assert session is not None  # to undo is to send
     ledger.check_seal(undone.id)
     columns = columns_of(ledger, undone, job)
-    run = new_run(job, opened.options, kind="undo", baseline="live", columns=columns, undoes=undone.id)
+    run = new_run(job, opened.options, opened.target, kind="undo", baseline="live", columns=columns, undoes=undone.id)
     rows = ledger.counts(undone.id)[State.APPLIED]
     _begin(opened, run, rows=rows, reads=-(-rows // opened.target.ids_per_read))
     with _keeping_wait(opened, run):

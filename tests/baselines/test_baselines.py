@@ -64,7 +64,7 @@ def look(baseline: Baseline, folder: Path) -> Snapshot:
     asking = source.scan(
         InputSettings(path=write_csv(folder / "asking.csv", f"customer_id,{','.join(names)}"), id="customer_id"),
         knows=lambda name: True,
-        id_pattern=make_target().id_pattern,
+        ids=make_target().ids,
     )
     with SqliteLedger.open(folder / "ledger.db", job="asking") as ledger:
         asyncio.run(baseline.expect(asking, rows=10, folder=folder, ledger=ledger))

@@ -18,9 +18,8 @@ from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.session import ApiSession
 from bulk_patch.engines.local import LocalEngine
 from bulk_patch.model import Action, FailureKind, History, Meaning, NetworkFailure, Patch, Reply, Request, Verdict, Wait
-from bulk_patch.sending import claims
 from bulk_patch.sending.sender import RowAttempt
-from bulk_patch.targets import answers
+from bulk_patch.targets import KeyRetention, answers
 from bulk_patch.targets.synctera.target import Synctera
 from tests.chaos.mutant import Mutants, around, change_rule, change_verdicts
 
@@ -45,11 +44,13 @@ def _change_key_on(*kinds: str) -> None:
 
 @planted("a random key for each attempt", WHOLE)
 def _() -> None:
-    around(Synctera, "request", lambda request: lambda self, patch: replace(request(self, patch), key=_random_key()))
+    around(
+        Synctera, "request", lambda request: lambda self, patch: replace(request(self, patch), headers=_random_key())
+    )
 
 
-def _random_key() -> str:
-    return str(uuid.uuid4())
+def _random_key() -> dict[str, str]:
+    return {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
 
 
 @planted("a new key after a timeout", "faults/no answer: never after/once/middle/1")
@@ -79,7 +80,7 @@ def _() -> None:
 
 @planted("a key of more than six days is used again", *(f"crash-points/plain/later/{n}" for n in range(40, 400, 12)))
 def _() -> None:
-    claims.SAFE_KEY_AGE_S = math.inf
+    Synctera.keys = KeyRetention(safe_age_s=math.inf)
 
 
 # --- bodies
@@ -103,7 +104,8 @@ def _() -> None:
 def _() -> None:
     def changed(self: Synctera, patch: Patch) -> Request:
         body = {**json.loads(patch.body), "status": "ACTIVE"}
-        return Request("PATCH", f"/customers/{patch.customer_id}", json.dumps(body).encode(), patch.key)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": patch.key}
+        return Request("PATCH", f"/customers/{patch.customer_id}", json.dumps(body).encode(), headers)
 
     around(Synctera, "request", lambda _: changed)
 

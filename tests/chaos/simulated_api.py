@@ -55,7 +55,7 @@ class SimulatedApi(Sandbox):
         universe, fault = self._universe, trip.fault
         call = self._call_of(request, token)
         wait_s = 0.0 if self._limiter is None else self._limiter.admit(universe.now_s)
-        universe.tell("arrived", call.n, request.method, call.customer_id, request.key, trip.name)
+        universe.tell("arrived", call.n, request.method, call.customer_id, _key_of(request), trip.name)
 
         def send(answer: Answer | None) -> None:
             seen = _as_seen(answer, fault, universe.true_time())
@@ -96,7 +96,7 @@ class SimulatedApi(Sandbox):
             method=request.method,
             path=path,
             query=dict(parse_qsl(query)),
-            key=request.key,
+            key=_key_of(request),
             token=token,
             media_type="application/json",
             body=body,
@@ -104,6 +104,10 @@ class SimulatedApi(Sandbox):
             resource=resource,
             customer_id=customer_id,
         )
+
+
+def _key_of(request: Request) -> str | None:
+    return request.headers.get("Idempotency-Key")
 
 
 def _as_seen(true: Answer | None, fault: Fault | None, now: float) -> Reply | NetworkFailure | None:
@@ -130,7 +134,7 @@ def _reply(answer: Answer, now: float, *, headers: Mapping[str, str] | None = No
 
 def _tells_nothing(request: Request, reply: Reply | NetworkFailure) -> bool:
     """Tell whether a client knows no more than before: a PATCH may have been carried out, a read showed nothing."""
-    is_read = request.key is None
+    is_read = _key_of(request) is None
     if isinstance(reply, NetworkFailure):
         return is_read or reply.lost not in NEVER_LEFT
     return is_read and not (reply.status == 200 and reply.whole)
@@ -188,7 +192,11 @@ class SimulatedHttp(HttpClient):
         finally:
             self._under_way -= 1
         elapsed_s = universe.now_s - begun
-        universe.tell("answered", request.key, reply.status if isinstance(reply, Reply) else reply.lost.value)
+        universe.tell(
+            "answered",
+            _key_of(request),
+            reply.status if isinstance(reply, Reply) else reply.lost.value,
+        )
         if _tells_nothing(request, reply):
             self.unheard.add(read_path(_BASE + request.path)[1] or "")
         if isinstance(reply, Reply):
@@ -203,7 +211,15 @@ class SimulatedHttp(HttpClient):
         self._sent += 1
         path = f"{_BASE}{request.path}"
         customer_id = read_path(path.partition("?")[0])[1]
-        seen = Seen(self._sent, request.method, path, request.key, customer_id, request.body or b"", 1)
+        seen = Seen(
+            self._sent,
+            request.method,
+            path,
+            _key_of(request),
+            customer_id,
+            request.body or b"",
+            1,
+        )
         trip = self._weather.trip(request, seen)
         if trip.connect_s:
             begun = universe.now_s
@@ -217,7 +233,7 @@ class SimulatedHttp(HttpClient):
         if universe.is_dead:
             raise Killed
         self.sent_at.append(universe.now_s)
-        universe.tell("sent", request.method, customer_id, request.key, trip.name)
+        universe.tell("sent", request.method, customer_id, _key_of(request), trip.name)
         answer: asyncio.Future[Reply | NetworkFailure] = asyncio.get_running_loop().create_future()
 
         def tell(reply: Reply | NetworkFailure) -> None:

@@ -21,14 +21,14 @@ from bulk_patch.model import FailureKind, Request
 from bulk_patch.targets.answers import json_object, retry_after_s
 from tests.client.test_http import GET, PATCH, Run, came, exchange, lost, open_client, run
 from tests.support.limiters import fresh_permit
-from tests.support.patches import KEY, make_reply
+from tests.support.patches import HEADERS, make_reply
 from tests.support.raw_server import RawServer, Say, http_answer
 
 __all__ = ["run"]  # the fixture
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 UNASKED = http_answer(409, b'{"code":"CONFLICT"}').data
-LARGE = Request("PATCH", PATCH.path, b'{"a":"' + b"x" * 8_000_000 + b'"}', KEY)
+LARGE = Request("PATCH", PATCH.path, b'{"a":"' + b"x" * 8_000_000 + b'"}', HEADERS)
 
 
 @asynccontextmanager

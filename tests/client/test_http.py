@@ -19,13 +19,13 @@ from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.transport import BODY_CAP
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from tests.support.limiters import fresh_permit
-from tests.support.patches import ANN, KEY
+from tests.support.patches import ANN, HEADERS, KEY
 from tests.support.private import write_private
 from tests.support.raw_server import Heard, RawServer, Say, Then, http_answer
 
 TOKEN = "s3cr3t-t0ken"
 
-PATCH = Request("PATCH", f"/customers/{ANN}", b'{"email":"ann@example.com"}', KEY)
+PATCH = Request("PATCH", f"/customers/{ANN}", b'{"email":"ann@example.com"}', HEADERS)
 GET = Request("GET", f"/customers/{ANN}")
 MIB = 1 << 20
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -127,7 +127,7 @@ def test_an_address_that_is_not_the_expected_one_is_never_sent(path: str) -> Non
             for base_url in (server.base_url, f"http://127.0.0.1:{server.port}"):
                 async with open_client(base_url) as http:
                     with pytest.raises(ValueError, match="address"):
-                        await http.send(Request("PATCH", path, b"{}", KEY), fresh_permit())
+                        await http.send(Request("PATCH", path, b"{}", HEADERS), fresh_permit())
             assert server.requests == []
             assert server.connections == 0
 

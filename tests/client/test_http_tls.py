@@ -19,11 +19,11 @@ from bulk_patch.errors import CredentialError, Exit
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request, State
 from bulk_patch.sandbox import Sandbox
 from tests.support.limiters import count_beyond_rate, fail_with, fresh_permit
-from tests.support.patches import ANN, KEY
+from tests.support.patches import ANN, HEADERS
 from tests.support.raw_server import RawServer, Say, http_answer
 from tests.support.sending import make_row, open_bench
 
-PATCH = Request("PATCH", f"/customers/{ANN}", b"{}", KEY)
+PATCH = Request("PATCH", f"/customers/{ANN}", b"{}", HEADERS)
 GET = Request("GET", f"/customers/{ANN}")
 SLOW_S = 0.3  # for a connection to come up
 

@@ -61,7 +61,7 @@ def test_customers_are_read_a_hundred_at_a_time_and_unknown_ones_are_left_out() 
     async def scenario(bench: Bench) -> None:
         counted: list[int] = []
         bench.session.on_read = counted.append
-        records = (await read_many(bench.session, [make_id(row) for row in range(1, 301)])).records
+        records = list((await read_many(bench.session, [make_id(row) for row in range(1, 301)])).by_id.values())
         assert [record["id"] for record in records] == [make_id(row) for row in range(1, 251)]
         assert [line["ids"] for line in bench.sandbox.requests] == [100, 100, 100]
         assert sum(counted) == 300
@@ -71,7 +71,7 @@ def test_customers_are_read_a_hundred_at_a_time_and_unknown_ones_are_left_out() 
 
 def test_reading_no_one_asks_for_nothing() -> None:
     async def scenario(bench: Bench) -> None:
-        assert (await read_many(bench.session, [])).records == []
+        assert (await read_many(bench.session, [])).by_id == {}
         assert bench.sandbox.requests == []
 
     on_bench(scenario)
@@ -90,7 +90,7 @@ def test_no_more_requests_are_out_at_once_than_the_job_allows_reads_and_rows_tog
                 most = max(most, out)
                 await asyncio.sleep(0.01)
                 out -= 1
-                return await send(request, permit) if request.key is None else (NetworkFailure(FailureKind.RESET), 0)
+                return await send(request, permit) if request.body is None else (NetworkFailure(FailureKind.RESET), 0)
 
             session.http.send = counted  # type: ignore[method-assign,assignment]  # only to count
             rows = [Sender(session).send(make_row(row)) for row in range(1, 9)]
@@ -109,7 +109,7 @@ def test_the_pages_of_one_answer_are_followed_by_their_tokens() -> None:
 
     async def scenario() -> None:
         async with open_session(answer) as (session, server):
-            assert [record["id"] for record in (await read_many(session, FIVE)).records] == FIVE
+            assert [record["id"] for record in (await read_many(session, FIVE)).by_id.values()] == FIVE
         assert len(server.requests) == 3
         assert "&page_token=a%2Fb%20%2Bc%3D%26d " in server.requests[1].line
 
@@ -126,7 +126,7 @@ def test_an_empty_page_with_a_token_is_not_the_end(empty: str) -> None:
 
     async def scenario() -> None:
         async with open_session(lambda heard: http_answer(200, numbered(heard, pages))) as (session, server):
-            assert [record["id"] for record in (await read_many(session, FIVE)).records] == FIVE
+            assert [record["id"] for record in (await read_many(session, FIVE)).by_id.values()] == FIVE
         assert len(server.requests) == session.reads_made == len(pages)
 
     asyncio.run(scenario())
@@ -148,7 +148,7 @@ def test_a_token_may_be_a_number() -> None:
     async def scenario() -> None:
         said = open_session(lambda heard: http_answer(200, numbered(heard, pages, as_number=True)))
         async with said as (session, _):
-            assert [record["id"] for record in (await read_many(session, FIVE)).records] == FIVE
+            assert [record["id"] for record in (await read_many(session, FIVE)).by_id.values()] == FIVE
 
     asyncio.run(scenario())
 
@@ -156,7 +156,7 @@ def test_a_token_may_be_a_number() -> None:
 def test_once_all_are_found_no_further_page_is_asked_for() -> None:
     async def scenario() -> None:
         async with open_session(lambda heard: http_answer(200, listing(FIVE, "more"))) as (session, server):
-            assert len((await read_many(session, FIVE)).records) == 5
+            assert len((await read_many(session, FIVE)).by_id) == 5
         assert len(server.requests) == 1
 
     asyncio.run(scenario())
@@ -210,7 +210,7 @@ def test_a_list_that_ignores_what_is_asked_for_is_read_on_until_all_are_found() 
 
     async def scenario() -> None:
         async with open_session(lambda heard: http_answer(200, numbered(heard, pages))) as (session, _):
-            assert {record["id"] for record in (await read_many(session, FIVE)).records} == set(FIVE)
+            assert {record["id"] for record in (await read_many(session, FIVE)).by_id.values()} == set(FIVE)
 
     asyncio.run(scenario())
 
@@ -266,7 +266,7 @@ def test_a_list_that_is_too_long_is_halved_until_it_is_taken_and_stays_short(sta
     async def scenario() -> None:
         ids = [make_id(row) for row in range(1000)]
         async with open_session(answer) as (session, server):
-            assert sorted(str(record["id"]) for record in (await read_many(session, ids)).records) == ids
+            assert sorted(str(record["id"]) for record in list((await read_many(session, ids)).by_id.values())) == ids
             assert len(server.requests) <= 10 + 20 + 40
             again = len(server.requests)
             await read_many(session, ids[:100])
@@ -463,7 +463,7 @@ def test_a_redirected_read_stops_the_run(status: int) -> None:
 
 def test_a_read_renews_a_refused_token_and_is_made_again() -> None:
     async def scenario(bench: Bench) -> None:
-        assert len((await read_many(bench.session, [make_id(1)])).records) == 1
+        assert len((await read_many(bench.session, [make_id(1)])).by_id) == 1
         assert [line["status"] for line in bench.sandbox.requests] == [401, 200, 200]
 
     on_bench(scenario, faults(reads=[refusal(401, "UNAUTHENTICATED")]))

@@ -23,7 +23,7 @@ def write(rows: list[list[str]], delimiter: str = ",", end: str = "\n") -> str:
 def read(path: Path, **settings: Any) -> tuple[list[list[Any]], str]:
     """Return the cells, and what is said of how they were read."""
     given = InputSettings(path=path, id="customer_id", **settings)
-    source = scan(given, knows=knows, id_pattern=UUID, known=KNOWN)
+    source = scan(given, knows=knows, ids=UUID, known=KNOWN)
     return [row for frame in frames(source) for row in frame.astype(object).to_numpy().tolist()], source.reading
 
 

@@ -17,9 +17,10 @@ from bulk_patch.errors import InputError
 from bulk_patch.inputs import csv, parquet
 from bulk_patch.inputs.source import Source, frames, scan
 from bulk_patch.job.settings import InputSettings
+from bulk_patch.targets import IdRule
 from tests.support.reference_csv import Rows, judge
 
-ANYTHING = re.compile(r".*", re.DOTALL)
+ANYTHING = IdRule(re.compile(r".*", re.DOTALL), "text", folds_case=True)
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def folder(block_bytes: int = 1 << 20) -> Iterator[Path]:
 
 
 def inspect(path: Path, id_column: str = "a") -> Source:
-    return scan(InputSettings(path=path, id=id_column), knows=lambda _: True, id_pattern=ANYTHING)
+    return scan(InputSettings(path=path, id=id_column), knows=lambda _: True, ids=ANYTHING)
 
 
 def read(source: Source, portion: int) -> Rows:

@@ -3,7 +3,7 @@
 import pytest
 
 from bulk_patch.planning.proposal import Proposal, propose
-from bulk_patch.targets.synctera.target import ID_PATTERN
+from bulk_patch.targets.synctera.target import Synctera
 from tests.support.job_files import make_target
 
 IDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 4)]
@@ -11,7 +11,7 @@ IDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 4)]
 
 def proposed(**columns: list[str]) -> Proposal:
     cells = {name.replace("_", " ") if name.istitle() else name: texts for name, texts in columns.items()}
-    made = propose(list(cells), cells, known=make_target().field_names(), id_pattern=ID_PATTERN)
+    made = propose(list(cells), cells, known=make_target().field_names(), rule=Synctera.ids)
     assert made is not None
     return made
 
@@ -48,7 +48,7 @@ def test_a_column_is_given_the_field_with_a_near_name(column: str, field: str) -
         ["customer_id", column],
         {"customer_id": IDS, column: ["x", "y", "z"]},
         known=make_target().field_names(),
-        id_pattern=ID_PATTERN,
+        rule=Synctera.ids,
     )
     assert made is not None
     assert made.rename.get(column, column) == field
@@ -74,7 +74,7 @@ def test_ids_in_braces_need_a_rule() -> None:
 
 def test_a_file_without_ids_gets_no_proposal() -> None:
     cells = {"id": ["1", "2"], "email": ["a@x.org", "b@x.org"]}
-    assert propose(list(cells), cells, known=make_target().field_names(), id_pattern=ID_PATTERN) is None
+    assert propose(list(cells), cells, known=make_target().field_names(), rule=Synctera.ids) is None
 
 
 @pytest.mark.parametrize(

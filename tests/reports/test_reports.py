@@ -19,7 +19,7 @@ from bulk_patch.reports.files import write_reports
 from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 from bulk_patch.reports.rows import COLUMNS, find_causes
 from bulk_patch.reports.summary import exit_code_of, summarise
-from bulk_patch.targets.synctera.target import ID_PATTERN
+from bulk_patch.targets.synctera.target import Synctera
 from tests.support import ledger_calls as calls
 from tests.support.report_runs import (
     NOON,
@@ -290,7 +290,7 @@ def test_cells_come_back_from_failures_exactly_as_the_input_had_them(ledger: Sql
     found = source.scan(
         InputSettings(path=tmp_path / "failures.csv", id="id", rename=dict.fromkeys(columns[1:], "")),
         knows=lambda name: True,
-        id_pattern=ID_PATTERN,
+        ids=Synctera.ids,
     )
     assert found.columns == tuple(columns)
     (frame,) = source.frames(found)

@@ -10,9 +10,9 @@ import pytest
 from bulk_patch.errors import Exit, LedgerError
 from bulk_patch.model import Outcome, Patch, Precheck, State
 from bulk_patch.sandbox import Fault, Seen
-from bulk_patch.sending.claims import SAFE_KEY_AGE_S, precheck
+from bulk_patch.sending.claims import precheck
 from bulk_patch.sending.dispatcher import Dispatcher
-from bulk_patch.sending.sender import QUIET_S
+from bulk_patch.targets.synctera.target import Synctera
 from tests.support import ledger_calls as calls
 from tests.support.driving import Patient, Rig, on_rig, plan_row
 from tests.support.ledger_plans import ACTOR, find_row
@@ -21,6 +21,7 @@ from tests.support.sending import make_id, new, old, refusal
 
 NOW = 1_795_360_000.0
 DAY_S = 24 * 3600.0
+KEYS = Synctera.keys
 
 
 # --- what has to happen first
@@ -39,21 +40,21 @@ DAY_S = 24 * 3600.0
 )
 def test_an_ambiguous_row_is_read_first_and_keeps_its_key_for_six_days(age_s: float, expected: Precheck) -> None:
     patch = make_patch(ambiguous=True, intent_at=NOW - age_s)
-    assert precheck(patch, now=NOW, clock_went_back=False) is expected
-    assert SAFE_KEY_AGE_S == 6 * DAY_S
+    assert precheck(patch, KEYS, now=NOW, clock_went_back=False) is expected
+    assert KEYS.safe_age_s == 6 * DAY_S
 
 
 def test_no_age_is_trusted_when_the_clock_went_back() -> None:
     for age_s in (60.0, 7 * DAY_S):
         patch = make_patch(ambiguous=True, intent_at=NOW - age_s)
-        assert precheck(patch, now=NOW, clock_went_back=True) is Precheck.READ_EXPIRED
+        assert precheck(patch, KEYS, now=NOW, clock_went_back=True) is Precheck.READ_EXPIRED
 
 
 @pytest.mark.parametrize("clock_went_back", [False, True])
 @pytest.mark.parametrize("age_s", [0.0, 30 * DAY_S, -DAY_S])
 def test_a_row_of_which_nothing_can_have_executed_is_just_sent(clock_went_back: bool, age_s: float) -> None:
     patch = make_patch(ambiguous=False, intent_at=NOW - age_s)
-    assert precheck(patch, now=NOW, clock_went_back=clock_went_back) is Precheck.SEND
+    assert precheck(patch, KEYS, now=NOW, clock_went_back=clock_went_back) is Precheck.SEND
 
 
 # --- handing out
@@ -360,10 +361,10 @@ def test_no_new_key_is_given_while_the_last_attempt_may_still_be_under_way(tmp_p
     async def scenario(rig: Rig) -> None:
         left_in_flight(rig, 1, days_ago=6.5)
         timed_out = Outcome(1, State.UNKNOWN, "timeout", attempts=1)
-        calls.record(rig.ledger, rig.run_id, [timed_out], now=time.time() - QUIET_S + 60)
+        calls.record(rig.ledger, rig.run_id, [timed_out], now=time.time() - KEYS.quiet_s + 60)
         dispatcher = await rig.drive()
         assert [(stop.exit_code, stop.hint) for stop in dispatcher.ended.stops] == [
-            (Exit.INCOMPLETE, "run the same command again in five minutes")
+            (Exit.INCOMPLETE, "run the same command again in about 5 min")
         ]
         row = find_row(rig.ledger, rig.run_id)
         assert (row.state, row.generation, row.final) == (State.UNKNOWN, 0, False)
@@ -376,7 +377,7 @@ def test_what_was_not_sent_again_does_not_make_its_last_attempt_any_later(tmp_pa
     async def scenario(rig: Rig) -> None:
         left_in_flight(rig, 1, days_ago=6.5)
         timed_out = Outcome(1, State.UNKNOWN, "timeout", attempts=1)
-        calls.record(rig.ledger, rig.run_id, [timed_out], now=time.time() - QUIET_S - 60)
+        calls.record(rig.ledger, rig.run_id, [timed_out], now=time.time() - KEYS.quiet_s - 60)
         calls.claim(rig.ledger, rig.run_id, 1, now=time.time())
         calls.record(rig.ledger, rig.run_id, [Outcome(1, State.UNKNOWN, "not sent")], now=time.time())
         await rig.drive()

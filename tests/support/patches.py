@@ -11,6 +11,7 @@ from bulk_patch.targets.synctera.target import Synctera
 ANN = "7d943c51-e4ff-4e57-9558-08cab6b963c7"
 BEN = "0c51a3d2-93e4-4f6b-8a57-b2d1f0e6c9a8"
 KEY = "1f0e6c9a-51a3-5d29-8a57-93e44f6bb2d1"
+HEADERS = {"Content-Type": "application/json", "Idempotency-Key": KEY}
 NEW_MAIL = {"email": "ann.lee@example.com"}
 OLD_MAIL = {"email": "ann@example.com"}
 SOON = dt.date(2030, 1, 1)

@@ -12,8 +12,9 @@ import pytest
 from bulk_patch.errors import Exit, InputError
 from bulk_patch.inputs.source import Source, frames, scan
 from bulk_patch.job.settings import InputSettings
+from bulk_patch.targets import IdRule
 
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UUID = IdRule(re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "a UUID", folds_case=True)
 ANN = "11111111-aaaa-4aaa-8aaa-111111111111"
 BOB = "22222222-bbbb-4bbb-8bbb-222222222222"
 KNOWN = ("first_name", "last_name", "legal_address.city", "legal_address.postal_code", "shipping_address.city")
@@ -26,7 +27,7 @@ def knows(field: str) -> bool:
 
 def inspect(path: Path, *, id_column: str = "customer_id", rename: Mapping[str, str] | None = None) -> Source:
     settings = InputSettings(path=path, id=id_column, rename=dict(rename or {}))
-    return scan(settings, knows=knows, id_pattern=UUID, known=KNOWN)
+    return scan(settings, knows=knows, ids=UUID, known=KNOWN)
 
 
 def refuse(path: Path, **settings: Any) -> InputError:

@@ -4,11 +4,17 @@ Source: the published OpenAPI document 0.179.0, `patch_customer`, `patch_person`
 silent (e-mail, SSN, dates), the prose. To add a field, add a line to `synctera_fields`.
 """
 
+from __future__ import annotations  # pandas is loaded when values are checked
+
 import datetime as dt
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bulk_patch.targets import fields as f
 from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATUSES = "ACTIVE DECEASED DENIED DORMANT ESCHEAT FROZEN INACTIVE PROSPECT SANCTION".split()
 #: The characters that `\s` matches: for `\s` itself pandas makes a Python string of every value.
@@ -24,6 +30,7 @@ READ_ONLY_PARTS = frozenset({"id", "address_type"})
 
 def _address(name: str) -> Iterator[Field]:
     part = f"{name}.{{}}".format
+    country = (part("country_code"),)
     postal = {"US": "[0-9]{5}(-[0-9]{4})?", "CA": "[A-Za-z][0-9][A-Za-z] ?[0-9][A-Za-z][0-9]", "MX": "[0-9]{5}"}
     states = {"US": "|".join(f.US_STATES), "CA": "|".join(f.CA_PROVINCES), "MX": "[A-Z]{3}"}
     yield Field(part("address_line_1"), "a line of text", f.anything, f.first_letter, required=True)
@@ -34,13 +41,15 @@ def _address(name: str) -> Iterator[Field]:
         "the code of the subdivision: TX in the US, TAM in Mexico",
         f.by_country(name, states, "[A-Z0-9]{1,3}"),
         f.plain,
+        depends_on=country,
     )
     yield Field(
         part("postal_code"),
         "5 or 5+4 digits with leading zeros in the US, A1A 1A1 in Canada",
         f.by_country(name, postal, "[A-Za-z0-9 -]{2,12}"),
         f.first_letter,
-        rewrite=f.canadian_postal_code(name),
+        rewrite=canadian_postal_code(name),
+        depends_on=country,
     )
     yield Field(
         part("country_code"),
@@ -116,3 +125,25 @@ ATOMIC_OBJECTS = {
     "vendor_info": AtomicObject("vendor_info", ("vendor_type", "vendor_data")),
     "metadata": AtomicObject("metadata", open=True),
 }
+
+
+# --- Canada
+
+
+def canadian_postal_code(object_name: str) -> f.Rewrite:
+    """Make the rewrite that the API documents: any case and spacing become `A1A 1A1`."""
+
+    def rewrite(values: pd.Series, context: pd.DataFrame) -> pd.Series:
+        here = f.country_of(object_name, values, context) == "CA"
+        if not here.any():
+            return values
+        tight = values.str.replace(" ", "", regex=False).str.upper()
+        return values.where(~here, tight.str.slice(0, 3) + " " + tight.str.slice(3))
+
+    return rewrite
+
+
+def canadian(postal_code: str) -> str:
+    """Rewrite a Canadian postal code as the API documents it: any case and spacing become `A1A 1A1`."""
+    tight = postal_code.replace(" ", "").upper()
+    return f"{tight[:3]} {tight[3:]}"

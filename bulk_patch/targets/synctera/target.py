@@ -7,17 +7,19 @@ errors. How answers are handled is in `targets/faults.py`.
 import datetime as dt
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Self
 from urllib.parse import quote
 
 from bulk_patch.errors import JobError
 from bulk_patch.model import History, Meaning, NetworkFailure, Patch, Reply, Request, Verdict
-from bulk_patch.targets import Page, Record
+from bulk_patch.targets import IdRule, KeyRetention, Page, Record, TargetSpec
 from bulk_patch.targets import fields as f
 from bulk_patch.targets.answers import json_object
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.faults import STREAKS, FaultTable
-from bulk_patch.targets.fields import AtomicObject, Field
-from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS, synctera_fields
+from bulk_patch.targets.fields import AtomicObject, Field, Kind
+from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS, canadian, synctera_fields
+from bulk_patch.targets.synctera.settings import SyncteraSettings
 
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 ERROR_URI = re.compile(r"https?://(?:[\w-]+\.)*synctera\.com/errors/([\w-]+)")
@@ -38,8 +40,10 @@ class Synctera:
         today: Dates of birth must be before it.
     """
 
+    Settings = SyncteraSettings
     noun = "customer"
-    id_pattern = ID_PATTERN
+    ids = IdRule(ID_PATTERN, "a UUID", folds_case=True)
+    keys = KeyRetention(safe_age_s=6 * 24 * 3600.0)  # the API forgets a key after seven days
     ids_per_read = IDS_PER_READ
     streaks = STREAKS
     copies: Mapping[str, str] = {"legal_address": "shipping_address"}
@@ -48,9 +52,20 @@ class Synctera:
         if resource not in ("customers", "persons"):
             raise JobError(f"target.resource: {resource!r} is not known", "use customers or persons")
         self._resource = resource
+        self.spec: TargetSpec = {"kind": "synctera", "resource": resource}
         self._fields = {field.name: field for field in synctera_fields(resource, today)}
-        self.evidence = Evidence(self.field, ATOMIC_OBJECTS)
+        self.evidence = Evidence(self.field, ATOMIC_OBJECTS, as_held=self.as_held, changed_at=self.changed_at)
         self._faults = FaultTable(self, noun=self.noun)
+
+    @staticmethod
+    def spec_of(settings: SyncteraSettings) -> TargetSpec:
+        """Return what `from_spec` makes the target from."""
+        return {"kind": "synctera", "resource": settings.resource}
+
+    @classmethod
+    def from_spec(cls, spec: TargetSpec, today: dt.date) -> Self:
+        """Make the target of a job or of a run."""
+        return cls(str(spec.get("resource", "")), today=today)
 
     # --- what can be sent
 
@@ -74,9 +89,51 @@ class Synctera:
             return "ban_status changes only with a note: add a note column"
         return ""
 
+    def encode(self, field: Field, text: str) -> Any:
+        """Return text, true or false, or a whole number; what an export spells in another way stays text."""
+        match field.kind:
+            case Kind.TEXT:
+                return text
+            case Kind.BOOLEAN:
+                return {"true": True, "false": False}.get(text.lower(), text)
+            case Kind.INTEGER:
+                return int(text) if text.isdecimal() else text
+
+    def cleared(self, field: Field | None) -> Any:
+        """Return the empty text: how the API clears a field is not documented, so each is read back."""
+        return ""
+
+    def as_held(self, name: str, value: Any) -> Any:
+        """Rewrite a Canadian postal code as the API does, and leave out flags that are false, as it documents."""
+        if name not in ATOMIC_OBJECTS or not isinstance(value, dict):
+            return value
+        in_canada = value.get("country_code") == "CA"
+        return {part: self._part_as_held(f"{name}.{part}", inner, in_canada) for part, inner in value.items()}
+
+    def _part_as_held(self, name: str, value: Any, in_canada: bool) -> Any:
+        field = self._fields.get(name)
+        if value is False and field is not None and field.kind is Kind.BOOLEAN:
+            return None
+        if in_canada and isinstance(value, str) and field is not None and field.rewrite is not None:
+            return canadian(value)
+        return value
+
+    def record_id(self, record: Record) -> str:
+        """Return the id in lower case."""
+        return str(record["id"]).lower()
+
+    def changed_at(self, record: Record) -> dt.datetime | None:
+        """Return `last_updated_time`."""
+        try:
+            touched = dt.datetime.fromisoformat(str(record.get("last_updated_time")))
+        except ValueError:
+            return None
+        return touched if touched.tzinfo is not None else None
+
     def request(self, patch: Patch) -> Request:
         """Return `PATCH /customers/{customer_id}`."""
-        return Request("PATCH", self._path(patch.customer_id), patch.body, patch.key)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": patch.key}
+        return Request("PATCH", self._path(patch.customer_id), patch.body, headers)
 
     def read(self, ids: Sequence[str], page_token: str | None = None) -> Request:
         """Return `GET /customers?id=a,b,…&limit=100`."""
@@ -85,9 +142,9 @@ class Synctera:
         token = f"&page_token={quote(page_token, safe='', errors='surrogatepass')}" if page_token else ""
         return Request("GET", f"/{self._resource}?id={','.join(ids)}&limit={IDS_PER_READ}{token}")
 
-    def read_one(self, customer_id: str) -> Request:
+    def read_one(self, record_id: str) -> Request:
         """Return `GET /customers/{customer_id}`."""
-        return Request("GET", self._path(customer_id))
+        return Request("GET", self._path(record_id))
 
     def _path(self, customer_id: str) -> str:
         if not ID_PATTERN.fullmatch(customer_id):
@@ -107,10 +164,10 @@ class Synctera:
         found = tuple(record for record in records if _has_id(record))
         return Page(found, str(token) if is_number else token or None, is_partial=len(found) < len(records))
 
-    def record(self, reply: Reply, customer_id: str) -> Record | None:
+    def record(self, reply: Reply, record_id: str) -> Record | None:
         """Return the customer of a single answer."""
         answer = json_object(reply)
-        if reply.status != 200 or answer is None or not _has_id(answer) or answer["id"].lower() != customer_id:
+        if reply.status != 200 or answer is None or not _has_id(answer) or answer["id"].lower() != record_id:
             return None
         return answer
 
