@@ -41,29 +41,32 @@ def error_boundary(common: Common) -> Iterator[None]:
         try:
             yield
         except BulkPatchError as error:
-            fail(error)
+            fail(error, as_json=common.as_json)
         except KeyboardInterrupt:
             sys.exit(Exit.INTERRUPTED)
         except Exception as error:
             get_logger().error("bug", error=error, exc_info=True)
-            fail(
-                BulkPatchError(
-                    f"unexpected {type(error).__name__}", "please report it with run.log; the ledger is intact"
-                )
-            )
+            hint = "please report it with run.log; the ledger is intact"
+            fail(BulkPatchError(f"unexpected {type(error).__name__}", hint), as_json=common.as_json)
 
 
-def fail(error: BulkPatchError) -> None:
+def fail(error: BulkPatchError, *, as_json: bool = False) -> None:
     """Say what happened, what to do and the exit code in words; exit."""
     from bulk_patch.cli.printing import say
 
+    first = "first: bring the ledger up to date with `bulk-patch plan` or `bulk-patch run` of its job"
+    following = NOTHING_NEXT
+    if not isinstance(error, DamagedLedgerError):
+        following = same_words(Exit(error.exit_code), first=first if isinstance(error, OutdatedLedgerError) else "")
+    if as_json:
+        from bulk_patch.cli.documents import error_document, print_document
+
+        print_document(error_document(error, following))
     say(f"error: {error.message}", stream=sys.stderr)
     if error.hint:
         say(f"hint: {error.hint}", stream=sys.stderr)
     say(f"exit code {error.exit_code:d}: {Exit(error.exit_code).words}", stream=sys.stderr)
-    first = "first: bring the ledger up to date with `bulk-patch plan` or `bulk-patch run` of its job"
-    if not isinstance(error, DamagedLedgerError):
-        say_next(same_words(Exit(error.exit_code), first=first if isinstance(error, OutdatedLedgerError) else ""))
+    say_next(following)
     sys.exit(error.exit_code)
 
 
@@ -98,14 +101,20 @@ def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
     """Show how a run ended, and exit with its code."""
     from bulk_patch.cli.terminal import show_end
 
-    show_end(summary, job, output=common.output, quiet=common.quiet)
+    if common.as_json:
+        from bulk_patch.cli.documents import print_document
+
+        print_document(summary.as_json())
+    show_end(summary, job, output=common.output, quiet=common.quiet or common.as_json)
     sys.exit(summary.exit_code or 0)
 
 
-def must_ask(*, sandbox: bool, yes: bool) -> bool:
+def must_ask(*, sandbox: bool, yes: bool, as_json: bool = False) -> bool:
     """Tell whether a person must confirm first; without a terminal to ask on, refuse before anything is planned."""
     if sandbox or yes:
         return False
+    if as_json:
+        raise UsageError("--json shows no plan that a person could say yes to", "add --yes, or rehearse with --sandbox")
     if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed before this process started
         raise UsageError("there is no terminal to ask on before sending", "add --yes, or rehearse with --sandbox")
     return True
@@ -136,7 +145,7 @@ def watched_by_terminal(
         output=common.output,
         confirm=ask_to_send if asks else always,
         commands=CommandLines(_invocation(job_file, common, sandbox=sandbox), folder),
-        observer=Terminal(job, quiet=common.quiet, bar=bar),
+        observer=Terminal(job, quiet=common.quiet or common.as_json, bar=bar),
     )
 
 

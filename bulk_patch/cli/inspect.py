@@ -1,15 +1,18 @@
 """Commands that show runs, rows and customers."""
 
+from itertools import islice
 from pathlib import Path
 
 import click
 
 from bulk_patch.cli.entry import commands_of, error_boundary, states_named
-from bulk_patch.cli.options import Common, common, operator_flag, run_argument
+from bulk_patch.cli.options import Common, common, json_flag, operator_flag, run_argument
+from bulk_patch.words import amount
 
 
 @click.command()
 @click.argument("run_name", metavar="[RUN]", required=False)
+@json_flag
 @common
 def status(common: Common, run_name: str | None) -> None:
     """Show how far a run is and what to do next, also while it runs; without RUN, list all runs.
@@ -19,35 +22,54 @@ def status(common: Common, run_name: str | None) -> None:
       bulk-patch status jobs/address_corrections.toml
     """
     with error_boundary(common):
+        from bulk_patch.cli.documents import print_document, print_rows, status_document
         from bulk_patch.cli.printing import say
         from bulk_patch.cli.screens import runs_screen, status_screen
-        from bulk_patch.reports.runs import locate_run
+        from bulk_patch.reports.runs import list_runs, locate_run
         from bulk_patch.workflows.status import list_statuses, read_status
 
+        if run_name is None and common.as_json:
+            found_runs = list_runs(common.output)
+            read = (read_status(each, commands=commands_of(each, each.run.id, common)) for each in found_runs)
+            print_rows({}, map(status_document, read), name="runs")
+            return
         if run_name is None:
             say(runs_screen(list_statuses(common.output)))
             return
         found = locate_run(run_name, output=common.output)
-        say(status_screen(read_status(found, commands=commands_of(found, run_name, common))))
+        status = read_status(found, commands=commands_of(found, run_name, common))
+        if common.as_json:
+            print_document(status_document(status))
+            return
+        say(status_screen(status))
 
 
 @click.command()
 @run_argument
 @click.option("--id", "customer_id", metavar="CUSTOMER", help="Only this customer.")
 @click.option("--status", "state", metavar="S", help="Only rows with this status, for example rejected.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows.")
 @click.option("--reveal", is_flag=True, help="Show whole values; recorded in the ledger.")
 @operator_flag
+@json_flag
 @common
 def show(
-    common: Common, run_name: str, customer_id: str | None, state: str | None, reveal: bool, operator: str
+    common: Common,
+    run_name: str,
+    customer_id: str | None,
+    state: str | None,
+    limit: int | None,
+    reveal: bool,
+    operator: str,
 ) -> None:
     """Show rows with before, after, status and reason; values are masked.
 
     \b
     Example:
-      bulk-patch show 20261122 --status rejected
+      bulk-patch show 20261122 --status rejected --limit 20
     """
     with error_boundary(common):
+        from bulk_patch.cli.documents import print_rows, row_document
         from bulk_patch.cli.printing import say
         from bulk_patch.cli.screens import show_screen
         from bulk_patch.reports.rows import changes_of
@@ -59,15 +81,22 @@ def show(
         if reveal:
             found.note_reveal(operator, command="show")
         with found.read() as ledger:
-            rows = ledger.rows(
-                found.run.id, states=states, customer_id=customer_id and target.ids.normalise(customer_id)
-            )
+            wanted = customer_id and target.ids.normalise(customer_id)
+            stream = ledger.rows(found.run.id, states=states, customer_id=wanted)
+            rows = ((row, changes_of(row, target, reveal=reveal)) for row in islice(stream, limit))
+            if common.as_json:
+                head = {"run": found.run.id, "job": found.run.job, "target": found.run.target}
+                print_rows(head, (row_document(row, changes) for row, changes in rows))
+                return
             shown = 0
-            for text in show_screen((row, changes_of(row, target, reveal=reveal)) for row in rows):
+            for text in show_screen(rows):
                 say(text)
                 shown += 1
+            more = shown == limit and next(stream, None) is not None
         if not shown:
             say("no such rows; unchanged rows are only counted, not kept")
+        elif more:
+            say(f"{amount(shown, 'row')} shown, and there are more; a larger --limit shows them")
 
 
 @click.command()
@@ -131,6 +160,7 @@ def report(common: Common, run_name: str, reveal: bool, operator: str) -> None:
 @click.argument("customer_id", metavar="CUSTOMER")
 @click.option("--reveal", is_flag=True, help="Show whole values; recorded in every ledger that has some.")
 @operator_flag
+@json_flag
 @common
 def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> None:
     """Show what any run of any job did, or would have done, to one customer; values are masked.
@@ -140,6 +170,7 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
       bulk-patch lookup 6f1c1c9e-3a43-4d0f-9a3f-5f4b1f6d7a10
     """
     with error_boundary(common):
+        from bulk_patch.cli.documents import entry_document, print_document
         from bulk_patch.cli.printing import say
         from bulk_patch.cli.review_screens import history_screen, nowhere_screen
         from bulk_patch.reports.customer_history import find_history, look_where
@@ -148,6 +179,12 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
         entries = find_history(customer_id, output=common.output)
         for found in {entry.found.run_folder: entry.found for entry in entries if reveal}.values():
             found.note_reveal(operator, command="lookup")
+        if common.as_json:
+            found_rows = [
+                entry_document(entry, changes_of(entry.row, entry.found.target(), reveal=reveal)) for entry in entries
+            ]
+            print_document({"customer_id": customer_id, "rows": found_rows})
+            return
         for entry in entries:
             changes = changes_of(entry.row, entry.found.target(), reveal=reveal)
             say(

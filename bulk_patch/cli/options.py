@@ -21,6 +21,7 @@ class Common:
     verbose: bool
     log_format: str
     no_progress: bool
+    as_json: bool = False  # of the commands that have it
 
 
 def common(command: Command) -> Command:
@@ -28,7 +29,7 @@ def common(command: Command) -> Command:
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> Any:
-        flags = Common(**{name: given.pop(name) for name in Common.__dataclass_fields__})
+        flags = Common(**{name: given.pop(name) for name in Common.__dataclass_fields__ if name in given})
         return command(common=flags, **given)
 
     options = [
@@ -75,6 +76,10 @@ continue_flag = click.option(
 )
 job_argument = click.argument("job_file", metavar="JOB", type=click.Path(path_type=str))
 run_argument = click.argument("run_name", metavar="RUN")
+
+
+#: For commands whose result a program can read; it stands below `common`.
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and no screens.")
 
 
 def sending_flags(command: Command) -> Command:

@@ -13,6 +13,7 @@ from bulk_patch.cli.options import (
     continue_flag,
     invalid_flag,
     job_argument,
+    json_flag,
     new_flag,
     operator_flag,
     run_argument,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 )
 @sandbox_flag
 @operator_flag
+@json_flag
 @common
 def plan(
     common: Common, job_file: str, new: bool, skip_invalid: bool, detailed_exitcode: bool, sandbox: bool, operator: str
@@ -67,6 +69,7 @@ def plan(
 )
 @continue_flag
 @sending_flags
+@json_flag
 @common
 def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -> None:
     """Complete a job: resume its open run or plan a new one, send, report.
@@ -81,7 +84,7 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
         from bulk_patch.workflows.run import run_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
-            asks = must_ask(sandbox=sandbox, yes=yes)
+            asks = must_ask(sandbox=sandbox, yes=yes, as_json=common.as_json)
             options = watched_by_terminal(job, job_file, common, sandbox=sandbox, asks=asks)
             summary = run_job(job, replace(options, **asked))
         end_with(summary, job, common)

@@ -16,7 +16,7 @@ from bulk_patch.cli.entry import (
     say_next,
     watched_by_terminal,
 )
-from bulk_patch.cli.options import Common, common, operator_flag, run_argument, sandbox_flag
+from bulk_patch.cli.options import Common, common, json_flag, operator_flag, run_argument, sandbox_flag
 from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
 @run_argument
 @sandbox_flag
 @operator_flag
+@json_flag
 @common
 def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
     """Read back every row that a run applied, and list what has drifted, field by field.
@@ -75,6 +76,7 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
       bulk-patch verify 20261122-151203-4f2a
     """
     with error_boundary(common):
+        from bulk_patch.cli.documents import print_document, verification_document
         from bulk_patch.cli.printing import say
         from bulk_patch.cli.rehearsal import at_sandbox
         from bulk_patch.cli.review_screens import drift_screen, verification_screen
@@ -89,10 +91,16 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
             options = watched_by_terminal(aimed, job_file, common, sandbox=sandbox)
             done = verify_run(aimed, found.run.id, replace(options, output=output, operator=operator))
         with found.read() as ledger:
-            for text in drift_screen(ledger.drifts(done.check)):
-                say(text)
             first = next((drift.customer_id for drift in ledger.drifts(done.check) if drift.counts), "")
-        if not common.quiet:
+            following = NextCommand(options.commands.for_run("lookup", first)) if first else NOTHING_NEXT
+            following = following if done.stop is None else same_words(done.exit_code)
+            if common.as_json:
+                drifts = ledger.drifts(done.check)
+                print_document(verification_document(found.run, done, drifts, following=following))
+            else:
+                for text in drift_screen(ledger.drifts(done.check)):
+                    say(text)
+        if not (common.quiet or common.as_json):
             say(
                 verification_screen(
                     found.run,
@@ -106,7 +114,7 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
             )
         commands = commands_of(found, run_name, common)
         _say_outdated(refresh_page(found, commands=commands), commands.for_run("report", found.run.id))
-        _end(done, following=NextCommand(options.commands.for_run("lookup", first)) if first else NOTHING_NEXT)
+        _end(done, following=following)
 
 
 def _say_outdated(error: "LedgerError | None", command: str) -> None:
@@ -128,5 +136,5 @@ def _end(done: "Verification", *, following: NextCommand) -> None:
         say(f"stopped: {done.stop.reason}", stream=sys.stderr)
         say(f"hint: {done.stop.hint}", stream=sys.stderr)
     say(f"exit code {done.exit_code:d}: {done.exit_code.words}", stream=sys.stderr)
-    say_next(following if done.stop is None else same_words(done.exit_code))
+    say_next(following)
     sys.exit(done.exit_code)

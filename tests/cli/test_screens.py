@@ -80,7 +80,7 @@ def test_a_plan_without_reads_costs_its_changes(rate_per_s: float | None, counts
 def test_a_plan_that_trips_a_guard_says_which_and_what_to_do() -> None:
     stopped = replace(RUN, stopped_by="max_changes", stop_reason="guard max_changes: too many", stop_hint="look at it")
     assert squeeze(plan_screen(stopped, PLANNED, rate_per_s=1.0))[-2:] == [
-        "stopped: guard max_changes: too many",
+        "run would stop with exit code 5: guard max_changes: too many",
         "look at it",
     ]
 
