@@ -11,6 +11,7 @@ from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.client.session import ApiSession
 from bulk_patch.errors import InputError
 from bulk_patch.inputs import source
+from bulk_patch.inputs.formats import format_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers import RunReader
@@ -48,6 +49,8 @@ class FileBaseline(Baseline):
 
 def _scan(path: Path, input_id: str, target: Target) -> Source:
     """Scan a baseline file for the target's fields; columns that are not fields may be of any type."""
+    if format_of(InputSettings(path=path, id=input_id)) == "xlsx":
+        raise InputError(f"baseline file: {path.name} is an Excel workbook", "save it as CSV UTF-8 or Parquet")
     header = source.read_header(path, (input_id, "id"))
     failure = InputError(
         f"{path.name} has no column 'id' or {input_id!r}", "each row of a baseline needs the customer's id"

@@ -63,6 +63,8 @@ class CsvFile:
     """
 
     checks_all = True
+    facts = None
+    is_kept = False
 
     def __init__(self, path: Path, dialect: Dialect = PLAIN, *, start: bytes = b"") -> None:
         self.path = path

@@ -11,8 +11,10 @@ from bulk_patch.inputs.csv import CsvFile
 from bulk_patch.inputs.dialect import dialect_of, settings_suffix
 from bulk_patch.inputs.header import Columns
 from bulk_patch.inputs.jsonl import JsonLines
+from bulk_patch.inputs.marks import SheetFacts
 from bulk_patch.inputs.parquet import ParquetParts
 from bulk_patch.inputs.parts import list_parts
+from bulk_patch.inputs.xlsx.reader import XlsxFile
 from bulk_patch.job.input_settings import AUTO, FORMATS, InputSettings
 
 _BY_SUFFIX = {
@@ -39,8 +41,14 @@ class Reader(Columns, Protocol):
 
     parts: Sequence[Path]
     hashes: list[str]
+    is_kept: bool  # whether it is as good for a second reading: its cells are in memory
     checks_all: bool  # whether `tables` also checks the columns that it is not asked for
     reading: str  # how the file is read, for people; "" when there is nothing to say
+
+    @property
+    def facts(self) -> SheetFacts | None:
+        """Of a workbook: what it says of single cells."""
+        ...
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]: ...
 
@@ -66,7 +74,7 @@ def open_reader(settings: InputSettings, *, ids: Collection[str] = ()) -> Reader
         case "jsonl":
             return JsonLines(path)
         case "xlsx":
-            raise InputError(f"{path.name} is an Excel file", "save the sheet as CSV UTF-8")
+            return XlsxFile(path, settings, ids=ids or (settings.id,))
         case _:
             dialect, start = dialect_of(path, settings, ids=ids or (settings.id,))
             return CsvFile(path, dialect, start=start)

@@ -38,6 +38,8 @@ class JsonLines:
     """
 
     checks_all = True
+    facts = None
+    is_kept = False
 
     def __init__(self, path: Path) -> None:
         self.parts: Sequence[Path] = (path,)

@@ -52,6 +52,8 @@ class ParquetParts:
     """
 
     checks_all = False
+    facts = None
+    is_kept = False
     reading = ""
 
     def __init__(self, parts: Sequence[Path], *, root: Path | None = None) -> None:

@@ -19,6 +19,7 @@ from bulk_patch.inputs.columns import TEXT, joined
 from bulk_patch.inputs.formats import Reader, open_reader
 from bulk_patch.inputs.header import fields_of, stays
 from bulk_patch.inputs.ids import check_ids, find_repeated, normalised
+from bulk_patch.inputs.marks import SheetFacts
 from bulk_patch.inputs.parts import changed, combine, fingerprint, guarding
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import IdRule
@@ -41,6 +42,12 @@ class Source:
     settings: InputSettings = dataclasses.field(repr=False, compare=False)  # how to read it once more
     ids: IdRule  # by which its ids are normalised
     reading: str = ""  # what is unusual about how it is read, for people
+    kept: Reader | None = dataclasses.field(default=None, repr=False, compare=False)  # one that is used again
+
+    @property
+    def facts(self) -> SheetFacts | None:
+        """Return what a workbook says of single cells."""
+        return self.kept.facts if self.kept is not None else None
 
 
 def scan(
@@ -95,6 +102,7 @@ def scan(
         settings,
         ids,
         reading=reader.reading,
+        kept=reader if reader.is_kept else None,
     )
 
 
@@ -114,7 +122,7 @@ def frames(source: Source, *, rows: int = 50_000) -> Iterator[pd.DataFrame]:
     """
     stamp = source.size, source.mtime_ns
     with guarding(source.path, stamp):
-        reader = open_reader(source.settings)
+        reader = source.kept or open_reader(source.settings)
     if not set(source.columns) <= set(reader.header):
         raise changed(source.path)
     first = 1

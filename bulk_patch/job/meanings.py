@@ -56,7 +56,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
         'table = "Table1"',
     ),
     "input.hidden": (
-        "Rows of an Excel sheet that are hidden or filtered out, and hidden columns",
+        "Rows of an Excel sheet that are hidden or filtered out: refused, left out, or taken as the others",
         'hidden = "skip"',
     ),
     "input.formulas": (

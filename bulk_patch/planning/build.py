@@ -15,14 +15,17 @@ from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.concurrency import in_thread, prefetch, prefetch_in_thread
 from bulk_patch.inputs import source
 from bulk_patch.inputs.columns import texts_of
+from bulk_patch.inputs.marks import SheetFacts
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, frame_cells
-from bulk_patch.planning.diff import Compared, Problem, Problems, Wanted, compare, prepare
+from bulk_patch.planning.diff import Compared, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates, with_earlier_cells
+from bulk_patch.planning.marked_cells import carry_marks, with_places
+from bulk_patch.planning.problems import Problem, Problems
 from bulk_patch.planning.scope import check_allowed, check_clearable
 from bulk_patch.planning.summary import SummaryBuilder
 from bulk_patch.planning.undone_values import TakenBack, UndoneValues
@@ -129,6 +132,7 @@ class _Portion:
     repeats: dict[int, Repeat]  # of the whole input
     duplicates: dict[int, Repeat]
     snapshot: Snapshot | None = None
+    facts: SheetFacts | None = None  # of a workbook
 
 
 async def _portions(
@@ -136,12 +140,15 @@ async def _portions(
 ) -> AsyncIterator[_Portion]:
     """Yield the input in portions, each with what the baseline knows of its customers."""
     repeats = await in_thread(find_repeats, found, job, target, frame_rows)
+    facts = carry_marks(found.facts, {row: repeat.origins for row, repeat in repeats.items() if repeat.origins})
 
     def prepare_portion(cells: pd.DataFrame) -> _Portion:
         frame = with_earlier_cells(cells, repeats)
-        wanted = prepare(frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
+        wanted = prepare(
+            frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target, facts=facts
+        )
         duplicates = take_duplicates(wanted, repeats)
-        return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates)
+        return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates, facts=facts)
 
     async with aclosing(prefetch_in_thread(source.frames(found, rows=frame_rows))) as frames:
         async for frame in frames:
@@ -222,7 +229,8 @@ class _Deciding:
             builder.refuse(found)
         aside = {row: _Aside(State.DUPLICATE, repeat.reason) for row, repeat in duplicates.items()}
         aside |= {row: _Aside(State.KEPT, again.reason, again.fields, KEPT_HINT) for row, again in kept.items()}
-        return list(_plan_rows(portion.frame, portion.ids, changes, problems, aside, stale=self._stale))
+        placed = with_places(problems, portion.facts)
+        return list(_plan_rows(portion.frame, portion.ids, changes, placed, aside, stale=self._stale))
 
     def _set_aside(self, changes: dict[int, Change]) -> dict[int, TakenBack]:
         """Count the changes that an undo took back; take them out and return them where the job keeps them back."""

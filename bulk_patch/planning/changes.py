@@ -11,7 +11,8 @@ import pandas as pd
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.columns import arrow_of, encode_each, texts_of
 from bulk_patch.model import encode_json
-from bulk_patch.planning.diff import Compared, Problem, Wanted
+from bulk_patch.planning.diff import Compared, Wanted
+from bulk_patch.planning.problems import Problem
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import AtomicObject, Field, Kind, Mask, Visibility
 

@@ -13,21 +13,12 @@ import pyarrow.compute as pc
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.columns import arrow_of, is_plain, nfc, series_of
 from bulk_patch.inputs.ids import normalised_series
+from bulk_patch.inputs.marks import SheetFacts
 from bulk_patch.job.settings import InputSettings
+from bulk_patch.planning.marked_cells import note_marked
+from bulk_patch.planning.problems import Problem, Problems, add_problem
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import HIDDEN, Field, Visibility, anything
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a row is invalid: the field, what is wrong with it, and how to fix it. Never the value."""
-
-    field: str
-    reason: str
-    hint: str
-
-
-Problems = dict[int, list[Problem]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +45,13 @@ class Compared:
 
 
 def prepare(
-    frame: pd.DataFrame, *, id_column: str, fields: Mapping[str, str], settings: InputSettings, target: Target
+    frame: pd.DataFrame,
+    *,
+    id_column: str,
+    fields: Mapping[str, str],
+    settings: InputSettings,
+    target: Target,
+    facts: SheetFacts | None = None,
 ) -> Wanted:
     """Turn cells as read into desired values.
 
@@ -64,15 +61,20 @@ def prepare(
         fields: Column to field name.
         settings: The job's [input]: what blank cells and the clear text mean.
         target: Knows the fields.
+        facts: Of a workbook: what it says of single cells.
     """
     problems: Problems = {}
     ids = normalised_series(frame[id_column], target.ids)
-    _note_bad_ids(ids, target, problems)
+    marked = [] if facts is None else note_marked(frame.index, id_column, facts, rule=None, problems=problems)
+    _note_bad_ids(ids.drop(marked), target, problems)
     columns = {}
     for column, name in fields.items():
         rule = target.field(name)
         if rule is not None:
-            columns[name] = _wanted(frame[column], rule, settings, problems)
+            cells = frame[column]
+            if facts is not None and (marked := note_marked(frame.index, column, facts, rule=rule, problems=problems)):
+                cells = cells.mask(cells.index.isin(marked))
+            columns[name] = _wanted(cells, rule, settings, problems)
     return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems)
 
 
@@ -116,7 +118,7 @@ def _note_bad_ids(ids: pd.Series, target: Target, problems: Problems) -> None:
         hint = f"give the id that the API uses, {target.ids.words}"
         if pd.Series([text]).str.fullmatch(r"[\d.,]+e\+?\d+|\d+\.0").item():
             hint = "a spreadsheet turned the id into a number: export the column as text"
-        _add(problems, row, Problem("id", "is missing" if not text else f"is not {target.ids.words}", hint))
+        add_problem(problems, row, Problem("id", "is missing" if not text else f"is not {target.ids.words}", hint))
 
 
 # --- compared
@@ -155,9 +157,9 @@ def compare(wanted: Wanted, snapshot: Snapshot | None, target: Target) -> Compar
                 continue
             if (why := snapshot.unreadable.get(wanted.ids[row])) is not None:
                 said = f"is for a {target.noun} whose record in the API cannot be used: {why}"
-                _add(problems, row, Problem("id", said, f"ask the API's support to repair the {target.noun}"))
+                add_problem(problems, row, Problem("id", said, f"ask the API's support to repair the {target.noun}"))
             else:
-                _add(problems, row, Problem("id", "does not exist in the API", hint))
+                add_problem(problems, row, Problem("id", "does not exist in the API", hint))
     fine = ~values.index.isin(list(problems))
     moves = table.any(axis=1) & fine
     return Compared(
@@ -209,7 +211,7 @@ def _check(desired: pd.Series, rule: Field, context: pd.DataFrame, problems: Pro
         return
     bad = values.index[~rule.check(values, context).astype(bool)]
     for row in bad:
-        _add(problems, row, Problem(rule.name, "breaks its rule", f"must be {rule.rule}"))
+        add_problem(problems, row, Problem(rule.name, "breaks its rule", f"must be {rule.rule}"))
 
 
 def _differ(desired: pd.Series, now: pd.Series, rule: Field, context: pd.DataFrame) -> pd.Series:
@@ -225,9 +227,4 @@ def _filled(values: pd.Series) -> pd.Series:
 
 def _note(problems: Problems, rows: pd.Series, rule: Field, reason: str, hint: str) -> None:
     for row in rows.index[rows.fillna(False).astype(bool)]:
-        _add(problems, row, Problem(rule.name, reason, hint))
-
-
-def _add(problems: Problems, row: object, problem: Problem) -> None:
-    assert isinstance(row, int)
-    problems.setdefault(row, []).append(problem)
+        add_problem(problems, row, Problem(rule.name, reason, hint))

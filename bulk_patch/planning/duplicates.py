@@ -11,7 +11,8 @@ from bulk_patch.inputs.ids import normalised_series
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.model import State
-from bulk_patch.planning.diff import Problem, Problems, Wanted, prepare
+from bulk_patch.planning.diff import Wanted, prepare
+from bulk_patch.planning.problems import Problem, Problems
 from bulk_patch.targets import Target
 
 
@@ -25,6 +26,7 @@ class Repeat:
     stand_in: int = 0  # the earlier row that carries the same change; 0: none is needed
     gives: bool = False  # a duplicate that has fields which no later row has: they are sent with the later row
     cells: Mapping[str, str] = field(default_factory=dict)  # column -> cell that an earlier row alone gives
+    origins: Mapping[str, int] = field(default_factory=dict)  # the same columns -> the row that gives it
 
 
 def settle_repeats(wanted: Wanted, *, last_wins: bool) -> dict[int, Repeat]:
@@ -84,17 +86,19 @@ def merge_repeats(
     rows = pd.Series(wanted.ids.index, index=wanted.ids.index)
     stands = rows.groupby(wanted.ids, sort=False).transform("last")
     carried: dict[int, dict[str, str]] = {}
+    origins: dict[int, dict[str, int]] = {}
     givers: set[int] = set()
     for column, name in columns.items():
         speaking = rows[says[name]]
         last = speaking.groupby(wanted.ids[says[name]], sort=False).last()
         for row in last[last.to_numpy() != stands.loc[last].to_numpy()].tolist():
             carried.setdefault(int(stands[row]), {})[column] = str(cells.at[row, column])
+            origins.setdefault(int(stands[row]), {})[column] = row
             givers.add(row)
     return {
         **decided,
         **{row: Repeat(State.DUPLICATE, f"its changes are sent with row {stands[row]}", gives=True) for row in givers},
-        **{row: Repeat(State.PENDING, cells=given) for row, given in carried.items()},
+        **{row: Repeat(State.PENDING, cells=given, origins=origins[row]) for row, given in carried.items()},
     }
 
 
@@ -125,7 +129,9 @@ def find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> di
             f"{found.path.name} changed while it was read", "run the same command again when nothing writes to it"
         )
     cells = pd.concat(pieces)
-    wanted = prepare(cells, id_column=found.id_column, fields=found.fields, settings=job.input, target=target)
+    wanted = prepare(
+        cells, id_column=found.id_column, fields=found.fields, settings=job.input, target=target, facts=found.facts
+    )
     last_wins = job.input.duplicates == "last"
     decided = settle_repeats(wanted, last_wins=last_wins)
     return merge_repeats(decided, wanted, cells, found.fields) if last_wins else decided

@@ -8,7 +8,7 @@ from typing import Any
 from bulk_patch.ledgers.records import LedgerRow
 from bulk_patch.model import Patch, encode_json
 from bulk_patch.planning.changes import Change
-from bulk_patch.planning.diff import Problem
+from bulk_patch.planning.problems import Problem
 from bulk_patch.targets import Record, Target
 from bulk_patch.targets.fields import AtomicObject, Field, Visibility
 

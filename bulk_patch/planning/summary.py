@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from bulk_patch.ledgers.records import PlanSummary, Sample
 from bulk_patch.planning.changes import Change
-from bulk_patch.planning.diff import Problem
+from bulk_patch.planning.problems import Problem
 
 SAMPLES = 3
 TRANSITIONS = 5

@@ -19,7 +19,7 @@ from bulk_patch.ledgers.records import LedgerRow, PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.planning.build import invalid_row, pending_row
 from bulk_patch.planning.changes import Change, encode_cells
-from bulk_patch.planning.diff import Problem
+from bulk_patch.planning.problems import Problem
 from bulk_patch.planning.reverse_row import Kept, Reversal, copies_left, is_comparable, old_texts, reverse_row, unnamed
 from bulk_patch.planning.summary import SummaryBuilder
 from bulk_patch.targets import Record, Target

@@ -41,6 +41,7 @@ ADVICE: Mapping[State, str] = {
 _MOST_CAUSES = 20_000
 
 
+_PLACES = re.compile(r" \((cell [A-Z]+|Excel row )\d+\)")
 _OTHER_ROWS = re.compile(r"\brow \d+(, \d+)*( and \d+ more)?")
 
 
@@ -57,7 +58,7 @@ def find_causes(ledger: RunReader, run: Run, *, most: int | None = None) -> list
     """
     causes: Counter[str] = Counter()
     for row in ledger.rows(run.id, states=[state for state in State if state not in REACHED | {State.PENDING}]):
-        hint = f" ({row.hint})" if row.hint else ""
+        hint = f" ({merge_rows(row.hint)})" if row.hint else ""
         causes[f"{status_of(row)}: {merge_rows(row.reason)}{hint}"] += 1
         if len(causes) > _MOST_CAUSES:  # usually the causes are few
             causes = Counter(dict(causes.most_common(_MOST_CAUSES // 2)))
@@ -65,8 +66,8 @@ def find_causes(ledger: RunReader, run: Run, *, most: int | None = None) -> list
 
 
 def merge_rows(reason: str) -> str:
-    """Make reasons equal that differ only in the rows they name."""
-    return _OTHER_ROWS.sub("another row", reason)
+    """Make reasons and hints equal that differ only in the rows or cells they name."""
+    return _OTHER_ROWS.sub("another row", _PLACES.sub("", reason))
 
 
 def status_of(row: LedgerRow) -> State:

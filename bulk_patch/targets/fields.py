@@ -87,6 +87,7 @@ class Field:
     clearable: bool = True
     rewrite: Rewrite | None = None
     depends_on: tuple[str, ...] = ()  # fields whose values `check` and `rewrite` find in the context
+    holds_date: bool = False  # a cell that a spreadsheet holds as a date may fill it
 
 
 @dataclass(frozen=True, slots=True)

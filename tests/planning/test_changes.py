@@ -13,7 +13,8 @@ from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.model import encode_json
 from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, encode_cells, frame_cells
-from bulk_patch.planning.diff import Problem, Wanted, compare, prepare
+from bulk_patch.planning.diff import Wanted, compare, prepare
+from bulk_patch.planning.problems import Problem
 from bulk_patch.targets.synctera.target import Synctera
 from tests.planning.test_diff import CLEAR, COUNTRY, FLAT, STREET, ZIP, snapshot, table, want
 from tests.support.job_files import ANN, make_customer, make_target

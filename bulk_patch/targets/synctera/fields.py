@@ -84,6 +84,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
         "a real date YYYY-MM-DD, not before 1900 and before today",
         f.date_between(dt.date(1900, 1, 1), today),
         f.year,
+        holds_date=True,
     )
     yield Field(
         "ssn",
