@@ -197,7 +197,9 @@ def test_an_action_is_pinned_by_its_commit_with_the_version_beside_it(workflow: 
 
 def test_the_extra_of_the_test_command_has_nothing_of_the_large_ones() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert set(extras) == {"test", *MARKERS}
+    for_users = {"excel", "contact"}
+    assert set(extras) == {"test", *for_users, *MARKERS}
+    assert read_requirements(*(extras[name] for name in for_users)) <= read_requirements(extras["test"])
     large = read_requirements(*(extras[name] for name in ("browser", "bench", "dev")))
     assert {"playwright", "polars", "mypy"} <= large
     assert read_requirements(extras["test"]).isdisjoint(large)
