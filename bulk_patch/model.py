@@ -139,6 +139,9 @@ class FailureKind(Enum):
     CONNECT = "connect"
     TLS = "tls"
     CERTIFICATE = "certificate"
+    PROXY = "proxy"  # it cannot be reached, or refuses
+    PROXY_LOGIN = "proxy login"  # it asks for another user or password
+    FOREIGN_PEER = "foreign peer"  # plain http led somewhere else than to this machine
     TIMEOUT = "timeout"
     RESET = "reset"
     PROTOCOL = "protocol"
@@ -146,7 +149,16 @@ class FailureKind(Enum):
 
 #: Failures before the first byte of the request.
 NEVER_LEFT = frozenset(
-    {FailureKind.DNS, FailureKind.REFUSED, FailureKind.CONNECT, FailureKind.TLS, FailureKind.CERTIFICATE}
+    {
+        FailureKind.DNS,
+        FailureKind.REFUSED,
+        FailureKind.CONNECT,
+        FailureKind.TLS,
+        FailureKind.CERTIFICATE,
+        FailureKind.PROXY,
+        FailureKind.PROXY_LOGIN,
+        FailureKind.FOREIGN_PEER,
+    }
 )
 
 
@@ -156,6 +168,7 @@ class NetworkFailure:
 
     lost: FailureKind
     elapsed_s: float = 0.0
+    detail: str = ""  # in words of ours, where there is more to say than the kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +203,9 @@ class Meaning(Enum):
     NO_ANSWER = "no answer"
     UNREACHABLE = "unreachable"
     BAD_CERTIFICATE = "bad certificate"
+    BAD_HANDSHAKE = "failed handshake"
+    PROXY_LOGIN = "the proxy asks for a login"
+    FOREIGN_PEER = "not this machine"
 
 
 class Action(Enum):

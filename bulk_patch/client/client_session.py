@@ -14,7 +14,7 @@ from yarl import URL
 
 from bulk_patch.client import transport as transports
 from bulk_patch.client.permits import Permit, Permits
-from bulk_patch.client.transport import SWITCHED, Ends, NeverLeft, ServerAddress
+from bulk_patch.client.transport import HEADER_CAP, SAY_WHY, SWITCHED, Ends, NeverLeft, ServerAddress
 from bulk_patch.model import Reply
 
 #: Headers that aiohttp adds where a request has none: this product says all that it sends.
@@ -22,8 +22,6 @@ _ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 _LARGE = 1 << 20  # bytes of a body, above which aiohttp does not want them in one piece
 _MOST_TRIES = 3  # connections from the pool for one request, until one is open and silent
-#: Failures without a connection that say for themselves that nothing has left, and why.
-_SAY_WHY = (NeverLeft, aiohttp.ClientConnectorError)
 
 
 @dataclass(slots=True)
@@ -66,6 +64,7 @@ class ReferenceTransport:
         return aiohttp.ClientSession(
             connector=_OneAttempt(
                 self._limiter,
+                self._address,
                 limit=0,  # concurrency is bounded elsewhere
                 ttl_dns_cache=300,
                 ssl=self._address.tls,
@@ -75,6 +74,8 @@ class ReferenceTransport:
             skip_auto_headers=_ADDED,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._address.connect_timeout_s),
             trust_env=False,
+            max_line_size=HEADER_CAP,
+            max_field_size=HEADER_CAP,
         )
 
     async def exchange(
@@ -117,7 +118,7 @@ class ReferenceTransport:
             if (
                 exchange.ends is None
                 and isinstance(error, aiohttp.ClientError | OSError)
-                and not isinstance(error, _SAY_WHY)
+                and not isinstance(error, SAY_WHY)
             ):
                 raise NeverLeft(f"no connection: {type(error).__name__}") from error
             raise
@@ -134,9 +135,10 @@ class ReferenceTransport:
 class _OneAttempt(aiohttp.TCPConnector):
     """Connections, of which each request gets one, and before its first byte leaves a permit that is not stale."""
 
-    def __init__(self, limiter: Permits, **options: Any) -> None:
+    def __init__(self, limiter: Permits, address: ServerAddress, **options: Any) -> None:
         super().__init__(**options)
         self._limiter = limiter
+        self._address = address
         self._used: WeakSet[object] = WeakSet()  # protocols
 
     async def connect(self, req: aiohttp.ClientRequest, traces: Any, timeout: aiohttp.ClientTimeout) -> Connection:
@@ -152,6 +154,7 @@ class _OneAttempt(aiohttp.TCPConnector):
                 connection.close()
                 continue
             try:
+                transports.check_peer(self._address, connection)
                 if self._limiter.is_stale(exchange.permit):
                     exchange.permit = await self._retake(exchange)
                     if transports.open_and_silent(connection) is None:

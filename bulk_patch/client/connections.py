@@ -20,10 +20,15 @@ from bulk_patch.client import transport as transports
 from bulk_patch.client.permits import Permit, Permits
 from bulk_patch.client.timeouts import Timeout, Timeouts
 from bulk_patch.client.transport import (
+    HEADER_CAP,
+    MOST_INTERIM,
+    SAY_WHY,
     SWITCHED,
+    ForeignPeer,
     NeverLeft,
     ServerAddress,
     by_lower_name,
+    check_peer,
     is_followed,
     open_and_silent,
     read_body,
@@ -93,14 +98,17 @@ class Connections:
             if (ends := open_and_silent(connection)) is None:
                 raise NeverLeft("closed, or data came, before the request")
             protocol, transport = ends
-            protocol.set_response_params(read_until_eof=True)
+            protocol.set_response_params(read_until_eof=True, max_line_size=HEADER_CAP, max_field_size=HEADER_CAP)
             data = self._head(method, path, headers, body) + (body or b"")
             with Timeout(self._timeouts, transport, due_at):
                 self._limiter.leaves(permit)
                 transport.write(data)
-                message, content = await protocol.read()
-                while 100 <= message.code < 200 and message.code != SWITCHED:
+                for _ in range(MOST_INTERIM + 1):
                     message, content = await protocol.read()
+                    if not 100 <= message.code < 200 or message.code == SWITCHED:
+                        break
+                else:
+                    raise HttpProcessingError(message="interim answers without end")
                 answer, is_whole = await read_body(content)
             elapsed_s = time.monotonic() - started_at
             is_stray = idle is not None or await is_followed(message.code, ends)
@@ -134,11 +142,17 @@ class Connections:
         """Make a new connection."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._pool.connect(self._to, traces=[], timeout=self._timeout)
-        except aiohttp.ClientConnectorError:  # these say for themselves that nothing has left, and why
+                connection = await self._pool.connect(self._to, traces=[], timeout=self._timeout)
+        except SAY_WHY:
             raise
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise NeverLeft(f"no connection: {type(error).__name__}") from error
+        try:
+            check_peer(self._address, connection)
+        except ForeignPeer:
+            _abort(connection)
+            raise
+        return connection
 
     def _head(self, method: str, path: str, headers: str, body: bytes | None) -> bytes:
         if body is not None:

@@ -42,6 +42,10 @@ class Credential:
         """Return the value of the Authorization header."""
         return f"Bearer {self._token}"
 
+    def is_in(self, text: str) -> bool:
+        """Tell whether a text repeats the token, in whatever case."""
+        return self._token.casefold() in text.casefold()
+
     def renew(self) -> None:
         """Fetch the token again: a file or command may give another one by now."""
         if self._reference:

@@ -11,11 +11,12 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from bulk_patch.client.credential import Credential
+from bulk_patch.client.failures import translate
 from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import RateLimiter
-from bulk_patch.client.transport import NeverLeft, ServerAddress, choose_transport
+from bulk_patch.client.transport import ServerAddress, choose_transport
 from bulk_patch.errors import CredentialError
-from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
+from bulk_patch.model import NetworkFailure, Reply, Request
 
 _CONNECT_TIMEOUT_S = 10.0
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
@@ -63,6 +64,7 @@ class HttpClient:
             proxy=URL(proxy) if proxy else None,
             connect_timeout_s=min(_CONNECT_TIMEOUT_S, timeout_s),
         )
+        self._has_proxy = address.proxy is not None
         self._transport = choose_transport(address, limiter)
 
     async def __aenter__(self) -> Self:
@@ -108,7 +110,7 @@ class HttpClient:
             )
             return reply, version
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            return NetworkFailure(_lost(error), time.monotonic() - started_at), version
+            return translate(error, time.monotonic() - started_at, has_proxy=self._has_proxy), version
 
     def _path(self, path: str) -> str:
         """Return the full path, checked to be the expected one: percent-encoding does not stop `..`."""
@@ -120,30 +122,3 @@ class HttpClient:
             if str(url) == text and url.raw_path == as_read_by_server.raw_path:
                 return url.raw_path_qs
         raise ValueError("the address of a request is not the expected one")
-
-
-def _lost(error: Exception) -> FailureKind:
-    """Translate an exception of aiohttp; only this module knows them. Their `repr` may hold the token."""
-    for kind, lost in _LOST:
-        if isinstance(error, kind):
-            return lost
-    return FailureKind.RESET
-
-
-_LOST: tuple[tuple[type[BaseException], FailureKind], ...] = (  # the most specific first
-    (aiohttp.ClientConnectorCertificateError, FailureKind.CERTIFICATE),
-    (aiohttp.ClientConnectorSSLError, FailureKind.TLS),
-    (aiohttp.ServerFingerprintMismatch, FailureKind.CERTIFICATE),
-    (aiohttp.ClientConnectorDNSError, FailureKind.DNS),
-    (NeverLeft, FailureKind.CONNECT),
-    (aiohttp.ClientProxyConnectionError, FailureKind.CONNECT),
-    (aiohttp.ClientConnectorError, FailureKind.REFUSED),
-    (aiohttp.ClientHttpProxyError, FailureKind.CONNECT),
-    (TimeoutError, FailureKind.TIMEOUT),
-    (aiohttp.ServerDisconnectedError, FailureKind.RESET),
-    (aiohttp.ClientOSError, FailureKind.RESET),
-    (aiohttp.ClientPayloadError, FailureKind.RESET),
-    (aiohttp.ClientResponseError, FailureKind.PROTOCOL),
-    (HttpProcessingError, FailureKind.PROTOCOL),
-    (ValueError, FailureKind.PROTOCOL),
-)

@@ -148,7 +148,8 @@ class ReadAttempts(Attempts):
 
     def repeats(self, verdict: Verdict) -> None:
         """Tell those who watch, the first time, why nothing happens."""
-        if sum(self.seen.values()) == 1:
+        if sum(self.seen.values()) == 1 and verdict.reason not in self.session.said:  # sixteen reads fail alike
+            self.session.said.add(verdict.reason)
             log.warning("reading_again", reason=verdict.reason)
 
 

@@ -17,6 +17,7 @@ from bulk_patch.job.settings import Job, Retry
 from bulk_patch.model import NEVER_LEFT, Action, History, Meaning, NetworkFailure, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
+from bulk_patch.targets.answers import UNKNOWN_CODE, repeats_a_value
 
 _REFUSALS = frozenset({Meaning.REFUSED, Meaning.FORBIDDEN, Meaning.NOT_FOUND})  # in the API's own words
 #: Answers that something else than the API gave.
@@ -56,6 +57,7 @@ class ApiSession:
         self.slots = asyncio.Semaphore(concurrency)  # taken before the permit, so that a permit never waits for one
         self.ids_per_read = target.ids_per_read  # less, once the API found so many too long
         self.has_answered = False  # the API has answered a read in its own words
+        self.said: set[str] = set()  # reasons for reading again
         self.reads_made = 0  # requests without a body
         self.on_read: Callable[[int], None] = lambda customers: None
         self.on_answer: Callable[[int, float | None], None] = lambda status, patch_s: None  # of every request
@@ -87,7 +89,7 @@ class ApiSession:
         budget = self.retry.attempts
         while True:
             reply, permit, version = await self._exchange(attempts)
-            verdict = attempts.judge(reply)
+            verdict = self._without_echo(attempts.judge(reply), attempts.request)
             times = attempts.seen.get(verdict.meaning, 0)
             if verdict.status not in attempts.gives_way_to and _has_to_come_again(attempts, reply, verdict):
                 if not attempts.unconfirmed:
@@ -95,7 +97,9 @@ class ApiSession:
                     attempts.note(reply, replace(verdict, free=True))
                     attempts.unconfirmed = True
                     continue
-                verdict = attempts.judge_in_doubt(reply)  # the new connection says more than it was asked, too
+                verdict = self._without_echo(
+                    attempts.judge_in_doubt(reply), attempts.request
+                )  # the new connection says more than it was asked, too
             attempts.note(reply, verdict)
             attempts.unconfirmed = False
             if verdict.status in attempts.gives_way_to:
@@ -147,6 +151,13 @@ class ApiSession:
         return reply, permit, version
 
     # --- what answers do to all requests
+
+    def _without_echo(self, verdict: Verdict, request: Request) -> Verdict:
+        """Drop a code that repeats what was sent, token or values: an API may echo anything."""
+        code = verdict.api_code
+        if not code or not (self._credential.is_in(code) or repeats_a_value(code, request.body)):
+            return verdict
+        return replace(verdict, api_code=UNKNOWN_CODE, reason=UNKNOWN_CODE)
 
     def _say_unread_wish(self, reply: Reply | NetworkFailure, verdict: Verdict) -> None:
         """Say, the first time, that an answer asks to wait in a form that nobody can read; never what it says."""

@@ -7,6 +7,7 @@ reference takes over by itself. `.github/DECISIONS.md` says how a version is adm
 """
 
 import asyncio
+import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -31,12 +32,22 @@ LEAN_ON = frozenset({"3.14.3", "3.14.4", "3.14.5"})
 BODY_CAP = 1 << 20  # bytes, decoded
 KEEPALIVE_S = 30.0  # shorter than what gateways keep, so that they do not close under a request
 SWITCHED = 101
+HEADER_CAP = 64 << 10  # bytes of one header line: gateways add cookies and policies
+MOST_INTERIM = 20  # answers of the kind 1xx before the answer
 _TOO_MANY = 429
 _WATCHED_S = 0.05  # a new connection, after a refusal
 
 
 class NeverLeft(aiohttp.ClientError):
     """Not one byte of the request has left."""
+
+
+class ForeignPeer(NeverLeft):
+    """Plain http was to lead to this machine, and leads elsewhere: a name may say anything."""
+
+
+#: Failures without a connection that say for themselves that nothing has left, and why.
+SAY_WHY = (NeverLeft, aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
 
 
 class Ends(NamedTuple):
@@ -125,6 +136,29 @@ def open_and_silent(connection: Connection) -> Ends | None:
     if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
         return None
     return Ends(protocol, transport)
+
+
+def check_peer(address: ServerAddress, connection: Connection) -> None:
+    """Compare where a connection of plain http leads with loopback, before a byte of the request leaves.
+
+    Raises:
+        ForeignPeer: It leads elsewhere.
+    """
+    if address.base_url.scheme != "http" or address.proxy is not None or connection.transport is None:
+        return
+    peer = connection.transport.get_extra_info("peername")
+    if peer is not None and not is_loopback(str(peer[0])):
+        raise ForeignPeer("plain http to another machine")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's own."""
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 async def is_followed(status: int, ends: Ends) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 from bulk_patch.model import NetworkFailure, Reply
 
+_TELLING = 6  # characters of a value that say something wherever they stand
+UNKNOWN_CODE = "unknown code"  # in place of one that is not shaped as the API's are, or that repeats what was sent
 _DEEPEST = 64  # levels of an answer; the API's own have five
 _LONGEST_S = 1e9  # 31 years: longer waits are cut, so that they can be added to a date
 _NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)", re.IGNORECASE)
@@ -45,9 +47,31 @@ def _is_shallow(body: bytes, answer: Any) -> bool:
     return False
 
 
+def repeats_a_value(text: str, body: bytes | None) -> bool:
+    """Tell whether a text is a value of the body that was sent, or contains one of six characters or more."""
+    if body is None:
+        return False
+    said = _plain(text)
+    values = [_plain(str(value)) for value in _leaves(json.loads(body)) if not isinstance(value, bool)]
+    return any(value and (value == said or (len(value) >= _TELLING and value in said)) for value in values)
+
+
+def _plain(text: str) -> str:
+    """Leave letters and digits: a code writes a blank as `_`."""
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(inner)
+    elif value is not None:
+        yield value
+
+
 def status_words(reply: Reply | NetworkFailure) -> str:
     """Describe how an exchange ended, to follow the name of the kind: ` (HTTP 502)`."""
-    return f" (HTTP {reply.status})" if isinstance(reply, Reply) else f" ({reply.lost.value})"
+    return f" (HTTP {reply.status})" if isinstance(reply, Reply) else f" ({reply.detail or reply.lost.value})"
 
 
 def http_date(text: str | None) -> datetime | None:

@@ -62,8 +62,11 @@ FAULT_TABLE: Mapping[Meaning, AnswerRule] = {
     M.THROTTLED: AnswerRule(Action.RETRY, doubt=True, wait=P, free=True),
     M.SERVER_ERROR: AnswerRule(Action.RETRY, doubt=True, wait=B, outage=True),  # 5xx
     M.NO_ANSWER: AnswerRule(Action.RETRY, doubt=True, wait=B, outage=True),  # reset, timeout, half-open, dribble
-    M.UNREACHABLE: AnswerRule(Action.RETRY, doubt=False, wait=B, outage=True),  # refused, DNS, connect, TLS handshake
+    M.UNREACHABLE: AnswerRule(Action.RETRY, doubt=False, wait=B, outage=True),  # refused, DNS, connect, proxy
     M.BAD_CERTIFICATE: AnswerRule(Action.STOP, doubt=False, exit_code=Exit.CREDENTIAL),
+    M.BAD_HANDSHAKE: AnswerRule(Action.STOP, doubt=False, exit_code=Exit.CREDENTIAL),
+    M.PROXY_LOGIN: AnswerRule(Action.STOP, doubt=False, exit_code=Exit.CREDENTIAL),  # 407
+    M.FOREIGN_PEER: AnswerRule(Action.STOP, doubt=False, exit_code=Exit.CREDENTIAL),  # plain http elsewhere
 }
 
 _NO_PERMISSION = "the token lacks a permission, or belongs to another workspace"
@@ -80,10 +83,20 @@ HINTS: Mapping[Meaning, str] = {
     M.REDIRECTED: "check target.base_url: a redirect is never followed, since the row would be sent elsewhere",
     M.SWITCHED: "check target.base_url: something other than the API answers",
     M.KEY_REUSED: "a key was used before with other content: keep the ledger, do not plan again, and ask for help",
-    M.BAD_CERTIFICATE: "the server's certificate is not trusted: set target.ca_file for a private authority",
+    M.BAD_CERTIFICATE: "have the server's certificate replaced; for a private authority, set target.ca_file",
+    M.BAD_HANDSHAKE: "check scheme and port of target.base_url, and which versions of TLS the server speaks",
+    M.PROXY_LOGIN: "check target.proxy and its user and password",
+    M.FOREIGN_PEER: "use https: plain http is only for this machine, and the name leads elsewhere",
 }
 
 UNSETTLED_STATUSES = frozenset({408, 423, 424, 425, 499})
+_BY_FAILURE = {
+    FailureKind.CERTIFICATE: M.BAD_CERTIFICATE,
+    FailureKind.TLS: M.BAD_HANDSHAKE,
+    FailureKind.PROXY_LOGIN: M.PROXY_LOGIN,
+    FailureKind.FOREIGN_PEER: M.FOREIGN_PEER,
+    FailureKind.PROTOCOL: M.UNREADABLE,
+}
 _BY_STATUS = {101: M.SWITCHED, 401: M.UNAUTHENTICATED, 429: M.THROTTLED}
 _BY_CLASS = {2: M.UNCONFIRMED, 3: M.REDIRECTED, 5: M.SERVER_ERROR}
 _OWN_BY_STATUS = {403: M.FORBIDDEN, 404: M.NOT_FOUND}
@@ -200,10 +213,8 @@ class FaultTable:
     def meaning(self, patch: Patch | None, reply: Reply | NetworkFailure) -> Meaning:
         """Name the line of the table; without a patch a 200 is unreadable."""
         if isinstance(reply, NetworkFailure):
-            if reply.lost is FailureKind.CERTIFICATE:
-                return M.BAD_CERTIFICATE
-            if reply.lost is FailureKind.PROTOCOL:
-                return M.UNREADABLE
+            if reply.lost in _BY_FAILURE:
+                return _BY_FAILURE[reply.lost]
             return M.UNREACHABLE if reply.lost in NEVER_LEFT else M.NO_ANSWER
         status = reply.status
         if status == 200:

@@ -35,7 +35,7 @@ BAD_CERTIFICATES = ("unknown authority", "other name", "expired")
 OBSTACLES = {
     "refused connection": 4,
     "unknown name": 4,
-    "failed handshake": 4,
+    "failed handshake": 6,
     **{f"bad certificate, {why}": 6 for why in BAD_CERTIFICATES},
 }
 BRIEFLY = "refused connection, briefly"

@@ -9,7 +9,7 @@ import pytest
 from bulk_patch.client import transport
 
 #: Modules whose tests say something about a transport.
-ABOUT_TRANSPORTS = {"test_connections", "test_http", "test_http_tls", "test_session"}
+ABOUT_TRANSPORTS = {"test_connections", "test_failures", "test_http", "test_http_tls", "test_session"}
 CHOSEN, OTHER = ("lean", "reference") if aiohttp.__version__ in transport.LEAN_ON else ("reference", "lean")
 
 

@@ -350,7 +350,7 @@ def test_a_read_that_is_refused_says_nothing_about_the_customer(status: int) -> 
             await read_one(bench.session, make_id(1))
         assert caught.value.verdict.status == status
 
-    on_bench(scenario, faults(reads=[refusal(status, "X")]))
+    on_bench(scenario, faults(reads=[refusal(status, "SOME_CODE")]))
 
 
 @pytest.mark.parametrize("body", [{"id": ANN}, {"id": None}, {}, {"customers": [{"id": make_id(1)}]}])

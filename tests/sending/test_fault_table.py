@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bulk_patch.errors import Exit
 from bulk_patch.model import NEVER_LEFT, Action, FailureKind, History, NetworkFailure, Reply, Verdict, Wait
+from bulk_patch.targets.answers import repeats_a_value
 from tests.chaos.golden import BODIES, TABLE, Expected, find_differences, put_in_words
 from tests.support.patches import ANN, BEN, NEW_MAIL, OLD_MAIL, history, make_patch, make_reply, make_target
 
@@ -260,16 +261,19 @@ def test_what_the_api_does_not_keep_is_not_taken_for_cached(status: int) -> None
 # --- no answer at all
 
 
+STOPPING = (FailureKind.CERTIFICATE, FailureKind.TLS, FailureKind.PROXY_LOGIN, FailureKind.FOREIGN_PEER)
+
+
 @pytest.mark.parametrize("lost", FailureKind)
 @pytest.mark.parametrize("ambiguous", [False, True])
 def test_what_was_lost_is_ambiguous_unless_it_never_left(lost: FailureKind, ambiguous: bool) -> None:
     verdict = judge(NetworkFailure(lost), history(ambiguous=ambiguous))
-    if lost is FailureKind.CERTIFICATE:
+    if lost in STOPPING:
         assert put_in_words(verdict) == Expected(Action.STOP, doubt=False, stop=Exit.CREDENTIAL)
     elif lost is FailureKind.PROTOCOL:
         assert put_in_words(verdict) == Expected(Action.RETRY, doubt=True)
     else:
-        never_left = lost in {FailureKind.DNS, FailureKind.REFUSED, FailureKind.CONNECT, FailureKind.TLS}
+        never_left = lost in {FailureKind.DNS, FailureKind.REFUSED, FailureKind.CONNECT, FailureKind.PROXY}
         assert put_in_words(verdict) == Expected(Action.RETRY, doubt=not never_left, outage=True)
         assert verdict.wait is Wait.BACKOFF
     assert (lost in NEVER_LEFT) is (lost not in {FailureKind.TIMEOUT, FailureKind.RESET, FailureKind.PROTOCOL})
@@ -287,20 +291,54 @@ def test_a_wish_to_wait_is_heard_of_429_and_5xx(status: int, pause_s: float | No
     ("body", "code", "fields"),
     [
         ({"code": "BAD_REQUEST_BODY", "invalid": {"email": "bob@example.com is bad"}}, "BAD_REQUEST_BODY", ("email",)),
-        ({"code": "X", "missing": ["dob", "dob"], "immutable": ["id"]}, "X", ("dob", "id")),
+        ({"code": "X1", "missing": ["dob", "dob"], "immutable": ["id"]}, "X1", ("dob", "1 unknown field")),
         ({"type": "https://dev.synctera.com/errors/conflict", "missing": ["note"]}, "conflict", ("note",)),
-        ({"code": "X", "missing": 7}, "X", ()),
-        ({"code": "X", "missing": True, "invalid": 1.5, "immutable": None}, "X", ()),
-        ({"code": "X", "missing": [None, 3, ["email"], {"a": 1}]}, "X", ()),
-        ({"code": "X", "missing": "first_name"}, "X", ()),
-        ({"code": "A B\nC\x1b[31m", "missing": ["e m\tail"]}, "ABC31m", ("email",)),
-        ({"code": "X" * 500, "missing": ["y" * 500]}, "X" * 80, ("y" * 80,)),
+        ({"code": "X1", "missing": 7}, "X1", ()),
+        ({"code": "X1", "missing": True, "invalid": 1.5, "immutable": None}, "X1", ()),
+        ({"code": "X1", "missing": [None, 3, ["email"], {"a": 1}]}, "X1", ()),
+        ({"code": "X1", "missing": "first_name"}, "X1", ()),
+        (
+            {"code": "X1", "missing": ["legal_address.city", "legal_address"]},
+            "X1",
+            ("legal_address.city", "legal_address"),
+        ),
+        # what does not look like a code or a field of the API's may be anything
+        ({"code": "X"}, "unknown code", ()),
+        ({"code": "Bearer sk_live_SECRET"}, "unknown code", ()),
+        ({"code": "A B\nC\x1b[31m", "missing": ["e m\tail"]}, "unknown code", ("1 unknown field",)),
+        ({"code": "X" * 500, "missing": ["y" * 500, "123-45-6789"]}, "unknown code", ("2 unknown fields",)),
+        ({"code": "jonathan"}, "unknown code", ()),
+        (
+            {"type": "https://dev.synctera.com/errors/Jon", "missing": ["metadata.Jon", "metadata"]},
+            "unknown code",
+            ("metadata",),
+        ),
     ],
 )
 def test_codes_and_field_names_are_kept_and_nothing_else(body: Any, code: str, fields: tuple[str, ...]) -> None:
     verdict = judge(make_reply(400, body))
-    assert verdict.api_code.replace("[", "") == code
+    assert verdict.api_code == code
     assert verdict.api_fields == fields
+
+
+BODY = b'{"first_name":"Jonathan","ssn":"123-45-6789","legal_address":{"city":"Yuma"},"is_customer":true}'
+
+
+@pytest.mark.parametrize(
+    ("text", "repeats"),
+    [
+        ("JONATHAN", True),
+        ("INVALID_JONATHAN_X", True),
+        ("N_123_45_6789", True),
+        ("YUMA", True),
+        ("YUMAN_ERROR", False),  # a short value says nothing within a word
+        ("BAD_REQUEST_BODY", False),
+        ("TRUE", False),
+    ],
+)
+def test_a_code_that_repeats_what_was_sent_is_known(text: str, repeats: bool) -> None:
+    assert repeats_a_value(text, BODY) is repeats
+    assert not repeats_a_value(text, None)
 
 
 def test_no_text_of_an_answer_gets_into_a_reason() -> None:

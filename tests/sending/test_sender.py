@@ -120,32 +120,47 @@ LINES = [
     ),
     Line(
         "a refusal after 500s, not executed",
-        faults(Fault(status=500), refusal(422, "X")),
+        faults(Fault(status=500), refusal(422, "SOME_CODE")),
         REJECTED,
         3,
         1,
         status=422,
-        code="X",
+        code="SOME_CODE",
     ),
     ok(
         "a refusal after an executed 500",
-        faults(Fault(status=500, execute=True), refusal(422, "X")),
+        faults(Fault(status=500, execute=True), refusal(422, "SOME_CODE")),
         3,
         gets=1,
         status=422,
-        code="X",
+        code="SOME_CODE",
     ),
-    ok("a refusal after an executed reset", faults(RESET_AFTER, refusal(409, "X")), 2, gets=1, status=409, code="X"),
-    Line("a refusal after a 429", faults(Fault(status=429), refusal(422, "X")), REJECTED, 3, 1, status=422, code="X"),
+    ok(
+        "a refusal after an executed reset",
+        faults(RESET_AFTER, refusal(409, "SOME_CODE")),
+        2,
+        gets=1,
+        status=409,
+        code="SOME_CODE",
+    ),
+    Line(
+        "a refusal after a 429",
+        faults(Fault(status=429), refusal(422, "SOME_CODE")),
+        REJECTED,
+        3,
+        1,
+        status=422,
+        code="SOME_CODE",
+    ),
     Line(
         "a refusal after a 500, and the read fails",
-        faults(Fault(status=500), refusal(422, "X"), reads=[Fault(status=500)] * 8),
+        faults(Fault(status=500), refusal(422, "SOME_CODE"), reads=[Fault(status=500)] * 8),
         UNKNOWN,
         3,
         8,
         spent=True,
         status=422,
-        code="X",
+        code="SOME_CODE",
     ),
     # busy
     *(ok(f"{status} busy with the key", faults(*[refusal(status, BUSY)] * 3), 4) for status in (409, 422)),
@@ -263,7 +278,7 @@ def test_what_someone_else_touched_meanwhile_is_unknown_after_a_refusal_that_pro
         outcome = await bench.send_one(make_row(ambiguous=True))
         assert (outcome.state, outcome.spent, outcome.ambiguous) == (UNKNOWN, True, True)
 
-    on_bench(scenario, faults(refusal(422, "X")))
+    on_bench(scenario, faults(refusal(422, "SOME_CODE")))
 
 
 def test_without_a_before_image_a_refusal_after_an_ambiguous_attempt_is_unknown() -> None:
@@ -272,7 +287,7 @@ def test_without_a_before_image_a_refusal_after_an_ambiguous_attempt_is_unknown(
         unknown_before = Patch(1, patch.customer_id, patch.body, None, patch.key, intent_at=patch.intent_at)
         assert (await bench.send_one(unknown_before)).state is UNKNOWN
 
-    on_bench(scenario, faults(Fault(status=500), refusal(422, "X")))
+    on_bench(scenario, faults(Fault(status=500), refusal(422, "SOME_CODE")))
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "no longer exists"), (403, "could not be read")])
@@ -282,7 +297,7 @@ def test_a_read_that_is_refused_is_not_taken_for_a_customer_that_is_gone(status:
         assert outcome.state is UNKNOWN
         assert reason in outcome.reason
 
-    on_bench(scenario, faults(Fault(status=500), refusal(422, "X"), reads=[refusal(status, "Y")] * 2))
+    on_bench(scenario, faults(Fault(status=500), refusal(422, "SOME_CODE"), reads=[refusal(status, "SOME_CODE")] * 2))
 
 
 def test_what_the_api_says_of_a_row_is_kept_as_code_and_field_names_only() -> None:

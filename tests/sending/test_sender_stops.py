@@ -191,7 +191,7 @@ def test_a_wish_to_wait_longer_than_a_quarter_of_an_hour_stops_the_run_and_is_to
         outcome = await bench.send_one()
         assert outcome.stop is not None
         assert outcome.stop.exit_code is Exit.INCOMPLETE
-        found = re.search(r"until (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", outcome.stop.reason)
+        found = re.search(r"until (\d{4}-\d\d-\d\d \d\d:\d\d):\d\d UTC", outcome.stop.reason)
         assert found is not None
         told = datetime.strptime(found[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
         assert abs((told - expected).total_seconds()) < 120
@@ -279,7 +279,7 @@ def test_so_many_refusals_of_a_kind_in_a_row_stop_the_run(
         assert {outcome.state for outcome in outcomes} == {REJECTED}
         assert (outcomes[-1].stop and outcomes[-1].stop.exit_code) is exit_code
 
-    on_bench(scenario, faults(refusal(status, "X")), rows=10)
+    on_bench(scenario, faults(refusal(status, "SOME_CODE")), rows=10)
 
 
 def test_another_answer_in_between_starts_the_count_again() -> None:

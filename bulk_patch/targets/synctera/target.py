@@ -14,15 +14,18 @@ from bulk_patch.errors import JobError
 from bulk_patch.model import History, Meaning, NetworkFailure, Patch, Reply, Request, Verdict
 from bulk_patch.targets import IdRule, KeyRetention, Page, Record, TargetSpec
 from bulk_patch.targets import fields as f
-from bulk_patch.targets.answers import json_object
+from bulk_patch.targets.answers import UNKNOWN_CODE, json_object
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.faults import STREAKS, FaultTable
 from bulk_patch.targets.fields import AtomicObject, Field, Kind
 from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS, canadian, synctera_fields
 from bulk_patch.targets.synctera.settings import SyncteraSettings
+from bulk_patch.words import amount
 
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 ERROR_URI = re.compile(r"https?://(?:[\w-]+\.)*synctera\.com/errors/([\w-]+)")
+#: What the API's codes look like: an answer may contain anything, also what was sent to it.
+CODE, SLUG = re.compile(r"[A-Z][A-Z0-9_]{1,63}"), re.compile(r"[a-z][a-z0-9-]{1,63}")
 IDS_PER_READ = 100
 
 #: Codes that mean the same whatever the status: the documentation says 409 for the first, the list of codes 422.
@@ -187,7 +190,11 @@ class Synctera:
 
     def error(self, reply: Reply) -> tuple[str, tuple[str, ...]]:
         """Return the API's code and the fields that it names."""
-        return _code_and_fields(reply)
+        code, names = _code_and_names(reply)
+        names = tuple(dict.fromkeys(map(_top_of_open, names)))
+        known = tuple(name for name in names if name in self._fields or name in ATOMIC_OBJECTS)
+        strangers = len(names) - len(known)
+        return code, (*known, f"{amount(strangers, 'unknown field')}") if strangers else known
 
     def meaning_of_code(self, code: str) -> Meaning | None:
         """Return what a code means whatever the status."""
@@ -218,18 +225,21 @@ def _has_id(answer: object) -> bool:
     return isinstance(answer, dict) and isinstance(answer.get("id"), str)
 
 
-def _code_and_fields(reply: Reply) -> tuple[str, tuple[str, ...]]:
-    """Return the API's code and the fields that it names; never its texts, which may contain values."""
+def _code_and_names(reply: Reply) -> tuple[str, tuple[str, ...]]:
+    """Return the API's code and the names that it gives; never its texts, which may contain values."""
     answer = json_object(reply) or {}
     code = answer.get("code")
     if not isinstance(code, str):
         uri = ERROR_URI.match(str(answer.get("type")))
-        code = uri[1] if uri else ""
+        code = uri[1] if uri and SLUG.fullmatch(uri[1]) else UNKNOWN_CODE
+    elif not CODE.fullmatch(code):
+        code = UNKNOWN_CODE
     groups = [answer.get(key) for key in ("missing", "invalid", "immutable")]
     names = [name for group in groups if isinstance(group, (list, dict)) for name in group if isinstance(name, str)]
-    return _word(code), tuple(dict.fromkeys(_word(name) for name in names))
+    return code, tuple(dict.fromkeys(names))
 
 
-def _word(text: str) -> str:
-    """Keep the characters of codes and field names only: an answer may contain anything."""
-    return re.sub(r"[^\w.\[\]-]", "", text)[:80]
+def _top_of_open(name: str) -> str:
+    """Return the name of an open object for its parts: whoever sends it chooses their names."""
+    top = name.partition(".")[0]
+    return top if top in ATOMIC_OBJECTS and ATOMIC_OBJECTS[top].open else name
