@@ -3,12 +3,34 @@
 import click
 
 from bulk_patch.cli import check, inspect, plan_and_send, review, setup
+from bulk_patch.cli.groups import GroupedCommands
 
+_LIBRARIES = ("aiohttp", "pandas", "pyarrow", "pydantic", "structlog", "click", "jinja2", "tqdm", "uvloop")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
-@click.group(context_settings=CONTEXT)
-@click.version_option(package_name="bulk-patch", prog_name="bulk-patch")
+def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    """Print the version, and what it runs on: what a report of a bug needs."""
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+    from platform import platform, python_version
+
+    click.echo(f"bulk-patch {version('bulk-patch')}")
+    click.echo(f"Python {python_version()} on {platform()}")
+    click.echo(", ".join(f"{name} {version(name)}" for name in _LIBRARIES))
+    ctx.exit()
+
+
+@click.group(cls=GroupedCommands, context_settings=CONTEXT)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version, Python and the libraries, and exit.",
+)
 def main() -> None:
     """Apply bulk updates through a PATCH API: a diff before anything is sent, a durable ledger, proof afterwards.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bulk_patch.cli.options import Common
-from bulk_patch.cli.text import next_lines
+from bulk_patch.cli.text import fit_terminal, next_lines
 from bulk_patch.errors import BulkPatchError, DamagedLedgerError, Exit, OutdatedLedgerError, UsageError
 from bulk_patch.reports.next_command import FIX_FIRST, NOTHING_NEXT, NextCommand
 
@@ -37,6 +37,7 @@ def error_boundary(common: Common) -> Iterator[None]:
     """Start the log, and turn any exception into words and an exit code."""
     from bulk_patch.observe import get_logger, start_logging
 
+    fit_terminal()
     with start_logging(console=cast(Any, common.log_format), quiet=common.quiet, verbose=common.verbose):
         try:
             yield

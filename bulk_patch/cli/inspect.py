@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from bulk_patch.cli import completing
 from bulk_patch.cli.entry import commands_of, error_boundary, states_named
 from bulk_patch.cli.options import Common, common, json_flag, operator_flag, run_argument
 from bulk_patch.words import amount
 
 
 @click.command()
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=completing.runs)
 @json_flag
 @common
 def status(common: Common, run_name: str | None) -> None:
@@ -47,7 +48,13 @@ def status(common: Common, run_name: str | None) -> None:
 @click.command()
 @run_argument
 @click.option("--id", "customer_id", metavar="CUSTOMER", help="Only this customer.")
-@click.option("--status", "state", metavar="S", help="Only rows with this status, for example rejected.")
+@click.option(
+    "--status",
+    "state",
+    metavar="S",
+    help="Only rows with this status, for example rejected.",
+    shell_complete=completing.statuses,
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows.")
 @click.option("--reveal", is_flag=True, help="Show whole values; recorded in the ledger.")
 @operator_flag

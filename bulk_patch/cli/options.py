@@ -8,6 +8,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from bulk_patch.cli import completing
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -47,6 +49,7 @@ def common(command: Command) -> Command:
             "sets",
             multiple=True,
             metavar="KEY=VALUE",
+            shell_complete=completing.overrides,
             help="Override a job setting by its dotted name; the value is TOML or bare text. Repeatable.",
         ),
         click.option(
@@ -74,8 +77,8 @@ invalid_flag = click.option(
 continue_flag = click.option(
     "--continue", "go_on", is_flag=True, help="Resume a run that a guard stopped: waives that one stop."
 )
-job_argument = click.argument("job_file", metavar="JOB", type=click.Path(path_type=str))
-run_argument = click.argument("run_name", metavar="RUN")
+job_argument = click.argument("job_file", metavar="JOB", type=click.Path(path_type=str), shell_complete=completing.jobs)
+run_argument = click.argument("run_name", metavar="RUN", shell_complete=completing.runs)
 
 
 #: For commands whose result a program can read; it stands below `common`.

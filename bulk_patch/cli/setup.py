@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bulk_patch.cli import completing
 from bulk_patch.cli.entry import error_boundary, fail
 from bulk_patch.cli.options import Common, common
 from bulk_patch.errors import UsageError
@@ -88,7 +89,7 @@ def write_schema(folder: Path) -> Path:
 
 
 @click.command()
-@click.argument("key", metavar="[KEY]", required=False)
+@click.argument("key", metavar="[KEY]", required=False, shell_complete=completing.settings)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a job file, for editors and other programs.")
 @common
 def settings(common: Common, key: str | None, schema: bool) -> None:

@@ -1,9 +1,28 @@
-"""Plain text for a terminal: wrapped, aligned, and unable to steer it. Pure."""
+"""Plain text for a terminal: wrapped, aligned, and unable to steer it. Pure, once the width is known."""
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 
+#: Characters in a line where no terminal says otherwise: in cron's mail and in files.
 WIDTH = 100
+
+_NARROWEST, _WIDEST = 40, 120  # longer lines are hard to read
+_width = WIDTH
+
+
+def fit_terminal() -> None:
+    """Wrap to the width of the terminal from now on, if stdout is one."""
+    global _width
+    _width = WIDTH
+    if sys.stdout is not None and sys.stdout.isatty():
+        _width = min(max(shutil.get_terminal_size((WIDTH, 24)).columns, _NARROWEST), _WIDEST)
+
+
+def line_width() -> int:
+    """Return how many characters a line may have."""
+    return _width
 
 
 def safe(text: object) -> str:
@@ -15,7 +34,7 @@ def wrap(text: str, lead: str = "") -> list[str]:
     """Break text into lines; the first starts with `lead`, the others are indented. Long words are not broken."""
     return textwrap.wrap(
         safe(text),
-        WIDTH,
+        _width,
         initial_indent=lead,
         subsequent_indent=" " * len(lead),
         break_long_words=False,

@@ -1,8 +1,10 @@
 """Beginning: help, shell completion, `init`, and the flags that bend a job for one command."""
 
 import json
+import platform
 import re
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,16 @@ def test_help_lists_the_commands_and_a_first_thing_to_try(office: Workspace) -> 
     listed = re.findall(r"^  ([a-z]+)  ", ended.out, re.MULTILINE)
     assert set(COMMANDS) <= set(listed)
     assert "bulk-patch init tryout" in ended.out
+    assert "..." not in ended.out.partition("[ARGS]...")[2]  # no summary is cut
+    assert listed.index("init") < listed.index("plan") < listed.index("approve") < listed.index("status")
+
+
+def test_the_version_names_python_and_the_libraries(office: Workspace) -> None:
+    ended = office.run("--version")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("bulk-patch ")
+    assert f"Python {platform.python_version()}" in ended.out
+    assert all(f"{name} {version(name)}" in ended.out for name in ("aiohttp", "pandas", "pyarrow", "pydantic"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -74,12 +86,29 @@ def test_each_shell_gets_a_script_that_asks_the_program(office: Workspace, shell
         ("bulk-patch re", {"retry"}),
         ("bulk-patch run --sa", {"--sandbox"}),
         ("bulk-patch completion ", {"bash", "zsh", "fish"}),
+        ("bulk-patch show RUN --status app", {"applied"}),
+        ("bulk-patch settings limits.", {"limits.rate_per_s", "limits.concurrency"}),
+        ("bulk-patch run x.toml --set guards.app", {"guards.approval="}),
     ],
 )
 def test_what_was_begun_is_completed(office: Workspace, typed: str, offered: set[str]) -> None:
     ended = complete(office, typed)
     assert ended.code == 0, ended.err
     assert offered <= {line.partition(",")[2] for line in ended.out.splitlines()}
+
+
+def test_runs_and_job_files_are_completed(office: Workspace) -> None:
+    for run in ("20261122-151203-4f2a", "20261123-151203-4f2b"):
+        (office.root / "output" / "small" / run).mkdir(parents=True)
+    (office.root / "jobs").mkdir()
+    (office.root / "jobs" / "small.toml").touch()
+    offered = {
+        typed: [line.partition(",")[2] for line in complete(office, typed).out.splitlines()]
+        for typed in ("bulk-patch status ", "bulk-patch show 20261122", "bulk-patch plan jobs/s")
+    }
+    assert offered["bulk-patch status "] == ["20261123-151203-4f2b", "20261122-151203-4f2a", "jobs/small.toml"]
+    assert offered["bulk-patch show 20261122"] == ["20261122-151203-4f2a"]
+    assert offered["bulk-patch plan jobs/s"] == ["jobs/small.toml"]
 
 
 # --- init
