@@ -11,9 +11,10 @@ from bulk_patch.client.credential import Credential, with_login
 from bulk_patch.client.http import HttpClient
 from bulk_patch.client.permits import NOTHING, LimiterClosed, Permit, Signal, SignalKind
 from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.client.send_spec import SendSpec
 from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import BulkPatchError, Exit
-from bulk_patch.job.settings import Job, Retry
+from bulk_patch.job.settings import Retry
 from bulk_patch.model import NEVER_LEFT, Action, History, Meaning, NetworkFailure, Reply, Request, Stop, Verdict, Wait
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
@@ -250,31 +251,33 @@ def _signal(verdict: Verdict, *, row: int = 0, counts: bool = False, canary: boo
 
 
 @asynccontextmanager
-async def open_session(job: Job, target: Target) -> AsyncIterator[ApiSession]:
+async def open_session(
+    spec: SendSpec, target: Target, *, sandbox_token: str | None = None
+) -> AsyncIterator[ApiSession]:
     """Yield a session with the API of a job, or with the sandbox that it is aimed at; nothing is asked for yet.
+
+    Args:
+        spec: How the rows of the job are sent.
+        target: Made from the spec's.
+        sandbox_token: Of a rehearsal: the job's own token is neither read nor needed then.
 
     Raises:
         CredentialError: The token cannot be had.
     """
-    if job.sandbox_token:
-        credential = Credential.of_sandbox(job.sandbox_token)
-    else:
-        credential = Credential(job.target.token, job.file.parent)
-    proxy = with_login(job.target.proxy, job.target.proxy_auth, job.file.parent)
-    rate = job.limits.rate_per_s
+    credential = Credential.of_sandbox(sandbox_token) if sandbox_token else Credential(spec.token, spec.folder)
     limiter = RateLimiter(
-        None if isinstance(rate, str) else float(rate),
-        longest_delay_s=job.retry.longest_delay_s,
-        give_up_after_s=job.retry.give_up_after_s,
+        spec.rate_per_s,
+        longest_delay_s=spec.retry.longest_delay_s,
+        give_up_after_s=spec.retry.give_up_after_s,
         streaks=target.streaks,
     )
     http = HttpClient(
-        job.target.base_url,
+        spec.base_url,
         credential=credential,
         limiter=limiter,
-        timeout_s=job.limits.timeout_s,
-        proxy=proxy,
-        ca_file=job.target.ca_file,
+        timeout_s=spec.timeout_s,
+        proxy=with_login(spec.proxy, spec.proxy_auth, spec.folder),
+        ca_file=spec.ca_file,
     )
     async with http:
-        yield ApiSession(target, http, credential=credential, retry=job.retry, concurrency=job.limits.concurrency)
+        yield ApiSession(target, http, credential=credential, retry=spec.retry, concurrency=spec.concurrency)

@@ -192,6 +192,7 @@ def _check_api(job: Job, target: Target, checkup: Checkup, *, offline: bool) -> 
 
 def _read_once(job: Job, target: Target, customer_id: str) -> str:
     from bulk_patch.client.reads import read_live
+    from bulk_patch.client.send_spec import SendSpec
     from bulk_patch.client.session import open_session
     from bulk_patch.workflows.event_loop import run_in_event_loop
 
@@ -200,7 +201,9 @@ def _read_once(job: Job, target: Target, customer_id: str) -> str:
 
     async def read() -> str:
         started = time.monotonic()
-        async with open_session(job.model_copy(update={"limits": limits, "retry": retry}), target) as session:
+        careful = job.model_copy(update={"limits": limits, "retry": retry})
+        spec = SendSpec.of(careful, target)
+        async with open_session(spec, target, sandbox_token=job.sandbox_token) as session:
             found = await read_live(session, [customer_id], what="the API")
         took = milliseconds_words(1000 * (time.monotonic() - started))
         known = "it knows the first customer of the input" if found.by_id else "it does not know the first customer"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bulk_patch.client.send_spec import SendSpec
 from bulk_patch.client.session import ApiSession, open_session
 from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import Exit, RefusedError, StoppedError
@@ -50,7 +51,9 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
         _tell_of_links(job, folder, has_runs=bool(ledger.runs(job.target_name)), given=options.output is not None)
         session: ApiSession | None = None
         if sends:
-            session = await stack.enter_async_context(open_session(job, target))
+            session = await stack.enter_async_context(
+                open_session(SendSpec.of(job, target), target, sandbox_token=job.sandbox_token)
+            )
         thread = stack.enter_context(LedgerThread())
         opened = OpenJob(job, options, folder, target, ledger, session, thread)
         opened.take_over_wait()
