@@ -50,6 +50,7 @@ def plan_screen(run: Run, counts: Counts, *, rate_per_s: float | None, canary: i
     lines += ["", *_count_lines(counts, {State.PENDING: "to send"}, shown={State.UNCHANGED, State.PENDING}), ""]
     reasons = _merge(summary.invalid)
     lines += section("invalid because", numbered(reasons, shown=_REASONS_SHOWN))
+    lines += section("converted before the comparison", _conversion_lines(summary))
     lines += section("fields that change, in how many rows", _field_lines(summary))
     lines += section("fields to be cleared, in how many rows", numbered(summary.cleared.items()))
     samples = summary.samples
@@ -73,6 +74,16 @@ def _field_lines(summary: PlanSummary) -> list[str]:
         lines.append(f"  {rows:>{places},}  {safe(name)}")
         moves = summary.transitions.get(name, ())[:_TRANSITIONS_SHOWN]
         lines += [f"  {'':>{places}}    {count:,} × {safe(old)} → {safe(new)}" for old, new, count in moves]
+    return lines
+
+
+def _conversion_lines(summary: PlanSummary) -> list[str]:
+    """Return each converted column with its most frequent ways to write; letters stand as a, digits as 9."""
+    lines: list[str] = []
+    for one in summary.conversions:
+        failed = f", {one.failed:,} cannot be converted" if one.failed else ""
+        lines.append(f"  {safe(one.column)}  {safe(one.rule)}: {amount(one.rows, 'row')}{failed}")
+        lines += [f"    {count:,} × {safe(old)} → {safe(new)}" for old, new, count in one.samples]
     return lines
 
 

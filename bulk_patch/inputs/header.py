@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from bulk_patch.errors import InputError
+from bulk_patch.inputs.convert import converter_of
 from bulk_patch.inputs.parquet import TEXT_KINDS
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import IdRule
@@ -84,6 +85,21 @@ def field_of(column: str, settings: InputSettings) -> str:
 def _ignores_nameless(settings: InputSettings) -> bool:
     """Tell whether columns without a name are ignored: `"" = ""` in [input.rename]."""
     return settings.rename.get("") == ""
+
+
+def check_conversions(settings: InputSettings, header: Sequence[str], fields: Mapping[str, str]) -> None:
+    """Refuse a conversion of a column that is not there or not used, or one that needs what is not installed.
+
+    Raises:
+        InputError, JobError: With the column, or the package.
+    """
+    for column, rule in settings.convert.items():
+        if column not in fields and column != settings.id:
+            what = "is not used" if column in header else "is not a column"
+            near = difflib.get_close_matches(column, [settings.id, *fields], n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "name the column as the file does"
+            raise InputError(f"{settings.path.name}: [input.convert] names {column!r}, which {what}", hint)
+        converter_of(rule)
 
 
 def stays(column: str, settings: InputSettings, reader: Columns) -> bool:

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bulk_patch.errors import InputError
-from bulk_patch.inputs.columns import hash_ids
+from bulk_patch.inputs.columns import arrow_of, hash_ids, series_of
+from bulk_patch.inputs.convert import convert_column
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import IdRule
 
@@ -27,10 +28,24 @@ def normalised(texts: Texts, rule: IdRule) -> Texts:
     return pc.utf8_lower(texts) if rule.folds_case else texts
 
 
+def normalised_ids(texts: pa.LargeStringArray, settings: InputSettings, rule: IdRule) -> pa.LargeStringArray:
+    """Return the same of a column of an input, converted as the job says."""
+    if settings.id in settings.convert:
+        texts = arrow_of(ids_of(series_of(texts, pd.RangeIndex(len(texts))), settings, rule))
+    return normalised(texts, rule)
+
+
 def normalised_series(texts: pd.Series, rule: IdRule) -> pd.Series:
     """Return the same of a pandas column; missing ids become ""."""
     ids = texts.fillna("")
     return ids.str.lower() if rule.folds_case else ids
+
+
+def ids_of(cells: pd.Series, settings: InputSettings, rule: IdRule) -> pd.Series:
+    """Return the ids of a column of cells as read: converted as the job says, normalised, missing ones as ""."""
+    if (convert := settings.convert.get(settings.id)) is not None:
+        cells, _ = convert_column(cells, convert)
+    return normalised_series(cells, rule)
 
 
 def check_ids(

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from bulk_patch.inputs.columns import TEXT, joined
 from bulk_patch.inputs.formats import Reader, open_reader
-from bulk_patch.inputs.header import fields_of, stays
-from bulk_patch.inputs.ids import check_ids, find_repeated, normalised
+from bulk_patch.inputs.header import check_conversions, fields_of, stays
+from bulk_patch.inputs.ids import check_ids, find_repeated, normalised_ids
 from bulk_patch.inputs.marks import SheetFacts
 from bulk_patch.inputs.parts import changed, combine, fingerprint, guarding
 from bulk_patch.job.settings import InputSettings
@@ -76,12 +76,13 @@ def scan(
     with guarding(path, stamp):
         reader = open_reader(settings)
     fields = fields_of(reader, settings, knows=knows, ids=ids, known=tuple(known))
+    check_conversions(settings, reader.header, fields)
     columns = tuple(name for name in reader.header if stays(name, settings, reader))
 
     def read_ids(columns: Sequence[str]) -> Iterator[pa.LargeStringArray]:
         """Read these columns from the start, and yield the normalised ids, missing ones as ""."""
         for table in _read(reader, path, columns, stamp):
-            yield joined(normalised(joined(table.column(settings.id)), ids)).fill_null("")
+            yield joined(normalised_ids(joined(table.column(settings.id)), settings, ids)).fill_null("")
 
     to_read = columns if every_cell and not reader.checks_all else [settings.id]
     rows, hashes = check_ids(read_ids(to_read), settings, ids)

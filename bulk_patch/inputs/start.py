@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
+from bulk_patch.inputs.columns import TEXT
 from bulk_patch.inputs.formats import Reader, open_reader
+from bulk_patch.inputs.ids import ids_of
 from bulk_patch.inputs.parts import guarding
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import IdRule
@@ -41,5 +45,6 @@ def read_first_id(settings: InputSettings, rule: IdRule) -> str | None:
     Raises:
         InputError: The start of the file is refused.
     """
-    ids = read_start(open_input(settings), settings, [settings.id], rows=10_000)[settings.id]
-    return next((text for text in map(rule.normalise, ids) if rule.matches(text)), None)
+    cells = read_start(open_input(settings), settings, [settings.id], rows=10_000)[settings.id]
+    ids = ids_of(pd.Series(cells, dtype=TEXT), settings, rule)
+    return next((text for text in ids if rule.matches(text)), None)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bulk_patch.job.conversions import parse_rule
 from bulk_patch.job.section import Section
 
 AUTO: Literal["auto"] = "auto"
@@ -35,6 +36,7 @@ class InputSettings(Section):
     may_clear: tuple[str, ...] = Field(default=(), strict=False)
     duplicates: Literal["reject", "last"] = "reject"
     rename: dict[str, str] = Field(default={})
+    convert: dict[str, str] = Field(default={})
     max_age_h: float | None = Field(default=None, gt=0, strict=False)
 
     @field_validator("delimiter")
@@ -67,6 +69,16 @@ class InputSettings(Section):
         if isinstance(rows, int) and not 0 <= rows <= 1000:
             raise ValueError('must be "auto", or a number from 0 to 1000')
         return rows
+
+    @field_validator("convert")
+    @classmethod
+    def _converts_by_rules(cls, convert: dict[str, str]) -> dict[str, str]:
+        for column, rule in convert.items():
+            try:
+                parse_rule(rule)
+            except ValueError as error:
+                raise ValueError(f"of column {column!r}: {error}") from None
+        return convert
 
     @model_validator(mode="after")
     def _blank_needs_leave(self) -> "InputSettings":

@@ -84,6 +84,12 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "renamed is an error",
         'rename = { ZIP = "legal_address.postal_code", remarks = "" }',
     ),
+    "input.convert": (
+        "Column in the file = how its cells become what the API takes, before anything is compared: `date:M/D/YYYY` "
+        "(also MM, DD, MMM), `phone:US`, `zip:US`, `map:{USA=US}`, `uuid`, `upper`, `trim`, `number`. A cell that "
+        "cannot be converted makes its row invalid; the plan shows what was converted",
+        'convert = { DOB = "date:M/D/YYYY", ZIP = "zip:US" }',
+    ),
     "input.max_age_h": (
         "An input that was last modified longer ago stops `plan` and `run` with 5",
         "max_age_h = 26",

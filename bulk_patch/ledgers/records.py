@@ -35,6 +35,38 @@ class Sample:
     changes: tuple[tuple[str, str | None, str], ...]  # field, before (None: not known), after
 
 
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a rule of [input.convert] did with one column."""
+
+    column: str
+    rule: str
+    rows: int  # whose cell became another
+    failed: int  # whose cell could not be converted
+    samples: tuple[tuple[str, str, int], ...]  # before, after, rows; only their shapes where they may identify someone
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "column": self.column,
+            "rule": self.rule,
+            "rows": self.rows,
+            "failed": self.failed,
+            "samples": [list(sample) for sample in self.samples],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave."""
+        return cls(
+            str(values["column"]),
+            str(values["rule"]),
+            _number(values["rows"]),
+            _number(values["failed"]),
+            tuple((str(old), str(new), _number(rows)) for old, new, rows in values["samples"]),
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSummary:
     """All that a reviewer's screen or page shows of a plan, and all that guards and approvals rely on.
@@ -58,6 +90,7 @@ class PlanSummary:
     taken_back: Mapping[str, int] = field(default_factory=dict)  # undo -> rows to send of which it took values back
     taken_back_rows: tuple[int, ...] = ()  # the first of these rows
     reading: str = ""  # what is unusual about how the input was read
+    conversions: tuple[Conversion, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; what says nothing is left out."""
@@ -87,6 +120,8 @@ class PlanSummary:
             values |= {"taken_back": dict(self.taken_back), "taken_back_rows": list(self.taken_back_rows)}
         if self.reading:
             values["reading"] = self.reading
+        if self.conversions:
+            values["conversions"] = [one.to_json() for one in self.conversions]
         return values
 
     @classmethod
@@ -125,6 +160,7 @@ class PlanSummary:
             taken_back={str(undo): _number(rows) for undo, rows in values.get("taken_back", {}).items()},
             taken_back_rows=tuple(_number(row) for row in values.get("taken_back_rows", [])),
             reading=str(values.get("reading", "")),
+            conversions=tuple(Conversion.from_json(one) for one in values.get("conversions", [])),
         )
 
 

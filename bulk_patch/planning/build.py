@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
@@ -22,7 +22,7 @@ from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import PlanRow, Run
 from bulk_patch.model import State
 from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, frame_cells
-from bulk_patch.planning.diff import Compared, Wanted, compare, prepare
+from bulk_patch.planning.diff import Compared, Conversions, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates, with_earlier_cells
 from bulk_patch.planning.marked_cells import carry_marks, with_places
 from bulk_patch.planning.problems import Problem, Problems
@@ -107,7 +107,7 @@ async def write_plan(
         what = f"{sum(builder.cleared.values())} values would be cleared"
         builder.warnings.append(f"{what}: clearing is not documented by the API, each is read back")
     builder.warnings += baseline.warnings()
-    begun_as = replace(run.summary, reading=found.reading)
+    begun_as = replace(run.summary, reading=found.reading, conversions=builder.conversions(job.input.convert))
     summary = builder.build(begun_as, reads=baseline.reads_made, recheck=deciding.recheck)
     if 0 < baseline.taken_at < run.created_at:
         summary = replace(summary, snapshot_at=baseline.taken_at)
@@ -133,6 +133,7 @@ class _Portion:
     duplicates: dict[int, Repeat]
     snapshot: Snapshot | None = None
     facts: SheetFacts | None = None  # of a workbook
+    converted: Conversions = field(default_factory=dict)
 
 
 async def _portions(
@@ -148,7 +149,8 @@ async def _portions(
             frame, id_column=found.id_column, fields=found.fields, settings=job.input, target=target, facts=facts
         )
         duplicates = take_duplicates(wanted, repeats)
-        return _Portion(frame, wanted.ids, _without(wanted, duplicates), repeats, duplicates, facts=facts)
+        left = _without(wanted, duplicates)
+        return _Portion(frame, wanted.ids, left, repeats, duplicates, facts=facts, converted=wanted.converted)
 
     async with aclosing(prefetch_in_thread(source.frames(found, rows=frame_rows))) as frames:
         async for frame in frames:
@@ -202,6 +204,7 @@ class _Deciding:
         wanted, snapshot, duplicates = portion.wanted, portion.snapshot, portion.duplicates
         builder = self.builder
         builder.unchanged += compared.unchanged
+        builder.convert(portion.converted)
         problems: Problems = dict(compared.problems)
         changes: dict[int, Change] = {}
         for built in build_changes(compared, wanted, snapshot, self._target, watch=self._job.guards.watch):

@@ -3,8 +3,10 @@
 All values are text. In `Wanted.values` a missing cell means no change and an empty one means clear.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,13 +14,17 @@ import pyarrow.compute as pc
 
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.inputs.columns import arrow_of, is_plain, nfc, series_of
-from bulk_patch.inputs.ids import normalised_series
+from bulk_patch.inputs.convert import convert_column, converter_of, count_conversions
+from bulk_patch.inputs.ids import ids_of
 from bulk_patch.inputs.marks import SheetFacts
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.planning.marked_cells import note_marked
 from bulk_patch.planning.problems import Problem, Problems, add_problem
 from bulk_patch.targets import Target
-from bulk_patch.targets.fields import HIDDEN, Field, Visibility, anything
+from bulk_patch.targets.fields import HIDDEN, Field, Visibility, anything, plain
+
+#: Column -> how often one way to write became another, and how many cells could not be converted.
+Conversions = dict[str, tuple[Counter[tuple[str, str]], int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class Wanted:
     ids: pd.Series  # normalised
     values: pd.DataFrame  # a column per field
     problems: Problems
+    converted: Conversions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,10 @@ def prepare(
         facts: Of a workbook: what it says of single cells.
     """
     problems: Problems = {}
-    ids = normalised_series(frame[id_column], target.ids)
+    ids = ids_of(frame[id_column], settings, target.ids)
+    converted: Conversions = {}
+    if id_column in settings.convert:
+        _convert(frame[id_column], id_column, settings, None, converted)
     marked = [] if facts is None else note_marked(frame.index, id_column, facts, rule=None, problems=problems)
     _note_bad_ids(ids.drop(marked), target, problems)
     columns = {}
@@ -72,10 +82,28 @@ def prepare(
         rule = target.field(name)
         if rule is not None:
             cells = frame[column]
-            if facts is not None and (marked := note_marked(frame.index, column, facts, rule=rule, problems=problems)):
+            by = settings.convert.get(column, "")
+            if facts is not None:
+                marked = note_marked(frame.index, column, facts, rule=rule, problems=problems, convert=by)
                 cells = cells.mask(cells.index.isin(marked))
+            if by:
+                cells, failed = _convert(cells, column, settings, rule, converted)
+                for row in failed:
+                    converter = converter_of(by)
+                    add_problem(problems, row, Problem(name, converter.reason, converter.hint))
+                cells = cells.mask(cells.index.isin(failed))
             columns[name] = _wanted(cells, rule, settings, problems)
-    return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems)
+    return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems, converted)
+
+
+def _convert(
+    cells: pd.Series, column: str, settings: InputSettings, rule: Field | None, converted: Conversions
+) -> tuple[pd.Series, list[Any]]:
+    """Convert a column, and note what became of it."""
+    after, failed = convert_column(cells, settings.convert[column], leave=settings.clear)
+    whole = rule is None or rule.mask is plain
+    converted[column] = count_conversions(cells, after, whole=whole), len(failed)
+    return after, failed
 
 
 def _wanted(cells: pd.Series, rule: Field, settings: InputSettings, problems: Problems) -> pd.Series:

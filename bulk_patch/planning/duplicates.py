@@ -7,7 +7,7 @@ import pandas as pd
 
 from bulk_patch.errors import InputError
 from bulk_patch.inputs import source
-from bulk_patch.inputs.ids import normalised_series
+from bulk_patch.inputs.ids import ids_of
 from bulk_patch.inputs.source import Source
 from bulk_patch.job.settings import Job
 from bulk_patch.model import State
@@ -121,7 +121,7 @@ def find_repeats(found: Source, job: Job, target: Target, frame_rows: int) -> di
         return {}
     pieces = []
     for frame in source.frames(found, rows=frame_rows):
-        shared = frame[normalised_series(frame[found.id_column], target.ids).isin(repeated_ids)]
+        shared = frame[ids_of(frame[found.id_column], job.input, target.ids).isin(repeated_ids)]
         if len(shared):
             pieces.append(shared)
     if not pieces:

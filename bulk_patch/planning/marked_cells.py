@@ -23,7 +23,7 @@ _WORDS = {
 
 
 def note_marked(
-    index: pd.Index, column: str, facts: SheetFacts, *, rule: Field | None, problems: Problems
+    index: pd.Index, column: str, facts: SheetFacts, *, rule: Field | None, problems: Problems, convert: str = ""
 ) -> list[int]:
     """Note the marked cells of a column that its field cannot take.
 
@@ -33,13 +33,14 @@ def note_marked(
         facts: What the workbook says of its cells.
         rule: The field; None for the id.
         problems: Gets them.
+        convert: The rule by which the cells are converted.
 
     Returns:
         The rows that were noted.
     """
     noted: list[int] = []
     for cells in facts.marked:
-        if cells.column != column or _fits(cells.mark, rule):
+        if cells.column != column or _fits(cells.mark, rule, convert):
             continue
         reason, hint = _WORDS[cells.mark]
         for row in cells.rows[np.isin(cells.rows, index.to_numpy())].tolist():
@@ -49,10 +50,17 @@ def note_marked(
     return noted
 
 
-def _fits(mark: Mark, rule: Field | None) -> bool:
+def _fits(mark: Mark, rule: Field | None, convert: str) -> bool:
     if rule is None:
         return False
-    return (mark is Mark.DATE and rule.holds_date) or (mark is Mark.BOOLEAN and rule.kind is Kind.BOOLEAN)
+    kind = convert.partition(":")[0]
+    match mark:
+        case Mark.DATE:
+            return rule.holds_date or kind == "date"
+        case Mark.NUMBER:  # what the format shows beside its digits does not matter to these
+            return kind in ("number", "phone", "zip")
+        case _:
+            return mark is Mark.BOOLEAN and rule.kind is Kind.BOOLEAN
 
 
 def with_places(problems: Problems, facts: SheetFacts | None) -> Problems:

@@ -1,11 +1,12 @@
 """Count what a plan changes, row by row, into the summary that people decide by."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bulk_patch.ledgers.records import PlanSummary, Sample
+from bulk_patch.ledgers.records import Conversion, PlanSummary, Sample
 from bulk_patch.planning.changes import Change
+from bulk_patch.planning.diff import Conversions
 from bulk_patch.planning.problems import Problem
 
 SAMPLES = 3
@@ -33,6 +34,7 @@ class SummaryBuilder:
     taken_back_rows: list[int] = field(default_factory=list)
     kept: Counter[str] = field(default_factory=Counter)  # the same of rows that are set aside
     warnings: list[str] = field(default_factory=list)
+    converted: dict[str, tuple[Counter[tuple[str, str]], int, int]] = field(default_factory=dict)  # rows, failed
 
     def add(self, change: Change) -> None:
         """Count one change."""
@@ -59,6 +61,30 @@ class SummaryBuilder:
         """Count one invalid row, once for each of its reasons."""
         self.invalid_rows += 1
         self.invalid.update(f"{problem.field} {problem.reason}" for problem in problems)
+
+    def convert(self, found: Conversions) -> None:
+        """Count what the rules of [input.convert] did with some rows."""
+        for column, (pairs, failed) in found.items():
+            shapes, rows, failed_before = self.converted.get(column, (Counter[tuple[str, str]](), 0, 0))
+            rows += pairs.total()
+            shapes += pairs
+            if len(shapes) > _MOST_KEPT:
+                shapes = Counter(dict(shapes.most_common(_MOST_KEPT // 2)))
+            self.converted[column] = shapes, rows, failed_before + failed
+
+    def conversions(self, rules: Mapping[str, str]) -> tuple[Conversion, ...]:
+        """Return what became of each column that the job converts."""
+        found = {column: self.converted.get(column, (Counter[tuple[str, str]](), 0, 0)) for column in rules}
+        return tuple(
+            Conversion(
+                column,
+                rules[column],
+                rows,
+                failed,
+                tuple((old, new, count) for (old, new), count in shapes.most_common(SAMPLES)),
+            )
+            for column, (shapes, rows, failed) in found.items()
+        )
 
     def build(self, begun: PlanSummary, *, reads: int, recheck: int) -> PlanSummary:
         """Return the summary of the whole plan.

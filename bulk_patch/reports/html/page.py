@@ -239,6 +239,10 @@ def _facts(
         yield "Input", f"{Path(run.input_path).name}, {amount(run.input_rows, 'row')}"
         if run.summary.reading:
             yield "Input format", run.summary.reading
+        for one in run.summary.conversions:
+            failed = f"; {one.failed:,} cannot be converted" if one.failed else ""
+            samples = "".join(f"; {count:,} × {old} → {new}" for old, new, count in one.samples)
+            yield f"Converted: {one.column}", f"{one.rule}, {amount(one.rows, 'row')}{failed}{samples}"
     yield "Compared with", _BASELINES.get(run.baseline, run.baseline)
     yield "Planned", f"{time_words(run.created_at)}, {who_words(run.actor)}"
     yield "Reason", reason or "none given"
