@@ -23,6 +23,17 @@ PLANNED = frozenset(
 )
 
 
+#: The settings of built-in kinds that have any, apart from the kinds themselves, which need more than a job file does.
+SETTINGS = {
+    ("target", "synctera"): "bulk_patch.targets.synctera.settings:SyncteraSettings",
+    ("ledger", "sqlite"): "bulk_patch.ledgers.sqlite.settings:SqliteSettings",
+    ("baseline", "none"): "bulk_patch.baselines.settings:NoneSettings",
+    ("baseline", "file"): "bulk_patch.baselines.settings:FileSettings",
+    ("baseline", "last-run"): "bulk_patch.baselines.settings:LastRunSettings",
+    ("baseline", "live"): "bulk_patch.baselines.settings:LiveSettings",
+}
+
+
 def kinds(group: str) -> list[str]:
     """Return the kinds of a group that can be used now, built in and installed."""
     installed = entry_points(group=f"bulk_patch.{group}s").names
@@ -49,7 +60,22 @@ def find(group: str, kind: str) -> Any:
     """
     check(group, kind)
     if (group, kind) in BUILT_IN:
-        module, _, attribute = BUILT_IN[group, kind].partition(":")
-        return getattr(import_module(module), attribute)
+        return _load(BUILT_IN[group, kind])
     (found,) = entry_points(group=f"bulk_patch.{group}s", name=kind)
     return found.load()
+
+
+def settings_class(group: str, kind: str) -> Any:
+    """Return the model of what a kind reads of its table of the job file; None: nothing of its own.
+
+    Raises:
+        JobError: As `check`.
+    """
+    if (group, kind) in BUILT_IN:
+        return _load(SETTINGS[group, kind]) if (group, kind) in SETTINGS else None
+    return getattr(find(group, kind), "Settings", None)
+
+
+def _load(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)

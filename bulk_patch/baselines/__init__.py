@@ -1,18 +1,26 @@
 """Baselines, which desired values are compared with: the contract."""
 
+from __future__ import annotations  # the settings of baselines are read by commands that load no pandas
+
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
-from bulk_patch.baselines.snapshot import Snapshot
-from bulk_patch.inputs.source import Source
-from bulk_patch.ledgers import RunReader
-from bulk_patch.targets import Target
+    from bulk_patch.baselines.snapshot import Snapshot
+    from bulk_patch.inputs.source import Source
+    from bulk_patch.ledgers import RunReader
+    from bulk_patch.targets import Target
 
 
 class Baseline(Protocol):
-    """The contract of every baseline: snapshots of customers, one for each portion of the input."""
+    """The contract of every baseline: snapshots of records, one for each portion of the input.
+
+    It is made with the job, the target and the session (None unless `needs_session`). A class of baselines also has
+    `Settings`, a `bulk_patch.job.section.BaselineOptions`: its own part of `[baseline]`, and its `capabilities`, by
+    which everybody else goes.
+    """
 
     sha256: str  # of the file that is read, "" without a file
     taken_at: float  # when the snapshot was taken, Unix seconds; 0: never

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.index import SPILL, BaselineIndex, related
+from bulk_patch.baselines.settings import FileSettings
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.client.session import ApiSession
 from bulk_patch.errors import InputError
@@ -21,9 +22,11 @@ from bulk_patch.targets import Target
 class FileBaseline(Baseline):
     """`file`: an export of the customers, CSV or Parquet, with dotted columns; the id is `id` or as in the input."""
 
+    Settings = FileSettings
+
     def __init__(self, job: Job, target: Target, session: ApiSession) -> None:
-        path = job.baseline.path
-        assert path is not None  # the job model makes sure
+        path = job.baseline.file()
+        assert path is not None  # its settings make sure
         self._watch = job.guards.watch
         found = _scan(path, job.input.id, target)
         self.sha256 = found.sha256

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.index import SPILL, BaselineIndex, related
 from bulk_patch.baselines.partitions import Partitions
+from bulk_patch.baselines.settings import LastRunSettings
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.client.session import ApiSession
 from bulk_patch.errors import InputError
@@ -45,6 +46,8 @@ _DOUBTFUL = (State.MISMATCH, State.UNKNOWN, State.SENDING)
 
 class LastRunBaseline(Baseline):
     """`last-run`: what runs have confirmed; a value that is not known to be there is sent."""
+
+    Settings = LastRunSettings
 
     def __init__(self, job: Job, target: Target, session: ApiSession) -> None:
         self._job = job

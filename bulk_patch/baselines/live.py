@@ -8,6 +8,7 @@ import pandas as pd
 
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.live_cache import LiveCache
+from bulk_patch.baselines.settings import LiveSettings
 from bulk_patch.baselines.snapshot import Snapshot
 from bulk_patch.client.reads import read_live
 from bulk_patch.client.session import ApiSession
@@ -26,6 +27,8 @@ class LiveBaseline(Baseline):
 
     What has been read is kept until the plan is sealed: after a kill it is not read again.
     """
+
+    Settings = LiveSettings
 
     sha256 = ""
 

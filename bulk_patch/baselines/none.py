@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bulk_patch.baselines import Baseline
+from bulk_patch.baselines.settings import NoneSettings
 from bulk_patch.client.session import ApiSession
 from bulk_patch.job.settings import Job
 from bulk_patch.targets import Target
@@ -10,6 +11,8 @@ from bulk_patch.targets import Target
 
 class NoBaseline(Baseline):
     """`none`: every given value is sent."""
+
+    Settings = NoneSettings
 
     sha256 = ""
     taken_at = 0.0

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from bulk_patch.concurrency import wait_or
+from bulk_patch.job.section import Section
 from bulk_patch.model import Outcome, Patch, State
 
 GATHER_S = 0.05  # a transaction costs the same for one outcome as for hundreds
@@ -14,10 +15,13 @@ class LocalEngine:
 
     Args:
         send: Brings one row to its outcome; never raises, and returns what is known also when cancelled.
+        settings: The job's `[engine]`: nothing that it needs.
         concurrency: How many rows are out at once.
     """
 
-    def __init__(self, send: Callable[[Patch], Awaitable[Outcome]], *, concurrency: int) -> None:
+    def __init__(
+        self, send: Callable[[Patch], Awaitable[Outcome]], settings: Section | None = None, *, concurrency: int
+    ) -> None:
         self._send = send
         self._concurrency = concurrency
         self._rows: asyncio.Queue[Patch | None] = asyncio.Queue()

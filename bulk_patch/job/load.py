@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from bulk_patch.errors import JobError
 from bulk_patch.job.meanings import MEANINGS
 from bulk_patch.job.overrides import apply_override, last_of_each, make_absolute
-from bulk_patch.job.settings import Guards, Job
+from bulk_patch.job.plugin_sections import kinds_with, section_of
+from bulk_patch.job.settings import PLUGIN_SECTIONS, Guards, Job
 from bulk_patch.job.toml_file import read_toml
 
 #: What pydantic adds to the place of a fault: which of several types a value was tried as.
@@ -128,9 +129,8 @@ def _validate(settings: Mapping[str, Any], file: Path) -> Job:
     try:
         return Job.model_validate({**settings, "file": file})
     except ValidationError as error:
-        described = [
-            _describe(cast(Mapping[str, Any], fault)) for fault in error.errors(include_input=False, include_url=False)
-        ]
+        met = cast(list[Mapping[str, Any]], error.errors(include_input=False, include_url=False))
+        described = [_describe(fault, settings) for fault in met]
         faults = list(dict.fromkeys(described))  # one that may be of several types has a fault for each
     raise JobError(f"{file.name}: " + "; ".join(faults), "compare it with a commented job file: bulk-patch init")
 
@@ -142,14 +142,14 @@ def _keep_approval(in_file: Guards, overridden: Guards) -> None:
             raise JobError(f"--set guards.{name}: the job file asks for an approval", "change it in the job file")
 
 
-def _describe(fault: Mapping[str, Any]) -> str:
+def _describe(fault: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Describe a fault of the job file: where, what, and the nearest known key; never the value, it may be a secret."""
     location = [str(part) for part in fault["loc"] if part not in _BRANCHES]
     name = ".".join(location) or "the job"
     if fault["type"] == "extra_forbidden":
-        table: Any = Job
-        for part in location[:-1]:
-            table = table.model_fields[part].annotation
+        table = _model_at(location[:-1], settings)
+        if kinds := kinds_with(location[0], location[-1]) if len(location) == 2 else []:
+            return f"{name} goes with kind = {' or '.join(kinds)}"
         near = difflib.get_close_matches(location[-1], table.model_fields, n=1, cutoff=0.5)
         known = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(table.model_fields))}"
         return f"{name} is not a setting{known}"
@@ -161,3 +161,15 @@ def _describe(fault: Mapping[str, Any]) -> str:
         kind = find_settings(name)[0].kind.replace("`", "")
         return f"{name} must be {'a ' if kind.startswith(_WITH_ARTICLE) else ''}{kind}"
     return f"{name} {fault['msg'].removeprefix('Value error, ').replace('Input should', 'must')}"
+
+
+def _model_at(place: Sequence[str], settings: Mapping[str, Any]) -> Any:
+    """Return the model of a table, with what the plug-in that the file names adds to it."""
+    table: Any = Job
+    for part in place:
+        table = table.model_fields[part].annotation
+    if len(place) == 1 and place[0] in PLUGIN_SECTIONS:
+        kind = settings[place[0]].get("kind", table.model_fields["kind"].default)
+        with suppress(JobError):
+            return section_of(table, place[0], kind)
+    return table

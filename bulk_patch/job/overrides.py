@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from bulk_patch.errors import JobError
+from bulk_patch.job.plugin_sections import GROUPS, path_keys
 
-_PATHS = (
-    *(("input", "path"), ("baseline", "path"), ("target", "ca_file"), ("guards", "allowed_signers")),
-    ("sandbox", "customers"),
-)
+_PATHS = (("input", "path"), ("target", "ca_file"), ("guards", "allowed_signers"), ("sandbox", "customers"))
 
 _SECRETS, _FILE = (("target", "token"), ("target", "proxy_auth")), "file:"
 
 
 def make_absolute(settings: dict[str, Any], folder: Path) -> None:
     """Make the paths among settings absolute; relative ones are relative to `folder`."""
-    for section, key in (*_PATHS, *_SECRETS):
+    tables = ((group, settings[group]) for group in GROUPS if isinstance(settings.get(group), dict))
+    owned = [(group, key) for group, table in tables for key in path_keys(group, table)]
+    for section, key in (*_PATHS, *owned, *_SECRETS):
         table = settings.get(section)
         if not isinstance(table, dict) or not isinstance(table.get(key), str):
             continue

@@ -4,11 +4,12 @@ import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -16,7 +17,7 @@ from bulk_patch import plugins
 from bulk_patch.errors import UsageError
 from bulk_patch.job.meanings import KINDS, MEANINGS
 from bulk_patch.job.overrides import to_toml
-from bulk_patch.job.settings import Job
+from bulk_patch.job.settings import PLUGIN_SECTIONS, Job
 
 #: The file beside a job file that its first line names, for editors.
 SCHEMA_FILE = "job.schema.json"
@@ -53,13 +54,13 @@ def list_settings() -> list[Setting]:
     """Return every setting that a job file may hold, in the order of the models."""
     return [
         Setting(name, _kind_words(name, field), _default_words(field), *MEANINGS.get(name, ("", "")))
-        for name, field in _fields(Job)
+        for name, field in _fields(_reference_model())
     ]
 
 
 def section_titles() -> dict[str, str]:
     """Return what each table of the job file is about, by its dotted name, in the order of the models."""
-    return {name: _first_line(model) for name, model in _sections(Job)}
+    return {name: _first_line(model) for name, model in _sections(_reference_model())}
 
 
 def find_settings(key: str) -> list[Setting]:
@@ -85,10 +86,10 @@ def find_settings(key: str) -> list[Setting]:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a job file, for editors that check TOML against one."""
     schema: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    schema |= Job.model_json_schema()
+    schema |= _reference_model().model_json_schema()
     schema["title"] = "A job of bulk-patch"
     tables = dict([("", schema), *_schema_tables(schema)])
-    for name, field in _fields(Job):
+    for name, field in _fields(_reference_model()):
         section, _, key = name.rpartition(".")
         entry = tables[section]["properties"][key]
         meaning, example = MEANINGS.get(name, ("", ""))
@@ -111,6 +112,22 @@ def schema_text() -> str:
 
 
 # --- how the models are read
+
+
+@cache
+def _reference_model() -> type[Job]:
+    """Return the model of a job file with what the built-in plug-ins of every kind read."""
+    tables: dict[str, Any] = {}
+    for group, core in PLUGIN_SECTIONS.items():
+        owned: dict[str, Any] = {}
+        for known, kind in plugins.BUILT_IN:
+            own = plugins.settings_class(group, kind) if known == group else None
+            for name, field in getattr(own, "model_fields", {}).items():
+                optional = field if not field.is_required() else FieldInfo(default=None, annotation=field.annotation)
+                owned[name] = (field.annotation, optional)
+        table = create_model(core.__name__, __base__=core, __doc__=core.__doc__, **owned)
+        tables[group] = (table, Job.model_fields[group])
+    return create_model("Job", __base__=Job, **tables)
 
 
 def _fields(model: type[BaseModel], section: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -143,7 +160,7 @@ def _schema_tables(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     for name in [name for name, field in Job.model_fields.items() if field.exclude]:
         schema["properties"].pop(name, None)
     schema["required"] = [name for name in schema["required"] if name in schema["properties"]]
-    for name, model in _sections(Job):
+    for name, model in _sections(_reference_model()):
         table = schema["$defs"][model.__name__]
         yield name, table
 

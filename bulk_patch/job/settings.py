@@ -8,20 +8,24 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from bulk_patch import plugins
 from bulk_patch.errors import JobError
 from bulk_patch.job.addresses import check_base_url, check_proxy
 from bulk_patch.job.input_settings import InputSettings as InputSettings
+from bulk_patch.job.plugin_sections import GROUPS, section_of
+from bulk_patch.job.section import BaselineOptions, TargetOptions
 from bulk_patch.job.section import Section as Section
 
 #: Settings of version 0.1 that a plan's identity covered.
 _INPUT_0_1 = ("path", "id", "blank", "clear", "may_clear", "duplicates", "rename")
 _BASELINE_0_1 = ("kind", "path", "max_age_h")
+
+Settings = TypeVar("Settings", bound=Section)
 
 SECRET_REFERENCE = re.compile(r"(env|file|cmd):(.+)", re.DOTALL)
 
@@ -40,11 +44,10 @@ def share_of(limit: int | str, total: int) -> float:
     return float(limit.rstrip("%")) * total / 100 if limit.endswith("%") else float(limit)
 
 
-class BaselineSettings(Section):
+class BaselineSettings(BaselineOptions):
     """What the desired values are compared with."""
 
     kind: str = "live"
-    path: Path | None = Field(default=None, strict=False)
     max_age_h: float = Field(default=24, ge=0, strict=False)
 
     @field_validator("kind")
@@ -52,19 +55,12 @@ class BaselineSettings(Section):
     def _known(cls, kind: str) -> str:
         return _usable("baseline", kind)
 
-    @model_validator(mode="after")
-    def _path_goes_with_file(self) -> "BaselineSettings":
-        if (self.kind == "file") != (self.path is not None):
-            raise ValueError('path goes with kind = "file", and kind = "file" needs it')
-        return self
 
-
-class TargetSettings(Section):
+class TargetSettings(TargetOptions):
     """Which API, and how to reach it."""
 
     kind: str
     base_url: str
-    resource: str = "customers"
     token: str = Field(repr=False)
     proxy: str | None = None
     proxy_auth: str | None = Field(default=None, repr=False)
@@ -166,20 +162,12 @@ class LedgerSettings(Section):
     """Where the ledger is kept, and who shares it."""
 
     kind: str = "sqlite"
-    url: str | None = Field(default=None, repr=False)
     group: str | None = Field(default=None, min_length=1)
 
     @field_validator("kind")
     @classmethod
     def _known(cls, kind: str) -> str:
         return _usable("ledger", kind)
-
-    @field_validator("url")
-    @classmethod
-    def _comes_later(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise ValueError("is not built yet; leave it out")
-        return value
 
 
 class EngineSettings(Section):
@@ -205,23 +193,37 @@ class Job(Section):
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")
     description: str = ""
     input: InputSettings
-    baseline: BaselineSettings = BaselineSettings()
+    baseline: BaselineSettings = Field(default_factory=lambda: _with_plugin(BaselineSettings, "baseline"))
     target: TargetSettings
     limits: Limits = Limits()
     retry: Retry = Retry()
     guards: Guards = Guards()
-    ledger: LedgerSettings = LedgerSettings()
-    engine: EngineSettings = EngineSettings()
+    ledger: LedgerSettings = Field(default_factory=lambda: _with_plugin(LedgerSettings, "ledger"))
+    engine: EngineSettings = Field(default_factory=lambda: _with_plugin(EngineSettings, "engine"))
     sandbox: SandboxSection = SandboxSection()
     file: Path = Field(exclude=True, strict=False)  # the job file itself
     overrides: tuple[str, ...] = Field(default=(), exclude=True, repr=False)  # --set, as given; paths absolute
     sandbox_token: str | None = Field(default=None, exclude=True, repr=False)  # the target is a rehearsal server
     known_as: str = Field(default="", exclude=True, repr=False)  # the target's name in a ledger of an earlier version
 
+    @field_validator(*GROUPS, mode="wrap")
+    @classmethod
+    def _is_checked_by_its_plugin(cls, table: Any, check: Any, info: ValidationInfo) -> Any:
+        if not isinstance(table, dict):
+            return check(table)
+        core: type[Section] = PLUGIN_SECTIONS[str(info.field_name)]
+        kind = table.get("kind", core.model_fields["kind"].default)
+        try:
+            model = section_of(core, str(info.field_name), kind if isinstance(kind, str) else "")
+        except JobError:  # nobody knows which other keys it may have
+            return check({key: value for key, value in table.items() if key in core.model_fields})
+        return model.model_validate(table)
+
     @model_validator(mode="after")
     def _drift_needs_a_baseline(self) -> "Job":
-        if self.guards.drift == "check" and self.baseline.kind == "none":
-            raise ValueError('guards.drift = "check" compares with a baseline, and baseline.kind is "none"')
+        if self.guards.drift == "check" and not self.baseline.capabilities.compares:
+            kind = self.baseline.kind
+            raise ValueError(f'guards.drift = "check" compares with a baseline, and baseline.kind is "{kind}"')
         return self
 
     @property
@@ -230,7 +232,7 @@ class Job(Section):
         if self.known_as:
             return self.known_as
         where = "sandbox" if self.sandbox_token else self.target.base_url
-        return f"{self.target.kind} {where} {self.target.resource}"
+        return " ".join(part for part in (self.target.kind, where, self.target.scope()) if part)
 
     @property
     def identity(self) -> str:
@@ -253,7 +255,7 @@ class Job(Section):
         known = {"input": set(_INPUT_0_1), "baseline": set(_BASELINE_0_1)}
         facts = {
             "input": self.input.model_dump(mode="json", include=known["input"]),
-            "baseline": self.baseline.model_dump(mode="json", include=known["baseline"]),
+            "baseline": {"path": None, **self.baseline.model_dump(mode="json", include=known["baseline"])},
         }
         newer = {
             "input": self.input.model_dump(exclude_defaults=True, exclude={*known["input"], "max_age_h"}),
@@ -264,15 +266,44 @@ class Job(Section):
 
     def _hash_identity(self, facts: dict[str, Any]) -> str:
         facts = {**facts, "fields": sorted(self.guards.fields) if self.guards.fields is not None else None}
-        if path := facts["baseline"].get("path"):
-            facts["baseline"]["path"] = os.path.relpath(path, self.file.parent)
+        for name, path in _paths_of(self.baseline):
+            facts["baseline"][name] = os.path.relpath(path, self.file.parent)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def named_paths(self) -> dict[str, Path]:
+        """Return the files that the job names besides its input, by the names of their settings."""
+        sections: dict[str, Section] = {
+            **{group: getattr(self, group) for group in GROUPS},
+            "sandbox": self.sandbox,
+            "guards": self.guards,
+        }
+        return {
+            f"{section}.{name}": path for section, settings in sections.items() for name, path in _paths_of(settings)
+        }
 
     def at_sandbox(self, base_url: str, token: str) -> "Job":
         """Return the same job for a rehearsal server; the token of the job is then neither read nor needed."""
         local = {"base_url": base_url, "proxy": None, "proxy_auth": None, "ca_file": None}
         target = self.target.model_copy(update=local)
         return self.model_copy(update={"target": target, "sandbox_token": token})
+
+
+PLUGIN_SECTIONS: dict[str, type[Section]] = {
+    "baseline": BaselineSettings,
+    "target": TargetSettings,
+    "ledger": LedgerSettings,
+    "engine": EngineSettings,
+}
+
+
+def _with_plugin(core: type[Settings], group: str) -> Settings:
+    """Return a table that the job file leaves out: of its default kind, with that plug-in's defaults."""
+    model = section_of(core, group, core.model_fields["kind"].default)
+    return cast(Settings, model())
+
+
+def _paths_of(settings: Section) -> list[tuple[str, Path]]:
+    return [(name, value) for name, value in settings if isinstance(value, Path)]
 
 
 # --- checks of single settings

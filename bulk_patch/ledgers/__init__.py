@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from bulk_patch.job.section import Section
 from bulk_patch.ledgers.events import Event
 from bulk_patch.ledgers.records import (
     Actor,
@@ -39,11 +40,13 @@ Candidate = tuple[Patch, State, bool]
 class LedgerStore(Protocol):
     """Where the ledgers of an output folder are. A plug-in of the group `bulk_patch.ledgers` is one.
 
-    * It is made with the output folder alone, also by commands that look at runs without a job file.
+    * It is made with the output folder, and with the job's `[ledger]` where there is a job to write; commands that only
+      look at runs have no job file, so it finds its ledgers without one. The class may have `Settings`, a
+      `bulk_patch.job.section.Section` with its own part of `[ledger]`.
     * Its ledgers are told apart by the job's name, and a job has one at most.
     """
 
-    def __init__(self, output: Path) -> None: ...
+    def __init__(self, output: Path, settings: Section | None = None) -> None: ...
 
     def jobs(self) -> list[str]:
         """Return the names of the jobs that have a ledger here, sorted; nothing is opened or made."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from bulk_patch.job.section import Capabilities
 from bulk_patch.model import State
 
 
@@ -211,6 +212,11 @@ class Run:
     target_spec: Mapping[str, Any] = field(default_factory=dict)  # what the target is made from again, JSON
     seal_version: int = 2  # of `ledgers.seal`
     stats: Mapping[str, Any] = field(default_factory=dict)  # requests, times, latencies, JSON
+
+    @property
+    def baseline_can(self) -> Capabilities:
+        """Return what the baseline could do that the plan was made with."""
+        return Capabilities.of_run(self.baseline, self.terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,22 +4,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bulk_patch import plugins
+from bulk_patch.job.section import Section
 from bulk_patch.ledgers import LedgerStore
 
 USUAL = "sqlite"
 
 
-def open_store(kind: str, output: Path) -> LedgerStore:
+def open_store(kind: str, output: Path, settings: Section | None = None) -> LedgerStore:
     """Return the ledgers of one kind below an output folder.
 
     Args:
         kind: As in `[ledger] kind`.
         output: The `output/` folder.
+        settings: The job's `[ledger]`; None: it is only read.
 
     Raises:
         JobError: There is no such kind.
     """
-    store: LedgerStore = plugins.find("ledger", kind)(output)
+    store: LedgerStore = plugins.find("ledger", kind)(output, settings)
     return store
 
 

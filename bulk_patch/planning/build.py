@@ -84,7 +84,8 @@ async def write_plan(
         BulkPatchError: What the baseline meets.
     """
     begun = time.monotonic()
-    deciding = _Deciding(job, run, target, ledger, stale=job.baseline.kind != "live" and baseline.taken_at > 0)
+    stale = job.baseline.capabilities.may_be_stale and baseline.taken_at > 0
+    deciding = _Deciding(job, run, target, ledger, stale=stale)
     builder = deciding.builder
     async with (
         aclosing(prefetch(_portions(job, found, target, baseline, frame_rows=frame_rows))) as portions,

@@ -81,7 +81,7 @@ async def write_undo(
         for state in (State.UNKNOWN, State.MISMATCH)
         if counts[state]
     ]
-    if undone.baseline not in ("live", "none"):
+    if undone.baseline_can.may_be_stale:
         builder.warnings.append("the old values come from the run's baseline, which was not read from the API")
     builder.warnings += [
         f"{name} is the same in {count} rows: where the API made it as a copy of what is undone, it stays"

@@ -15,11 +15,11 @@ from bulk_patch.sending.run_ledger import RunLedger
 
 def is_stale(job: Job, run: Run, now: float) -> bool:
     """Tell whether the plan's view of every customer is too old to overwrite what it does not show. Pure."""
-    if run.baseline == "none" or job.guards.drift == "off":
+    if not run.baseline_can.compares or job.guards.drift == "off":
         return False
     taken_at = run.created_at if run.summary.snapshot_at is None else run.summary.snapshot_at
     too_old = now - taken_at > job.baseline.max_age_h * 3600
-    return job.guards.drift == "check" or (run.baseline == "live" and too_old)
+    return job.guards.drift == "check" or (run.baseline_can.is_live and too_old)
 
 
 class DriftCheck:

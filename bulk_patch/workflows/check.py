@@ -147,17 +147,11 @@ def _check_age(job: Job) -> None:
 
 def _check_files(job: Job) -> str:
     """Look whether the other files that the job names are there."""
-    named = {
-        "baseline.path": job.baseline.path,
-        "sandbox.customers": job.sandbox.customers,
-        "target.ca_file": job.target.ca_file,
-        "guards.allowed_signers": job.guards.allowed_signers,
-    }
-    missing = [f"{name}: no file at {path}" for name, path in named.items() if path is not None and not path.exists()]
+    named = job.named_paths()
+    missing = [f"{name}: no file at {path}" for name, path in named.items() if not path.exists()]
     if missing:
         raise JobError("; ".join(missing), "write the path as it is seen from the job file")
-    there = [name for name, path in named.items() if path is not None]
-    return f"{', '.join(there)}: there" if there else "the job names no other files"
+    return f"{', '.join(named)}: there" if named else "the job names no other files"
 
 
 def _check_token(job: Job, checkup: Checkup, *, offline: bool) -> None:

@@ -17,6 +17,7 @@ from bulk_patch.concurrency import in_thread
 from bulk_patch.errors import InputError
 from bulk_patch.inputs.parts import fingerprint, sha256_of
 from bulk_patch.inputs.source import Source
+from bulk_patch.job.section import KNOWN
 from bulk_patch.job.settings import Job
 from bulk_patch.job.stored_overrides import as_stored
 from bulk_patch.ledgers import Ledger
@@ -54,7 +55,7 @@ def _find_sent(job: Job, ledger: Ledger) -> Run | None:
 
     The input is hashed only if a run had one of its size.
     """
-    if job.baseline.kind not in ("none", "file"):
+    if job.baseline.capabilities.notices_resend:
         return None
     try:
         size, _ = fingerprint(job.input.path)
@@ -65,7 +66,8 @@ def _find_sent(job: Job, ledger: Ledger) -> Run | None:
     if not alike:
         return None
     sha256 = sha256_of(job.input.path)
-    baseline_sha256 = "" if job.baseline.path is None else sha256_of(job.baseline.path)
+    file = job.baseline.file()
+    baseline_sha256 = "" if file is None else sha256_of(file)
     known = (sha256, baseline_sha256)
     return next((run for run in alike if (run.input_sha256, run.baseline_sha256) == known), None)
 
@@ -99,10 +101,15 @@ def new_run(job: Job, options: RunOptions, target: Target, *, undoes: str = "", 
         job_file=str(job.file),
         overrides=as_stored(job.overrides),
         summary=PlanSummary(undoes=undoes, needs_approval=job.guards.approval),
-        terms=terms_of(job),
+        terms=terms_of(job) | _capabilities(job, facts["baseline"]),
         target_spec=dict(target.spec),
         **facts,
     )
+
+
+def _capabilities(job: Job, baseline: str) -> dict[str, Any]:
+    """Return what the baseline can do; a kind that version 0.1 knew can do what it always could."""
+    return {} if baseline in KNOWN else {"baseline": job.baseline.capabilities.to_json()}
 
 
 def terms_of(job: Job) -> dict[str, Any]:
@@ -156,7 +163,7 @@ def is_changed(job: Job, run: Run, ledger: Ledger) -> bool:
     if not job.is_same_as(run.identity):
         return True
     is_open = ledger.open_run(run.target) is not None
-    file = job.baseline.path
+    file = job.baseline.file()
     if not is_open and file is not None and sha256_of(file) != run.baseline_sha256:
         return True
     try:

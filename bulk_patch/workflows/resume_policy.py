@@ -84,7 +84,7 @@ def _decide_run(situation: Situation, commands: Commands) -> NextStep:
         )
     if not situation.sent:
         return NextStep.REPLACE
-    if run.baseline in ("none", "file"):
+    if not run.baseline_can.notices_resend:
         raise RefusedError(
             f"the input or the job has changed, and run {run.id} of {_when(run.created_at)} has sent part of it",
             "restore the old input and job to finish that run, or drop the rest of it: "

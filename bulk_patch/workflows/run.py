@@ -169,7 +169,7 @@ async def _send_new(opened: OpenJob, before: RunSummary) -> RunSummary:
 
 
 async def _plan(job: Job, options: RunOptions) -> RunSummary:
-    async with open_job(job, options, sends=job.baseline.kind == "live") as opened:
+    async with open_job(job, options, sends=job.baseline.capabilities.needs_session) as opened:
         situation = opened.situation()
         if situation.open_run is None:
             catch_up(opened)

@@ -115,7 +115,7 @@ async def _dispatch(
     waived = "canary" in run.waived or only_requested or only_rows is not None
     canary = 0 if waived else max(0, job.guards.canary - counts.get(State.APPLIED, 0))
     engine = plugins.find("engine", job.engine.kind)(
-        Sender(session, watch=tuple(job.guards.watch)).send, concurrency=job.limits.concurrency
+        Sender(session, watch=tuple(job.guards.watch)).send, job.engine, concurrency=job.limits.concurrency
     )
     scope = SendScope(
         canary=canary,

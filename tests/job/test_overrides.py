@@ -76,7 +76,7 @@ def test_paths_in_overrides_are_relative_to_the_current_directory(
         "target.ca_file=~/ca.pem",
     )
     assert job.input.path == tmp_path / "moves.csv"
-    assert job.baseline.path == tmp_path / "here" / "all.csv"
+    assert job.baseline.file() == tmp_path / "here" / "all.csv"
     assert job.sandbox.customers == tmp_path / "here" / "world.csv"
     assert job.target.ca_file == tmp_path / "home" / "ca.pem"
 

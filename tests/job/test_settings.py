@@ -50,7 +50,6 @@ def look_up(job: Job, name: str) -> Any:
         ("input.duplicates", "reject"),
         ("input.rename", {}),
         ("baseline.kind", "live"),
-        ("baseline.path", None),
         ("baseline.max_age_h", 24),
         ("target.resource", "customers"),
         ("target.proxy", None),
@@ -168,7 +167,7 @@ def test_paths_are_relative_to_the_job_file_whatever_the_current_directory_is(
     job = load_job("../jobs/moves.toml")
     assert job.input.path == tmp_path / "in" / "moves.csv"
     assert job.target.ca_file == tmp_path / "jobs" / "ca.pem"
-    assert job.baseline.path == Path("/all.parquet")
+    assert job.baseline.file() == Path("/all.parquet")
     assert job.sandbox.customers == tmp_path / "home" / "world.csv"
 
 
@@ -383,8 +382,8 @@ def test_a_limit_is_a_number_of_rows_or_a_share_of_them(limit: int | str, total:
 
 
 def test_a_baseline_file_and_its_kind_go_together(tmp_path: Path) -> None:
-    assert "baseline path goes with kind" in refused(tmp_path, 'baseline={kind="file"}')
-    assert "baseline path goes with kind" in refused(tmp_path, 'baseline={kind="live", path="/all.csv"}')
+    assert "baseline.path is required" in refused(tmp_path, 'baseline={kind="file"}')
+    assert 'baseline.path goes with kind = "file"' in refused(tmp_path, 'baseline={kind="live", path="/all.csv"}')
     assert make_job(tmp_path, "baseline.kind=file", "baseline.path=/all.csv").baseline.path == Path("/all.csv")
 
 

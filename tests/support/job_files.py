@@ -115,7 +115,7 @@ def plan_offline(
     job: Job, ledger: Ledger, *, frame_rows: int = FRAME_ROWS, run_id: str = "20261122-151203-4f2a", **facts: Any
 ) -> Planned:
     """Plan a job whose baseline asks no API, into an open ledger."""
-    target = make_target(job.target.resource)
+    target = make_target(job.target.scope())
     found = scan_input(job, target)
     baseline: Baseline = plugins.find("baseline", job.baseline.kind)(job, target, None)
     facts = {"columns": found.columns, "baseline": job.baseline.kind, "input_sha256": found.sha256} | facts

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from bulk_patch.files.atomic import is_shared
+from bulk_patch.job.section import Section
 from bulk_patch.ledgers.records import Holder
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger, holder_of
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
+from bulk_patch.ledgers.sqlite.settings import SqliteSettings
 
 
 class SqliteStore:
@@ -14,11 +16,13 @@ class SqliteStore:
 
     Args:
         output: The `output/` folder.
+        settings: Nothing that it needs.
     """
 
+    Settings = SqliteSettings
     file_name: ClassVar[str] = "ledger.db"
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, settings: Section | None = None) -> None:
         self._output = output
 
     def jobs(self) -> list[str]:
