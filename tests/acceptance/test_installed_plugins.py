@@ -52,7 +52,7 @@ def test_every_command_finds_the_runs_in_a_ledger_of_another_package(office: Wor
         assert ended.code == 0, (words, ended.err)
     ended = play(office, "verify", FILE, "--sandbox", *other)
     assert ended.code == 0, ended.err
-    ended = play(office, "undo", run, "--sandbox", "--output", str(office.root / "output"))
+    ended = play(office, "undo", run, "--sandbox", *other, "--output", str(office.root / "output"))
     assert ended.code == 0, ended.err
 
 

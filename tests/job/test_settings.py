@@ -384,7 +384,7 @@ def test_a_limit_is_a_number_of_rows_or_a_share_of_them(limit: int | str, total:
 def test_a_baseline_file_and_its_kind_go_together(tmp_path: Path) -> None:
     assert "baseline.path is required" in refused(tmp_path, 'baseline={kind="file"}')
     assert 'baseline.path goes with kind = "file"' in refused(tmp_path, 'baseline={kind="live", path="/all.csv"}')
-    assert make_job(tmp_path, "baseline.kind=file", "baseline.path=/all.csv").baseline.path == Path("/all.csv")
+    assert make_job(tmp_path, "baseline.kind=file", "baseline.path=/all.csv").baseline.file() == Path("/all.csv")
 
 
 def test_blank_cells_may_clear_only_where_fields_are_named(tmp_path: Path) -> None:
