@@ -7,7 +7,7 @@ from bulk_patch.cli.next_command import Invocation, next_command
 from bulk_patch.job.load import output_root
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts
-from bulk_patch.reports.files import FAILURES
+from bulk_patch.reports.failures import FAILURES
 from bulk_patch.reports.next_command import NextCommand
 
 

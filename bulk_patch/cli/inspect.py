@@ -109,7 +109,7 @@ def show(
 @click.command()
 @run_argument
 @click.option(
-    "--to", "to", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".csv, .parquet or .jsonl"
+    "--to", "to", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".csv, .parquet, .jsonl or .xlsx"
 )
 @click.option("--reveal", is_flag=True, help="Write whole values; recorded in the ledger.")
 @operator_flag

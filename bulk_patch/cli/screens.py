@@ -12,7 +12,8 @@ from bulk_patch.ledgers.records import LedgerRow, PlanSummary, Run, Sample
 from bulk_patch.ledgers.undos import Undone
 from bulk_patch.model import Counts, State
 from bulk_patch.observe.totals import Totals
-from bulk_patch.reports.files import FAILURES, PAGE, RESULTS, SUMMARY
+from bulk_patch.reports.failures import FAILURES
+from bulk_patch.reports.files import PAGE, RESULTS, SUMMARY
 from bulk_patch.reports.rows import FieldChange, merge_rows
 from bulk_patch.reports.summary import RunSummary, fold_counts
 from bulk_patch.review.approvals import UNSIGNED

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import BinaryIO
 
+from bulk_patch.files.workbooks import write_sheet
+
 Cell = str | int | None
 
 _NUMBERS = frozenset({"row", "attempts", "http_status"})  # columns; all others hold text
@@ -61,6 +63,7 @@ ROW_WRITERS: Mapping[str, Callable[[BinaryIO, Sequence[str], Iterable[Sequence[C
     ".csv": _write_csv,
     ".jsonl": _write_jsonl,
     ".parquet": _write_parquet,
+    ".xlsx": write_sheet,
 }
 
 

@@ -24,7 +24,7 @@ from bulk_patch.model import State
 from bulk_patch.planning.changes import Change, are_unsent_notes, build_changes, frame_cells
 from bulk_patch.planning.diff import Compared, Conversions, Wanted, compare, prepare
 from bulk_patch.planning.duplicates import Repeat, find_repeats, refuse_repeats, take_duplicates, with_earlier_cells
-from bulk_patch.planning.marked_cells import carry_marks, with_places
+from bulk_patch.planning.marked_cells import carry_marks, damaged_cells, with_places
 from bulk_patch.planning.problems import Problem, Problems
 from bulk_patch.planning.scope import check_allowed, check_clearable
 from bulk_patch.planning.summary import SummaryBuilder
@@ -151,6 +151,8 @@ async def _portions(
         )
         duplicates = take_duplicates(wanted, repeats)
         left = _without(wanted, duplicates)
+        for column, rows in wanted.damaged.items():
+            frame = frame.assign(**{column: damaged_cells(frame[column], rows)})
         return _Portion(frame, wanted.ids, left, repeats, duplicates, facts=facts, converted=wanted.converted)
 
     async with aclosing(prefetch_in_thread(source.frames(found, rows=frame_rows))) as frames:

@@ -18,7 +18,7 @@ from bulk_patch.inputs.convert import convert_column, converter_of, count_conver
 from bulk_patch.inputs.ids import ids_of
 from bulk_patch.inputs.marks import SheetFacts
 from bulk_patch.job.settings import InputSettings
-from bulk_patch.planning.marked_cells import note_marked
+from bulk_patch.planning.marked_cells import DAMAGED, ERRORS, note_marked
 from bulk_patch.planning.problems import Problem, Problems, add_problem
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import HIDDEN, Field, Visibility, anything, plain
@@ -35,6 +35,7 @@ class Wanted:
     values: pd.DataFrame  # a column per field
     problems: Problems
     converted: Conversions = field(default_factory=dict)
+    damaged: dict[str, list[int]] = field(default_factory=dict)  # column -> rows whose cell Excel damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def prepare(
     if id_column in settings.convert:
         _convert(frame[id_column], id_column, settings, None, converted)
     marked = [] if facts is None else note_marked(frame.index, id_column, facts, rule=None, problems=problems)
+    damaged = {id_column: marked} if marked else {}
     _note_bad_ids(ids.drop(marked), target, problems)
     columns = {}
     for column, name in fields.items():
@@ -85,7 +87,9 @@ def prepare(
             by = settings.convert.get(column, "")
             if facts is not None:
                 marked = note_marked(frame.index, column, facts, rule=rule, problems=problems, convert=by)
-                cells = cells.mask(cells.index.isin(marked))
+                if marked:
+                    damaged[column] = marked
+                    cells = cells.mask(cells.index.isin(marked))
             if by:
                 cells, failed = _convert(cells, column, settings, rule, converted)
                 for row in failed:
@@ -93,7 +97,7 @@ def prepare(
                     add_problem(problems, row, Problem(name, converter.reason, converter.hint))
                 cells = cells.mask(cells.index.isin(failed))
             columns[name] = _wanted(cells, rule, settings, problems)
-    return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems, converted)
+    return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems, converted, damaged)
 
 
 def _convert(
@@ -129,6 +133,9 @@ def _wanted(cells: pd.Series, rule: Field, settings: InputSettings, problems: Pr
 
 def _note_odd_text(values: pd.Series, rule: Field, problems: Problems) -> None:
     texts = arrow_of(values)
+    if pc.any(pc.starts_with(texts, "#")).as_py():
+        errors = values.isin(ERRORS) | values.str.startswith(DAMAGED).fillna(False).astype(bool)
+        _note(problems, errors, rule, "is what a spreadsheet writes for a fault", "give the value in place of it")
     plain = is_plain(texts)
     if plain and not pc.any(pc.starts_with(texts, " ")).as_py():
         return

@@ -11,6 +11,11 @@ from bulk_patch.inputs.xlsx.numbers import Mark
 from bulk_patch.planning.problems import Problem, Problems, add_problem
 from bulk_patch.targets.fields import Field, Kind
 
+#: How a failures file begins a cell that Excel damaged.
+DAMAGED = "#EXCEL!"
+#: What a spreadsheet writes in place of a value, also into CSV.
+ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#FIELD!", "#####")
+
 _WORDS = {
     Mark.ERROR: ("is an Excel error", "type the value in place of the error"),
     Mark.NUMBER: ("was turned into a number by Excel", "format the cell as Text and type the value again"),
@@ -61,6 +66,15 @@ def _fits(mark: Mark, rule: Field | None, convert: str) -> bool:
             return kind in ("number", "phone", "zip")
         case _:
             return mark is Mark.BOOLEAN and rule.kind is Kind.BOOLEAN
+
+
+def damaged_cells(cells: pd.Series, rows: Sequence[int]) -> pd.Series:
+    """Return a column in which cells that Excel damaged say so, for files that are fed back.
+
+    As plain text they would pass as values: `2139.5` for what was a ZIP code.
+    """
+    here = cells.index.isin(rows)
+    return cells.where(~here, DAMAGED + " " + cells.fillna(""))
 
 
 def with_places(problems: Problems, facts: SheetFacts | None) -> Problems:

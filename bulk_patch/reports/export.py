@@ -1,4 +1,4 @@
-"""Export the rows of a run with their changes, as CSV, Parquet or JSON lines."""
+"""Export the rows of a run with their changes, as CSV, Parquet, JSON lines or an Excel workbook."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def export(ledger: RunReader, run: Run, to: Path, *, target: Target, reveal: boo
     Args:
         ledger: Holds the run.
         run: The run.
-        to: A file ending in .csv, .parquet or .jsonl; an existing one is replaced.
+        to: A file ending in .csv, .parquet, .jsonl or .xlsx; an existing one is replaced.
         target: Knows the fields and their masks.
         reveal: Write whole values, in a file for its owner alone.
 
@@ -35,7 +35,7 @@ def export(ledger: RunReader, run: Run, to: Path, *, target: Target, reveal: boo
     write = ROW_WRITERS.get(to.suffix.lower())
     if write is None:
         raise UsageError(
-            f"cannot export to {to}: its format is not known", "use a name that ends in .csv, .parquet or .jsonl"
+            f"cannot export to {to}: its format is not known", "use a name that ends in .csv, .parquet, .jsonl or .xlsx"
         )
     if to.is_dir() or not to.parent.is_dir():
         what = "it is a folder" if to.is_dir() else f"the folder {to.parent} does not exist"

@@ -13,12 +13,12 @@ from bulk_patch.files.rows import csv_line_writer, escape
 from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import REACHED
+from bulk_patch.reports.failures import FAILURES, failure_cells, failure_columns, write_failures_sheet
 from bulk_patch.reports.next_command import NextCommand
-from bulk_patch.reports.rows import COLUMNS, NOTES, notes_on, result_of
+from bulk_patch.reports.rows import COLUMNS, result_of
 from bulk_patch.reports.summary import RunSummary, fold_counts, summarise, unbalanced
 
 RESULTS = "results.csv"
-FAILURES = "failures.csv"
 SUMMARY = "summary.json"
 PAGE = "report.html"
 
@@ -52,20 +52,17 @@ def write_reports(
     make_private_folder(folder)
     with replacing(folder / RESULTS) as results, replacing(folder / FAILURES) as failures:
         write_result, write_failure = csv_line_writer(results), csv_line_writer(failures)
-        added = [
-            at for at, name in enumerate(NOTES) if name not in run.columns
-        ]  # a column of that name may be mapped to a field
         write_result(COLUMNS)
-        write_failure([*run.columns, *(NOTES[at] for at in added)])
+        write_failure(failure_columns(run))
         rows = run.unchanged
         for row in ledger.rows(run.id):
             rows += 1
             write_result(map(escape, result_of(row)))
             if row.state not in REACHED:
-                notes = notes_on(row, run)
-                write_failure([*json.loads(row.cells.decode()), *[notes[at] for at in added]])
+                write_failure(failure_cells(row, run))
         if rows != run.input_rows:
             raise unbalanced(run, rows)
+    write_failures_sheet(ledger, run, folder)
     summary = summarise(ledger, run, running=running, next_command=next_command)
     if page is not None:
         page(summary)

@@ -1,12 +1,15 @@
 """What a workbook made of single cells decides what becomes of their rows."""
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
+from bulk_patch.reports.failures import failure_cells, failure_columns, write_failures_sheet
 from bulk_patch.reports.rows import merge_rows
-from tests.support.job_files import ANN, BEN, CAM, DEE, make_job, plan_of
+from tests.support.job_files import ANN, BEN, CAM, DEE, make_job, plan_of, write_csv
 from tests.support.workbooks import write_xlsx
 
 
@@ -66,3 +69,37 @@ def test_a_cell_that_a_later_row_gets_from_an_earlier_one_keeps_its_mark(tmp_pat
     )
     assert planned.bodies == {}
     assert "turned into a number" in planned.reason(2)
+
+
+def test_failures_that_are_fed_back_uncorrected_stay_failures(tmp_path: Path) -> None:
+    def damage(_: Any, sheet: Any) -> None:
+        sheet["C3"].data_type = "e"
+
+    rows: list[list[Any]] = [
+        ["customer_id", "first_name", "last_name"],
+        [ANN, 2139.5, "Lee"],
+        [BEN, "Ben", "#N/A"],
+        [CAM, dt.date(1980, 1, 31), "00123\n=1+1"],
+        [DEE, "Dee", "Ray"],
+    ]
+    planned = plan(tmp_path, *rows, change=damage)
+    assert planned.states == {1: State.INVALID, 2: State.INVALID, 3: State.INVALID, 4: State.PENDING}
+    with SqliteLedger.open(tmp_path / "plan" / "ledger.db", job="moves") as ledger:
+        run = replace(ledger.run(planned.run.id), input_path="input.xlsx")
+        write_failures_sheet(ledger, run, tmp_path)
+        header, *cells = [failure_columns(run), *(failure_cells(row, run) for row in ledger.rows(run.id))]
+    write_csv(tmp_path / "input.csv", ",".join(map(str, header)), *(_csv(line) for line in cells))
+    again_dir = tmp_path / "again"
+    again_dir.mkdir()
+    from_sheet = plan_of(make_job(again_dir, f'input.path="{tmp_path / "failures.xlsx"}"'), again_dir)
+    other_dir = tmp_path / "csv"
+    other_dir.mkdir()
+    from_csv = plan_of(make_job(other_dir, f'input.path="{tmp_path / "input.csv"}"'), other_dir)
+    for again in (from_sheet, from_csv):
+        assert again.states == planned.states
+        assert again.bodies == planned.bodies
+        assert "first_name is what a spreadsheet writes for a fault" in again.reason(1)
+
+
+def _csv(cells: list[Any]) -> str:
+    return ",".join('"' + str(cell).replace('"', '""') + '"' for cell in cells)

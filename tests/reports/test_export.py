@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from openpyxl import load_workbook
 
 from bulk_patch.errors import UsageError
 from bulk_patch.ledgers.records import LedgerRow, PlanRow
@@ -97,6 +98,9 @@ def exported(ledger: SqliteLedger, to: Path, *, reveal: bool = False) -> list[di
             return list(read_dicts(to))
         case ".jsonl":
             return [json.loads(line) for line in to.read_text(encoding="utf-8").splitlines()]
+        case ".xlsx":
+            header, *rows_of_text = load_workbook(to).active.iter_rows(values_only=True)  # type: ignore[union-attr]
+            return [dict(zip(map(str, header), row, strict=True)) for row in rows_of_text]
     found: list[dict[str, Any]] = pq.read_table(to).to_pylist()
     return found
 
@@ -153,7 +157,14 @@ def test_an_export_of_a_run_without_changes_has_the_columns_alone(ledger: Sqlite
     assert pq.read_table(tmp_path / "out.parquet").column_names == list(COLUMNS)
 
 
-@pytest.mark.parametrize("name", ["out.xlsx", "out", "out.csv.gz", "missing/out.csv", "folder.csv"])
+def test_a_workbook_holds_text_alone_and_runs_nothing(ledger: SqliteLedger, tmp_path: Path) -> None:
+    first, _, third = exported(ledger, tmp_path / "out.xlsx", reveal=True)
+    assert first["row"] == "1"
+    assert first["before.last_name"] == "=Smith"  # as text: a workbook needs no sign before it
+    assert third["customer_id"] == "-7"
+
+
+@pytest.mark.parametrize("name", ["out.ods", "out", "out.csv.gz", "missing/out.csv", "folder.csv"])
 def test_an_export_to_another_format_or_no_folder_is_refused(ledger: SqliteLedger, tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.csv").mkdir()
     run = plan(ledger, [moved(1)])
