@@ -29,7 +29,7 @@ from bulk_patch.observe import attach_log_file, get_logger
 from bulk_patch.observe.totals import asked_to_wait_of, with_asked_to_wait
 from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets import Target
-from bulk_patch.targets.from_spec import target_of_job
+from bulk_patch.targets.from_spec import target_of_job, target_of_run
 from bulk_patch.workflows.new_run import gather_situation
 from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.resume_policy import Situation, refuse_other_file
@@ -134,7 +134,22 @@ class OpenJob:
         run = self.ledger.run(run_id)
         if run.target != self.job.target_name:
             raise RefusedError(f"run {run.id} was for {run.target}", f"this is {self.job.target_name}")
+        self.aim_at(run)
         return run
+
+    def aim_at(self, run: Run | None) -> None:
+        """Use the target that a run was planned with, whatever the job says by now; None: the one of the job."""
+        if run is None:
+            target = target_of_job(self.job)
+        elif run.target_spec:
+            target = target_of_run(run.id, run.target_spec, run.target)
+        else:  # of version 0.1, which had one target, and its name says all of it
+            return
+        if dict(target.spec) == dict(self.target.spec):
+            return
+        self.target = target
+        if self.session is not None:
+            self.session.target = target
 
     def refuse_stopped(self, run: Run | None) -> None:
         """Refuse to resume a stopped run, until a person waives that one stop with `--continue`.

@@ -25,6 +25,7 @@ log = get_logger()
 async def plan_input(opened: OpenJob) -> Run:
     """Plan the input as a new run, and show it to the observer."""
     job = opened.job
+    opened.aim_at(None)
     found, baseline = await scan_both(job, opened.target, opened.session)
     with emptied(opened.folder / SPILL):
         await baseline.expect(found, rows=FRAME_ROWS, folder=opened.folder, ledger=opened.ledger)

@@ -104,6 +104,7 @@ async def _dispatch(
 ) -> SessionResult:
     ledger, job, session = opened.ledger, opened.job, opened.session
     assert session is not None  # open_job opened it
+    opened.aim_at(run)
     opened.log_to(run.id)
     now = time.time()
     call = opened.thread.call  # the ledger has one thread from here to the end of the session

@@ -153,9 +153,14 @@ class CardsBaseline(Baseline):
 
 def install(workspace: Workspace, site: Path) -> None:
     """Install the distribution in a folder that the commands of a workspace look into."""
+    install_in(site)
+    workspace.environment["PYTHONPATH"] = os.pathsep.join([str(site), str(REPOSITORY)])
+
+
+def install_in(site: Path) -> None:
+    """Install the distribution in a folder."""
     facts = site / "other_plugins-1.0.dist-info"
     facts.mkdir(parents=True)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: other-plugins\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text(ENTRY_POINTS)
     (site / "other_plugins.py").write_text(MODULE)
-    workspace.environment["PYTHONPATH"] = os.pathsep.join([str(site), str(REPOSITORY)])
