@@ -10,6 +10,7 @@
     ├── LedgerError         7  ledger or disk
     │   ├── OutdatedLedgerError 7  an older version wrote it
     │   ├── DamagedLedgerError  7  what it holds is not as it was written
+    │   │   └── OlderLedgerError 7  it is older than its folder
     │   └── StorageError    7  a file beside the ledger cannot be read or written
     ├── LockedError         8  another process holds the job
     └── RefusedError        9  the plan cannot run as things are
@@ -146,6 +147,10 @@ class OutdatedLedgerError(LedgerError):
 
 class DamagedLedgerError(LedgerError):
     """What the ledger holds is not as it was written or sealed; typing the same command again does not help."""
+
+
+class OlderLedgerError(DamagedLedgerError):
+    """The ledger is older than its folder: it was restored, deleted, or lost its log."""
 
 
 class StorageError(LedgerError):

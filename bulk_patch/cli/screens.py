@@ -148,9 +148,8 @@ def _cause_lines(causes: Sequence[tuple[str, int]]) -> list[str]:
 def last_lines(summary: RunSummary) -> str:
     """Return counts, the exit code in words, and the next command."""
     counts = {State(status): rows for status, rows in summary.counts.items()}
-    lines = [_one_line(counts, summary.input_rows)]
-    if summary.chain_head:
-        lines.append(f"ledger head: {summary.chain_head}")
+    lines = [f"ledger head: {summary.chain_head}"] if summary.chain_head else []
+    lines.append(_one_line(counts, summary.input_rows))
     if summary.exit_code is not None:
         lines.append(f"exit code {summary.exit_code:d}: {Exit(summary.exit_code).words}")
     return join([*lines, *next_lines(summary.next, before=summary.before_next)])

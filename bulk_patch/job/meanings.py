@@ -227,6 +227,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "A group of this machine that shares the job's folder: files 0660, folders 2770",
         'group = "compliance"',
     ),
+    "ledger.shared_filesystem": (
+        "Take a ledger on a network file system (nfs, cifs, 9p and others), where two hosts may send at once",
+        'shared_filesystem = "I know"',
+    ),
     "engine.kind": (
         "Who sends: this process",
         'kind = "local"',

@@ -163,6 +163,7 @@ class LedgerSettings(Section):
 
     kind: str = "sqlite"
     group: str | None = Field(default=None, min_length=1)
+    shared_filesystem: Literal["I know"] | None = None
 
     @field_validator("kind")
     @classmethod

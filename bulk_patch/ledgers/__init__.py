@@ -52,14 +52,18 @@ class LedgerStore(Protocol):
         """Return the names of the jobs that have a ledger here, sorted; nothing is opened or made."""
         ...
 
-    def write(self, job: str, *, wait_s: float = 0.0) -> "Ledger":
+    def write(self, job: str, *, wait_s: float = 0.0, restored: str = "", shared_ok: bool = True) -> "Ledger":
         """Open the ledger of a job to write, made where there is none; the caller closes it.
 
         Args:
             job: The job's name.
             wait_s: How long to wait for another process that holds it.
+            restored: Why a ledger is taken that is older than its folder; what was open in it may have been sent, and
+                is ambiguous from then on. "": such a ledger is refused.
+            shared_ok: The ledger may lie where other hosts write too; else that is refused.
 
         Raises:
+            OlderLedgerError: It is older than its folder: restored, deleted, or without its log.
             LockedError: Another process holds it; the message names pid, host and start.
             LedgerError: It is damaged, of another job or of a newer version, or the disk fails.
         """
@@ -70,6 +74,17 @@ class LedgerStore(Protocol):
 
         Raises:
             LedgerError: The job has no ledger here, or it is damaged, of another job or of another version.
+        """
+        ...
+
+    def back_up(self, job: str, to: Path) -> tuple[int, str]:
+        """Copy the ledger of a job to a file, also while another process writes to it, whole or not at all.
+
+        Returns:
+            How many runs the copy has, and its head.
+
+        Raises:
+            LedgerError: The ledger cannot be read, or the disk fails.
         """
         ...
 
@@ -169,6 +184,9 @@ class RunReader(RowReader, Protocol):
 
     def head(self) -> str:
         """Return the hash of the last event as hex digits, "" where there is none."""
+
+    def must_read_first(self, run_id: str) -> bool:
+        """Tell whether rows of a run have to be read before they are sent: an older ledger was taken for it."""
 
     def last_time(self) -> float:
         """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one.

@@ -20,6 +20,7 @@ CHAINED = "chained"
 BEGUN, SEALED, DISCARDED, CLOSED = "begun", "sealed", "discarded", "closed"
 SESSION, SESSION_ENDED, CLAIMED, OUTCOMES, RETRY = "session", "session ended", "claimed", "outcomes", "retry"
 GUARD, WAIVED, ENDED, REOPENED, METRICS, INPUT_SEEN = "guard", "waived", "ended", "reopened", "metrics", "input seen"
+RESTORED = "restored"  # a ledger that is older than its folder was accepted by a person
 CHECK, CHECKED, CHECK_ENDED = "check", "checked", "check ended"
 
 DIGEST_BYTES = 16

@@ -25,6 +25,7 @@ class SendScope:
         only_requested: Only rows that `retry` asked for.
         only_rows: Only these rows, of those that are still to be tried; None: all.
         clock_went_back: See `precheck`.
+        read_first: Every row is read before it is sent: the ledger was older than its folder.
     """
 
     canary: int = 0
@@ -32,6 +33,7 @@ class SendScope:
     only_requested: bool = False
     only_rows: Sequence[int] | None = None
     clock_went_back: bool = False
+    read_first: bool = False
 
 
 def precheck(patch: Patch, keys: KeyRetention | None, *, now: float, clock_went_back: bool) -> Precheck:
@@ -113,7 +115,7 @@ class Claims:
         Raises:
             Unreadable, RunHalted, LimiterClosed: Rows could not be read again before sending; none was claimed.
         """
-        stale = is_stale(self._job, self._ledger.run, time.time())
+        stale = self._scope.read_first or is_stale(self._job, self._ledger.run, time.time())
         rows: list[int] | None = None
         if self._only_rows is not None:
             rows = [self._only_rows.popleft() for _ in range(min(n, len(self._only_rows)))]

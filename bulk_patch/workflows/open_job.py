@@ -45,7 +45,11 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
     target = target_of_job(job)
     async with AsyncExitStack() as stack:
         share_folder(folder, job.ledger.group)
-        ledger = open_store(job.ledger.kind, folder.parent, job.ledger).write(job.name)
+        ledger = open_store(job.ledger.kind, folder.parent, job.ledger).write(
+            job.name,
+            restored=options.reason if options.new else "",
+            shared_ok=job.ledger.shared_filesystem is not None,
+        )
         stack.callback(ledger.close)
         job = as_known(job, ledger)
         _tell_of_links(job, folder, has_runs=bool(ledger.runs(job.target_name)), given=options.output is not None)

@@ -124,6 +124,7 @@ async def _dispatch(
         only_requested=only_requested,
         only_rows=only_rows,
         clock_went_back=clock_went_back,
+        read_first=await call(ledger.must_read_first, run.id),
     )
     run_ledger = RunLedger(ledger, sending, run, thread=opened.thread)
     opened.dispatcher = Dispatcher(job, run_ledger, engine=engine, session=session, scope=scope)

@@ -67,7 +67,7 @@ def test_nobody_else_can_read_any_file(path: Path, umask: Callable[[int], int], 
     umask(mask)
     with open_ledger(path) as ledger:
         seal_plan(ledger, 3)
-        private = dict.fromkeys(["ledger.db", "ledger.db-shm", "ledger.db-wal", "ledger.lock"], "0o600")
+        private = dict.fromkeys(["ledger.db", "ledger.db-shm", "ledger.db-wal", "ledger.head", "ledger.lock"], "0o600")
         assert modes(path.parent) == private
     assert modes(path.parent.parent) == {JOB: "0o700"}
     assert oct(path.parent.parent.stat().st_mode & 0o7777) == "0o700"
@@ -78,7 +78,7 @@ def test_a_group_can_write_when_the_job_says_so(path: Path, umask: Callable[[int
     umask(mask)
     with open_ledger(path, group=True) as ledger:
         seal_plan(ledger, 3)
-        shared = dict.fromkeys(["ledger.db", "ledger.db-shm", "ledger.db-wal", "ledger.lock"], "0o660")
+        shared = dict.fromkeys(["ledger.db", "ledger.db-shm", "ledger.db-wal", "ledger.head", "ledger.lock"], "0o660")
         assert modes(path.parent) == shared
     assert modes(path.parent.parent) == {JOB: "0o2770"}
 
@@ -88,14 +88,14 @@ def test_a_ledger_that_others_could_read_is_closed_to_them_and_its_folder_left_a
     path.chmod(0o644)
     path.parent.chmod(0o755)
     open_ledger(path).close()
-    assert modes(path.parent) == {"ledger.db": "0o600", "ledger.lock": "0o600"}
+    assert modes(path.parent) == {"ledger.db": "0o600", "ledger.head": "0o600", "ledger.lock": "0o600"}
     assert modes(path.parent.parent) == {JOB: "0o755"}
 
 
 def test_a_closed_ledger_is_one_file_and_its_lock(path: Path) -> None:
     with open_ledger(path) as ledger:
         seal_plan(ledger, 3)
-    assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.lock"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.head", "ledger.lock"]
 
 
 def test_what_a_kill_left_of_a_ledger_being_made_is_in_nobodys_way(path: Path) -> None:
@@ -104,7 +104,7 @@ def test_what_a_kill_left_of_a_ledger_being_made_is_in_nobodys_way(path: Path) -
     path.with_name("ledger.db.new-journal").write_bytes(b"and its journal")
     with open_ledger(path) as ledger:
         seal_plan(ledger, 1)
-    assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.lock"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.head", "ledger.lock"]
 
 
 def test_a_commit_is_on_the_disk_and_references_are_checked(path: Path) -> None:

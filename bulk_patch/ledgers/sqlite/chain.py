@@ -311,9 +311,9 @@ def sum_as_bytes(total: int) -> bytes:
     return total.to_bytes(DIGEST_BYTES)
 
 
-def first_event(database: Database, *, runs: int, at: float) -> None:
+def first_event(database: Database, *, runs: int, at: float, folders: Sequence[str]) -> None:
     """Begin the chain of a ledger, within a transaction: before this event nothing is chained."""
-    detail = json.dumps({"runs": runs})
+    detail = json.dumps({"runs": runs, "folders": list(folders)})
     state = pack_state({RUNS: digest(database.all(chain_queries.RUN_IDS))})
     values = {"number": 1, "run": 0, "at": at, "kind": CHAINED, "detail": detail, "rows": "", "state": state}
     sha256 = hash_event(b"", 1, 0, at, (CHAINED, detail, ""), state)

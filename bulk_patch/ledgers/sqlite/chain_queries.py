@@ -83,6 +83,11 @@ GROUPS_LEFT = f"""
 ) {_ALIKE}
 """
 
+#: ... all that may be claimed, ...
+GROUPS_READY = f"""
+{_GROUPS} INDEXED BY progress_lane WHERE p.lane IN (1, 3) AND p.id BETWEEN :first AND :last {_ALIKE}
+"""
+
 #: ... unknown ones that spent their attempts in this session, ...
 GROUPS_SPENT = f"""
 {_GROUPS} INDEXED BY progress_spent_in WHERE p.spent_in = :session AND p.state = 'unknown'

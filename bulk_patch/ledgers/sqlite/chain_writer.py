@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from bulk_patch.ledgers.events import digest, hash_event, pack_state
+from bulk_patch.ledgers.events import RESTORED, SEALED, SESSION, SESSION_ENDED, digest, hash_event, pack_state
 from bulk_patch.ledgers.sqlite import chain_queries
 from bulk_patch.ledgers.sqlite.chain import (
     COUNTS,
@@ -16,7 +16,11 @@ from bulk_patch.ledgers.sqlite.chain import (
     sum_as_bytes,
 )
 from bulk_patch.ledgers.sqlite.database import Database, Line
+from bulk_patch.ledgers.sqlite.head_file import HeadFile
 from bulk_patch.model import encode_json
+
+#: Events after which the head is kept at once; after others it is kept every few seconds.
+_MARKS = frozenset({SEALED, SESSION, SESSION_ENDED, RESTORED})
 
 
 class ChainWriter(Chain):
@@ -26,10 +30,13 @@ class ChainWriter(Chain):
 
     Args:
         database: Open for writing.
+        head: Is kept beside the ledger.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, head: HeadFile) -> None:
         super().__init__(database)
+        self._head = head
+        self._is_mark = False  # the head has to be kept at once
         self._last: tuple[int, float, bytes] | None = None
         self._sums: dict[int, int] = {}  # run -> sum of the events that wrote its rows last
         self._since_full: dict[int, int] = {}
@@ -71,6 +78,13 @@ class ChainWriter(Chain):
             self._since_full.clear()
             self.forget()
             raise
+        self.keep_head(at_once=self._is_mark)
+
+    def keep_head(self, *, at_once: bool) -> None:
+        """Write the head beside the ledger, after the commit."""
+        number, _, sha256 = self.last()
+        self._head.keep(number, sha256, at_once=at_once)
+        self._is_mark = False
 
     def append(
         self,
@@ -101,6 +115,7 @@ class ChainWriter(Chain):
         values = {"number": number, "run": run, "at": at, "kind": kind, "detail": text, "rows": rows}
         self.database.run(chain_queries.INSERT_EVENT, values | {"state": state, "sha256": sha256})
         self._last = number, at, sha256
+        self._is_mark |= kind in _MARKS
         if run:
             self._checked[run] = number
 

@@ -150,11 +150,18 @@ class Database:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
 
-    def copy_to(self, path: Path) -> None:
-        """Copy the whole database to an empty file, durably."""
+    def copy_to(self, path: Path, *, alone: bool = False) -> None:
+        """Copy the whole database to an empty file, durably.
+
+        Args:
+            path: The file.
+            alone: The copy needs no other file beside it, also when it is opened.
+        """
         with self._explained(), closing(sqlite3.connect(path)) as copy:
             copy.execute("PRAGMA synchronous = EXTRA")
             self._connection.backup(copy)
+            if alone:
+                copy.execute("PRAGMA journal_mode = DELETE")
 
     def close(self) -> None:
         """Close the connection; what is not committed is undone."""

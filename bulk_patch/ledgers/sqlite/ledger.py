@@ -9,6 +9,7 @@ reading.py      rows, verified before anyone sees them
 customer_index.py  the index of customers, verified part by part
 chain.py        what tables hold, compared with the events that wrote it; chain_writer.py appends to them
 progress.py     what rows become when they move
+head_file.py    the head beside the ledger; restored.py takes a ledger that is behind it
 sending.py      rows on their way out, outcomes on their way back
 queries.py      every statement
 checks.py       what `verify` found
@@ -43,9 +44,11 @@ from bulk_patch.ledgers.sqlite.chain_writer import ChainWriter
 from bulk_patch.ledgers.sqlite.checks import CheckWriter
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.ledgers.sqlite.files import Lock, explained, find_holder, make_folder, open_for_writing
+from bulk_patch.ledgers.sqlite.head_file import HeadFile, find_gap, older
 from bulk_patch.ledgers.sqlite.planning import Planning, forget_run, sweep
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.ledgers.sqlite.records import to_text, to_values
+from bulk_patch.ledgers.sqlite.restored import accept_restored
 from bulk_patch.ledgers.sqlite.sending import SendingSession, request_retry
 
 _LAST_RUN = (1 << 31) - 1  # what a row's id has room for
@@ -65,16 +68,25 @@ class SqliteLedger(SqliteReader):
     def __init__(self, database: Database, lock: Lock, *, draw_salts: DrawSalts = os.urandom) -> None:
         super().__init__(database)
         self._lock = lock
+        self._is_closed = False
         self._draw_salts = draw_salts
         self._planning: Planning | None = None
         self._session: SendingSession | None = None
 
     def _open_chain(self) -> ChainWriter:
-        return ChainWriter(self._database)
+        path = self._database.path
+        return ChainWriter(self._database, HeadFile(path, mode=path.stat().st_mode & 0o777))
 
     @classmethod
     def open(
-        cls, path: Path, *, job: str, group: bool = False, wait_s: float = 0.0, draw_salts: DrawSalts = os.urandom
+        cls,
+        path: Path,
+        *,
+        job: str,
+        group: bool = False,
+        wait_s: float = 0.0,
+        draw_salts: DrawSalts = os.urandom,
+        restored: str = "",
     ) -> Self:
         """Open the ledger of a job to write; make it when there is none.
 
@@ -84,6 +96,7 @@ class SqliteLedger(SqliteReader):
             group: Let the folder's group read and write.
             wait_s: How long to wait for another process that holds it.
             draw_salts: Random bytes for the seal; fixed, the same plan gets the same hash.
+            restored: Why a ledger is taken that is older than its folder; "": it is refused.
 
         Raises:
             LockedError: When another process holds it, with its pid, host and start.
@@ -95,7 +108,21 @@ class SqliteLedger(SqliteReader):
             path = path.resolve()  # one ledger, one lock, by whatever name it is reached
             lock = Lock(_lock_of(path), mode=file_mode, wait_s=wait_s)
             try:
-                return cls(open_for_writing(path, job=job, mode=file_mode), lock, draw_salts=draw_salts)
+                head = HeadFile(path).read()
+                if not restored and not path.exists() and (gap := find_gap(None, head, path.parent)):
+                    raise older(path, gap)
+                database = open_for_writing(path, job=job, mode=file_mode)
+                try:
+                    gap = find_gap(database, head, path.parent)
+                    if gap and not restored:
+                        raise older(path, gap)
+                    ledger = cls(database, lock, draw_salts=draw_salts)
+                    if gap:
+                        accept_restored(ledger._chain, reason=restored, gap=gap)
+                except BaseException:
+                    database.close()
+                    raise
+                return ledger
             except BaseException:
                 lock.release()
                 raise
@@ -103,6 +130,9 @@ class SqliteLedger(SqliteReader):
     def close(self) -> None:
         """Release the lock and the files."""
         try:
+            if not self._is_closed:
+                self._chain.keep_head(at_once=True)
+            self._is_closed = True
             super().close()
         finally:
             self._lock.release()

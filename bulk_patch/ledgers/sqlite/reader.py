@@ -5,12 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bulk_patch.ledgers.events import Event
+from bulk_patch.ledgers.events import RESTORED, Event
 from bulk_patch.ledgers.records import MOST_SESSIONS, Check, Drift, LedgerRow, Note, Run, SessionRecord
 from bulk_patch.ledgers.sqlite import chain_queries, checks, queries
 from bulk_patch.ledgers.sqlite.chain import Chain
 from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.ledgers.sqlite.files import explained, open_for_reading
+from bulk_patch.ledgers.sqlite.head_file import Head, HeadFile, find_gap, older
 from bulk_patch.ledgers.sqlite.planning import pack_customer, span
 from bulk_patch.ledgers.sqlite.progress import find_groups
 from bulk_patch.ledgers.sqlite.reading import PAGE_ROWS, VerifiedRows
@@ -98,7 +99,26 @@ class SqliteReader(SqliteRows):
             LedgerError: When the job has no ledger yet, or it is damaged, of another job or of another version.
         """
         with explained(path):
-            return SqliteReader(open_for_reading(path.resolve(), job=job))
+            path = path.resolve()
+            head = HeadFile(path).read()  # before the ledger: that may go on meanwhile
+            if not path.exists() and (gap := find_gap(None, head, path.parent)):
+                raise older(path, gap)
+            reader = SqliteReader(open_for_reading(path, job=job))
+            try:
+                if head is not None or reader._chain.is_chained:
+                    reader._refuse_older(head)
+            except BaseException:
+                reader.close()
+                raise
+            return reader
+
+    def _refuse_older(self, head: Head | None) -> None:
+        path = self._database.path
+        gap = "it has no chain of events, and once had one"
+        if self._chain.is_chained:
+            gap = find_gap(self._database, head, path.parent)
+        if gap:
+            raise older(path, gap)
 
     def __enter__(self) -> Self:
         return self
@@ -178,6 +198,14 @@ class SqliteReader(SqliteRows):
     def head(self) -> str:
         """Return the hash of the last event."""
         return self._chain.last()[2].hex()
+
+    def must_read_first(self, run_id: str) -> bool:
+        """Tell whether rows of a run have to be read before they are sent: an older ledger was taken for it."""
+        number = self._number(run_id)
+        if not self._chain.is_chained:
+            return False
+        told = (loaded for loaded in self._chain.events(0) if loaded.kind == RESTORED)
+        return any(number <= int(loaded.detail["last_run"]) + 1 for loaded in told)
 
     def last_time(self) -> float:
         """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one."""

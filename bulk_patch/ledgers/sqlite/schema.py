@@ -330,7 +330,8 @@ def migrate(database: Database, *, version: int, now: float) -> None:
 
 def _begin_chain(database: Database) -> None:
     from bulk_patch.ledgers.sqlite.chain import first_event
+    from bulk_patch.ledgers.sqlite.head_file import folders_of
 
     (runs,) = database.first("SELECT coalesce(max(number), 0) FROM runs") or (0,)
     (at,) = database.first("SELECT value FROM meta WHERE name = 'last_time'") or (0.0,)
-    first_event(database, runs=runs, at=at)
+    first_event(database, runs=runs, at=at, folders=folders_of(database.path.parent) if runs else [])

@@ -6,6 +6,7 @@ from typing import ClassVar
 from bulk_patch.files.atomic import is_shared
 from bulk_patch.job.section import Section
 from bulk_patch.ledgers.records import Holder
+from bulk_patch.ledgers.sqlite.backup import back_up, refuse_shared
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger, holder_of
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.ledgers.sqlite.settings import SqliteSettings
@@ -33,16 +34,21 @@ class SqliteStore:
             else []
         )
 
-    def write(self, job: str, *, wait_s: float = 0.0) -> SqliteLedger:
+    def write(self, job: str, *, wait_s: float = 0.0, restored: str = "", shared_ok: bool = True) -> SqliteLedger:
         """Open the ledger of a job to write; make it when there is none. A folder of a team has one for the team."""
         folder = self._output / job
-        return SqliteLedger.open(
-            folder / self.file_name, job=job, group=folder.is_dir() and is_shared(folder), wait_s=wait_s
-        )
+        if not shared_ok:
+            refuse_shared(folder / self.file_name)
+        group = folder.is_dir() and is_shared(folder)
+        return SqliteLedger.open(folder / self.file_name, job=job, group=group, wait_s=wait_s, restored=restored)
 
     def read(self, job: str) -> SqliteReader:
         """Open the ledger of a job to read."""
         return SqliteReader.read(self._output / job / self.file_name, job=job)
+
+    def back_up(self, job: str, to: Path) -> tuple[int, str]:
+        """Copy the ledger of a job to a file, whole or not at all; return how many runs are in it, and its head."""
+        return back_up(self._output / job / self.file_name, to, job=job)
 
     def holder(self, job: str) -> Holder | None:
         """Return who holds the ledger of a job for writing now, if anyone does."""
