@@ -20,6 +20,7 @@ KINDS = {
     errors.LedgerError: 7,
     errors.OutdatedLedgerError: 7,
     errors.DamagedLedgerError: 7,
+    errors.OlderLedgerError: 7,
     errors.StorageError: 7,
     errors.LockedError: 8,
     errors.RefusedError: 9,

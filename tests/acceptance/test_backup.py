@@ -74,4 +74,3 @@ def test_a_ledger_that_was_deleted_is_missed(office: Workspace) -> None:
         refused = office.run(command, FILE, "--sandbox")
         assert refused.code == 7, refused.err
         assert "older than its folder" in refused.err
-

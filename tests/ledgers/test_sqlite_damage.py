@@ -301,6 +301,7 @@ def test_a_log_without_its_ledger_is_not_taken_into_a_new_one(path: Path) -> Non
         log = path.with_name("ledger.db-wal")
         kept = log.read_bytes()
     path.unlink()
+    path.with_suffix(".head").unlink()
     log.write_bytes(kept)
     with pytest.raises(LedgerError, match=r"the log ledger\.db-wal is still there"):
         open_ledger(path)
@@ -311,6 +312,7 @@ def test_an_empty_log_that_a_reader_left_is_in_nobodys_way(path: Path) -> None:
     fill(path)
     read_ledger(path).close()
     path.unlink()
+    path.with_suffix(".head").unlink()
     with open_ledger(path) as ledger:
         assert ledger.runs() == []
 
