@@ -30,6 +30,7 @@ BLOCK_BYTES = 4 << 20
 LONGEST_RECORD_BYTES = BLOCK_BYTES
 FAULTS_SHOWN = 20
 NOT_UTF_8 = "not UTF-8"
+NUL = "a NUL character"
 FAULTS_COUNTED = 1000  # a file with more is not read further
 
 _NOT_CSV = {
@@ -174,7 +175,9 @@ class CsvFile:
         elif len(faults) > FAULTS_SHOWN:
             shown.append(f"and {len(faults) - FAULTS_SHOWN} more")
         hint = "correct these lines, or export the file again as CSV in UTF-8"
-        if any(what.startswith(NOT_UTF_8) for _, what in faults) and not self.dialect.declared_encoding:
+        if any(what.startswith(NUL) for _, what in faults):
+            hint = 'if it is UTF-16, set input.encoding = "utf-16-le"; else export the file again as CSV in UTF-8'
+        elif any(what.startswith(NOT_UTF_8) for _, what in faults) and not self.dialect.declared_encoding:
             hint = self._readings() or hint
         return InputError(f"{self.path.name} cannot be read without guessing: " + "; ".join(shown), hint)
 
@@ -238,7 +241,7 @@ def find_faults(file: BinaryIO, delimiter: str = ",", *, first_line: int = 1) ->
 
 def _find_bad_character(line: bytes, offset: int) -> str:
     if b"\0" in line:
-        return "a NUL character (is it UTF-16?)"
+        return f"{NUL} (is it UTF-16?)"
     if line.count(b"\r") != line.count(b"\r\n"):
         return "a carriage return without a line feed"
     try:
