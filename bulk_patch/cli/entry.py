@@ -165,7 +165,11 @@ def aimed(job_file: str, common: Common, *, sandbox: bool) -> Iterator["Job"]:
 
     job = load_job(job_file, common.sets)
     root = output_root(job.file, given=common.output)
-    with at_sandbox(job, root) if sandbox else nullcontext(job) as aimed:
+    if sandbox and not (root / job.name / "sandbox").exists():
+        from bulk_patch.workflows.check import refuse_wrong_header
+
+        refuse_wrong_header(job)  # before customers are loaded, which may take long; no run is open there
+    with at_sandbox(job, root, quiet=common.quiet) if sandbox else nullcontext(job) as aimed:
         yield aimed
 
 

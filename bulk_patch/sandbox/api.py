@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from .fields import PERSONAL, RESOURCES, Document, Resource
@@ -247,7 +248,7 @@ def newcomer(seed: Document, *, unix_s: float) -> Document:
     Times that the seed does not give lie 30 days back: a world whose customers all changed just now would
     make every client suspect an edit.
     """
-    past = time_text(unix_s - 30 * 24 * 3600)
+    past = _month_before(unix_s)
     status = seed.get("status", "ACTIVE")
     return {
         "status": status,
@@ -260,6 +261,11 @@ def newcomer(seed: Document, *, unix_s: float) -> Document:
         **seed,
         "id": seed["id"].lower(),
     }
+
+
+@lru_cache(maxsize=1)  # all customers of a world come at one time
+def _month_before(unix_s: float) -> str:
+    return time_text(unix_s - 30 * 24 * 3600)
 
 
 def _parse(body: bytes) -> Document | None:

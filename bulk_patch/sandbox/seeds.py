@@ -3,8 +3,9 @@
 import csv
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,8 +33,10 @@ _TEXT_FIELDS = (
     | {f"{address}.{part}" for address in ADDRESSES for part in ADDRESS_PARTS}
 )
 _FIELDS = _BOOLEAN_FIELDS | _INTEGER_FIELDS | _TIME_FIELDS | _TEXT_FIELDS
+_PLAIN_FIELDS = _TEXT_FIELDS - _BOOLEAN_FIELDS - _INTEGER_FIELDS - _TIME_FIELDS  # text stays as it is
 _RENAMED: Mapping[str, str] = {"customer_id": "id", "person_id": "id", "verification_status": "kyc_status"}
 _FREE_FIELD = re.compile(r"metadata\.[^.]+")
+_CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ROWS_PER_BATCH = 10_000
 
 
@@ -51,42 +54,61 @@ def load_customers(path: Path) -> Iterator[Document]:
         SandboxError: The file cannot be read, or a row has no UUID or a cell that cannot be what its column
             holds.
     """
-    rows = _parquet_rows(path) if path.suffix.lower() in (".parquet", ".pq") else _csv_rows(path)
+    is_parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
-        for number, row in enumerate(rows, start=1):
-            if number == 1:
-                _check_columns(path, row)
+        header, rows = _parquet_rows(path) if is_parquet else _csv_rows(path)
+        places = [_place(column) for column in header]
+        columns_checked = False
+        for number, cells in enumerate(rows, start=1):
+            if not columns_checked:
+                _check_columns(path, header)
+                columns_checked = True
             try:
-                yield _customer(row)
+                yield _customer(places, cells)
             except ValueError as error:
                 raise SandboxError(f"{path}, row {number}: {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SandboxError(f"the customers in {path} cannot be read: {error}") from error
 
 
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _csv_rows(path: Path) -> tuple[list[str], Iterator[Sequence[Any]]]:
+    def rows() -> Iterator[Sequence[Any]]:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            next(lines, None)
+            for cells in lines:
+                if cells and len(cells) != len(header):
+                    raise SandboxError(f"{path}: a row is wider or narrower than the header")
+                if cells:
+                    yield cells
+
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, strict=True):
-            if None in row or None in row.values():
-                raise SandboxError(f"{path}: a row is wider or narrower than the header")
-            yield row
+        header = next(csv.reader(file, strict=True), [])
+    return header, rows()
 
 
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path) -> tuple[list[str], Iterator[Sequence[Any]]]:
     # Imported here, for a sandbox that is seeded from CSV starts without the wait.
     import pyarrow
     import pyarrow.parquet
 
+    def rows() -> Iterator[Sequence[Any]]:
+        try:
+            with pyarrow.parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH):
+                    yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        except pyarrow.ArrowException as error:
+            raise SandboxError(f"the customers in {path} cannot be read: {error}") from error
+
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH):
-                yield from batch.to_pylist()
+        header = pyarrow.parquet.read_schema(path).names
     except pyarrow.ArrowException as error:
         raise SandboxError(f"the customers in {path} cannot be read: {error}") from error
+    return header, rows()
 
 
-def _check_columns(path: Path, row: Mapping[str, Any]) -> None:
-    names = [_RENAMED.get(column, column) for column in row]
+def _check_columns(path: Path, header: Sequence[str]) -> None:
+    names = [_RENAMED.get(column, column) for column in header]
     if "id" not in names:
         raise SandboxError(f"{path} has no column id or customer_id")
     strangers = [name for name in names if name not in _FIELDS and not _FREE_FIELD.fullmatch(name)]
@@ -94,18 +116,26 @@ def _check_columns(path: Path, row: Mapping[str, Any]) -> None:
         warnings.warn(f"{path}: no customer field, left out: {', '.join(strangers)}", stacklevel=3)
 
 
-def _customer(row: Mapping[str, Any]) -> Document:
+def _place(column: str) -> tuple[str, tuple[str, ...], str] | None:
+    """Return the field of a column, the objects that it is in, and its own name; None: it is left out."""
+    name = _RENAMED.get(column, column)
+    if name not in _FIELDS and not _FREE_FIELD.fullmatch(name):
+        return None
+    *parents, leaf = name.split(".")
+    return name, tuple(parents), leaf
+
+
+def _customer(places: Sequence[tuple[str, tuple[str, ...], str] | None], cells: Sequence[Any]) -> Document:
     customer: Document = {}
-    for column, cell in row.items():
-        name = _RENAMED.get(column, column)
+    for where, cell in zip(places, cells, strict=True):
         # NaN, the only value unlike itself, is how a float column says nothing.
-        if cell is None or cell == "" or cell != cell or not (name in _FIELDS or _FREE_FIELD.fullmatch(name)):
+        if where is None or cell is None or cell == "" or cell != cell:
             continue
-        *parents, leaf = name.split(".")
+        name, parents, leaf = where
         place = customer
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[leaf] = _value(name, cell)
+        place[leaf] = cell if type(cell) is str and name in _PLAIN_FIELDS else _value(name, cell)
     customer["id"] = _identity(customer.get("id"))
     return customer
 
@@ -125,6 +155,7 @@ def _value(name: str, cell: Any) -> Any:
     return text
 
 
+@lru_cache(maxsize=4096)  # many customers have the same
 def _time(name: str, text: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
@@ -134,6 +165,8 @@ def _time(name: str, text: str) -> str:
 
 
 def _identity(text: Any) -> str:
+    if type(text) is str and _CANONICAL.fullmatch(text):  # as nearly all are
+        return text
     try:
         return str(UUID(text))
     except (ValueError, TypeError, AttributeError):

@@ -110,8 +110,21 @@ def check_job(path: str | Path, overrides: Sequence[str] = (), *, offline: bool)
     return checkup
 
 
+def refuse_wrong_header(job: Job) -> None:
+    """Refuse an input by what can be told at once, as planning would after it has read all of it.
+
+    Raises:
+        InputError: It cannot be opened, or its header is wrong.
+        JobError: It would change what the job does not allow.
+    """
+    from bulk_patch.inputs.start import open_input
+
+    target = target_of_job(job)
+    check_clearable(job, target)
+    check_allowed(job, _fields_of(open_input(job.input), job, target).values())
+
+
 def _check_input(job: Job, target: Target, checkup: Checkup) -> None:
-    from bulk_patch.inputs.header import fields_of
     from bulk_patch.inputs.start import open_input
 
     reader: Columns | None = None
@@ -122,17 +135,22 @@ def _check_input(job: Job, target: Target, checkup: Checkup) -> None:
         say(f"{job.input.path.name}, {amount(len(reader.header), 'column')}{read_as}")
     if reader is None:
         return
-    fields: dict[str, str] = {}
     with checkup.looking_at("header") as say:
-        fields = fields_of(
-            reader,
-            job.input,
-            knows=lambda name: target.field(name) is not None,
-            ids=target.ids,
-            known=target.field_names(),
-        )
+        fields = _fields_of(reader, job, target)
         check_allowed(job, fields.values())
         say(f"{job.input.id} is the id; {', '.join(fields.values()) or 'no column'} would change")
+
+
+def _fields_of(reader: "Columns", job: Job, target: Target) -> dict[str, str]:
+    from bulk_patch.inputs.header import fields_of
+
+    return fields_of(
+        reader,
+        job.input,
+        knows=lambda name: target.field(name) is not None,
+        ids=target.ids,
+        known=target.field_names(),
+    )
 
 
 def _check_age(job: Job) -> None:

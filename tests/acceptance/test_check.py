@@ -142,3 +142,12 @@ def test_quiet_says_nothing_of_a_good_job(office: Workspace) -> None:
     write(office)
     ended = office.run("check", FILE, "--offline", "--quiet")
     assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_a_wrong_header_is_told_before_a_sandbox_is_started(office: Workspace) -> None:
+    write(office, ("[guards]", '[guards]\nfields = ["first_name"]'))
+    for command in ("plan", "run"):
+        ended = office.run(command, FILE, "--sandbox")
+        assert ended.code == 2
+        assert "would change email, which guards.fields does not allow" in ended.err
+        assert not (office.root / "output" / "small" / "sandbox").exists()

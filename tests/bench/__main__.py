@@ -22,6 +22,7 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {
     "rate": ([], ["--seconds", "0.5", "--rates", "100"]),
     "resume": (["--rows", "10000000"], ["--rows", "10000", "--runs", "1"]),
     "endurance": (["--rows", "1000000"], ["--rows", "2000"]),
+    "commands": ([], ["--rows", "1000", "--customers", "1000", "--runs", "1"]),
     "page": ([], ["--rows", "1000"]),
 }
 
