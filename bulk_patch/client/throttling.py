@@ -31,6 +31,7 @@ _HOLD_S = 15.0
 _LONGEST_HOLD_S = 80.0
 _PAST = 1.3  # so far beyond the ceiling, there is none
 _FIRST_TRIAL = 3  # rounds
+_WITHOUT_WAITS = 1.25  # of what got through, waits included, at first
 _LEAST_TRIED = 0.125  # of the former rate, at first: after a wait for each, hardly anything got through
 _HALVINGS = 3  # of a rate on trial that was too high
 _ASKED_STEP = 0.98  # at each further round
@@ -194,7 +195,7 @@ class Throttling:
         answers = sum(count for _, count in others)
         passed_per_s = max(self._floor, min(rate, (answers - len(others)) / (others[-1][0] - since)))
         self._trial = _Trial(rate, passed_per_s, max(_FEWEST, math.ceil(_SURE * answers / len(others))))
-        self.rate_per_s = max(passed_per_s, rate * _LEAST_TRIED)
+        self.rate_per_s = min(rate, max(_WITHOUT_WAITS * passed_per_s, rate * _LEAST_TRIED))
         self._ceiling, self._hold_until = math.inf, -math.inf
         self._asked.clear()
 
