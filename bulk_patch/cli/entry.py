@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -132,7 +133,7 @@ def states_named(name: str | None) -> Any:
 
 
 def watched_by_terminal(
-    job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool = False
+    job: "Job", job_file: str, common: Common, *, sandbox: bool, asks: bool = False, limit: int | None = None
 ) -> "RunOptions":
     """Return the options of a command at a terminal: its screens, its question, and the commands that it names."""
     from bulk_patch.cli.command_lines import CommandLines
@@ -144,7 +145,7 @@ def watched_by_terminal(
     bar = False if common.no_progress or common.quiet else None
     return RunOptions(
         output=common.output,
-        confirm=ask_to_send if asks else always,
+        confirm=partial(ask_to_send, limit=limit) if asks else always,
         commands=CommandLines(_invocation(job_file, common, sandbox=sandbox), folder),
         observer=Terminal(job, quiet=common.quiet or common.as_json, bar=bar),
     )

@@ -12,7 +12,7 @@ from bulk_patch.job.stored_overrides import holds_secret, name_of, to_type_again
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State
 from bulk_patch.reports.next_command import FIX_FIRST, NOTHING_NEXT, NextCommand
-from bulk_patch.review.approvals import approval_words, waits_for_approval
+from bulk_patch.review.approvals import REPLACED, approval_words, waits_for_approval
 
 _TARGETING = frozenset({"plan", "run", "retry", "verify", "undo"})  # commands that know --sandbox and --set
 
@@ -75,6 +75,8 @@ def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, fa
         prefix: How the command was called.
         failures: Where failures.csv is, as seen from the current directory.
     """
+    if run.stop_reason.startswith(REPLACED):
+        return NextCommand(prefix.command("status", run=run.stop_reason.removeprefix(REPLACED)))
     if run.stopped_by and (to_do or (run.kind == "run" and run.state != "closed")):  # else the stop holds nothing back
         closed = run.state == "closed"  # `run` never sends it
         again = prefix.command("retry" if closed else "run", "--continue", run=run.id if closed else None)

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,13 +38,17 @@ if TYPE_CHECKING:
 @click.option(
     "--detailed-exitcode", is_flag=True, help="Exit with 0 when nothing would change, with 10 when something would."
 )
+@click.option(
+    "--sign",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="KEYFILE",
+    help="Sign the plan with this SSH key: another key has to sign its approval.",
+)
 @sandbox_flag
 @operator_flag
 @json_flag
 @common
-def plan(
-    common: Common, job_file: str, new: bool, skip_invalid: bool, detailed_exitcode: bool, sandbox: bool, operator: str
-) -> None:
+def plan(common: Common, job_file: str, detailed_exitcode: bool, sandbox: bool, **asked: Any) -> None:
     """Read, validate and compare the input, seal a plan and show it; send nothing.
 
     \b
@@ -55,7 +60,7 @@ def plan(
 
         with aimed(job_file, common, sandbox=sandbox) as job:
             options = watched_by_terminal(job, job_file, common, sandbox=sandbox)
-            summary = plan_job(job, replace(options, operator=operator, new=new, skip_invalid=skip_invalid))
+            summary = plan_job(job, replace(options, **asked))
         changes_pending = detailed_exitcode and not summary.exit_code and summary.counts.get("pending")
         end_with(replace(summary, exit_code=Exit.CHANGES_PENDING) if changes_pending else summary, job, common)
 
@@ -85,7 +90,7 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
 
         with aimed(job_file, common, sandbox=sandbox) as job:
             asks = must_ask(sandbox=sandbox, yes=yes, as_json=common.as_json)
-            options = watched_by_terminal(job, job_file, common, sandbox=sandbox, asks=asks)
+            options = watched_by_terminal(job, job_file, common, sandbox=sandbox, asks=asks, limit=asked["limit"])
             summary = run_job(job, replace(options, **asked))
         end_with(summary, job, common)
 

@@ -1,5 +1,6 @@
 """Commands for the second person: approve a plan before it is sent, and verify it afterwards."""
 
+import re
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,10 +18,14 @@ from bulk_patch.cli.entry import (
     watched_by_terminal,
 )
 from bulk_patch.cli.options import Common, common, json_flag, operator_flag, run_argument, sandbox_flag
+from bulk_patch.errors import Exit, RefusedError, UsageError
 from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 
 if TYPE_CHECKING:
     from bulk_patch.errors import LedgerError
+    from bulk_patch.job.settings import Job
+    from bulk_patch.ledgers.records import Run
+    from bulk_patch.reports.runs import LocatedRun
     from bulk_patch.workflows.verify import Verification
 
 
@@ -33,12 +38,20 @@ if TYPE_CHECKING:
     metavar="KEYFILE",
     help="Sign the approval with this SSH key; checked against guards.allowed_signers.",
 )
+@click.option(
+    "--plan", "plan_hash", default="", metavar="HASH", help="Approve only the plan with this hash: 8 digits or more."
+)
+@click.option("--reject", is_flag=True, help="Refuse the plan; approvals before that no longer count.")
+@click.option("--reason", default="", metavar="TEXT", help="Why it is refused; kept in the ledger.")
 @operator_flag
 @common
-def approve(common: Common, run_name: str, key: Path | None, operator: str) -> None:
-    """Approve a plan that someone else made; bound to its hash, its target and its number of changes.
+def approve(
+    common: Common, run_name: str, key: Path | None, plan_hash: str, reject: bool, reason: str, operator: str
+) -> None:
+    """Approve a plan that someone else made; bound to what it shows, its target, its terms and its planner.
 
-    An approval expires (guards.approval_valid_h). Unsigned, it is recorded, not cryptographically proven.
+    By its job file only at a terminal, where the plan is shown and asked about; in scripts add --plan HASH. An
+    approval expires (guards.approval_valid_h). Unsigned, it is recorded, not cryptographically proven.
 
     \b
     Example:
@@ -46,18 +59,82 @@ def approve(common: Common, run_name: str, key: Path | None, operator: str) -> N
     """
     with error_boundary(common):
         from bulk_patch.cli.printing import say
-        from bulk_patch.cli.review_screens import approval_screen
+        from bulk_patch.cli.review_screens import approval_screen, rejection_screen
         from bulk_patch.reports.runs import locate_run
-        from bulk_patch.workflows.approve import approve_run
+        from bulk_patch.workflows.approve import approve_run, reject_run
 
+        if reject != bool(reason.strip()):
+            raise UsageError("--reject and --reason TEXT go together", "say why the plan is refused")
         found = locate_run(run_name, output=common.output)
         job, _ = job_of_run(found, run_name, common, sends=False)
         commands = commands_of(found, run_name, common)
+        _check_plan_hash(found.run, plan_hash)
+        asks = not plan_hash and _is_job_file(run_name)
+        if asks and (sys.stdin is None or not sys.stdin.isatty()):
+            by_id = commands.for_run("approve", found.run.id, "--plan", found.run.plan_sha256[:12])
+            what = "a job file names its latest plan, whichever that is, and there is no terminal to show it on and ask"
+            raise UsageError(what, f"look at it, then name it: {by_id}")
+        if not common.quiet or asks:
+            _show_plan(found, job)
+        word = "reject" if reject else "approve"
+        if asks and not ask_about(found.run, word):
+            say(f"nothing was recorded: the answer was no\nexit code 4: {Exit.INCOMPLETE.words}", stream=sys.stderr)
+            sys.exit(Exit.INCOMPLETE)
+        if reject:
+            refused = reject_run(found, reason, operator=operator, commands=commands)
+            if not common.quiet:
+                say(rejection_screen(refused.run, refused.actor, reason))
+            _say_outdated(refused.outdated_page, commands.for_run("report", found.run.id))
+            return
         approval = approve_run(job, found, operator=operator, key=key, commands=commands)
         if not common.quiet:
             say(approval_screen(approval.run, approval.actor, approval.detail, asked_for=approval.asked_for))
         _say_outdated(approval.outdated_page, commands.for_run("report", found.run.id))
         say_next(approval.next)
+
+
+def _is_job_file(run_name: str) -> bool:
+    return run_name.endswith(".toml") or Path(run_name).is_file()
+
+
+def _check_plan_hash(run: "Run", plan_hash: str) -> None:
+    """Refuse another plan than the one that is named.
+
+    Raises:
+        UsageError: It is not the beginning of a hash.
+        RefusedError: The run has another plan.
+    """
+    wanted = plan_hash.strip().lower()
+    if not plan_hash:
+        return
+    if not re.fullmatch(r"[0-9a-f]{8,64}", wanted):
+        raise UsageError("--plan is not the beginning of a plan's hash", "give 8 to 64 of its hexadecimal digits")
+    if not run.plan_sha256.startswith(wanted):
+        hint = f"look at the plan that is there now: bulk-patch status {run.id}"
+        raise RefusedError(f"the plan of run {run.id} is {run.plan_sha256[:12]}, not {wanted[:12]}", hint)
+
+
+def _show_plan(found: "LocatedRun", job: "Job") -> None:
+    """Show a plan as it was sealed, once its seal was checked."""
+    from bulk_patch.cli.printing import say
+    from bulk_patch.cli.screens import plan_screen
+    from bulk_patch.review.approvals import refuse_undecidable
+
+    with found.read() as ledger:
+        run = ledger.run(found.run.id)
+        refuse_undecidable(run)
+        ledger.check_seal(run.id)
+        counts = ledger.counts(run.id)
+    rate = job.limits.rate_per_s if not isinstance(job.limits.rate_per_s, str) else None
+    say(plan_screen(run, counts, rate_per_s=rate, canary=job.guards.canary))
+
+
+def ask_about(run: "Run", word: str) -> bool:
+    """Ask whether to approve or reject what was shown; only a plain yes does."""
+    from bulk_patch.cli.terminal import ask
+
+    changes = f"{run.summary.changes:,} change" + ("" if run.summary.changes == 1 else "s")
+    return ask(f"{word} plan {run.plan_sha256[:12]} of run {run.id}, {changes} to {run.target}? [y/N] ")
 
 
 @click.command()

@@ -10,7 +10,7 @@ from bulk_patch.ledgers.records import Actor, Drift, FieldDrift, LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import IN_PART
 from bulk_patch.reports.rows import FieldChange
-from bulk_patch.review.approvals import UNSIGNED
+from bulk_patch.review.approvals import UNSIGNED, is_rehearsal, is_same_login
 from bulk_patch.words import amount, time_words
 
 
@@ -28,12 +28,21 @@ def approval_screen(run: Run, actor: Actor, detail: Mapping[str, Any], *, asked_
     lines.append(f"  until   {time_words(detail['expires_at'])}")
     if detail["signed_by"]:
         lines += wrap(f"signed by {detail['signed_by']}, and checked again before anything is sent")
-    elif actor.login == run.actor.login and actor.host == run.actor.host:
-        lines += wrap(f"not signed, and by the login that planned it ({actor.login}): {UNSIGNED}")
+    elif is_rehearsal(run) and is_same_login(actor, run):
+        lines += wrap(f"rehearsed, by the login that planned it ({actor.login}): {UNSIGNED}")
     else:
         lines += wrap(f"not signed: {UNSIGNED}")
     if not asked_for:
         lines += wrap("the job does not ask for approval: guards.approval = true makes it wait for one")
+    return join(lines)
+
+
+def rejection_screen(run: Run, actor: Actor, reason: str) -> str:
+    """Return what was rejected, by whom and why."""
+    lines = heading(f"run {run.id}: rejected by {safe(actor.operator)}", run)
+    lines.append(f"  plan    {run.plan_sha256[:12]}")
+    lines += wrap(f"reason: {reason}")
+    lines += wrap("nothing of it is sent, unless somebody approves it after this")
     return join(lines)
 
 

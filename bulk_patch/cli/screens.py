@@ -16,7 +16,7 @@ from bulk_patch.reports.failures import FAILURES
 from bulk_patch.reports.files import PAGE, RESULTS, SUMMARY
 from bulk_patch.reports.rows import FieldChange, merge_rows
 from bulk_patch.reports.summary import RunSummary, fold_counts
-from bulk_patch.review.approvals import UNSIGNED
+from bulk_patch.review.approvals import REPLACED
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
 from bulk_patch.workflows.status import RunStatus
 
@@ -219,8 +219,7 @@ def _undo_lines(summary: RunSummary) -> list[str]:
 def _approval_lines(summary: RunSummary) -> list[str]:
     """Return who approved the plan, and what that is worth."""
     return [
-        f"  approved by {safe(approval['operator'])} until {approval['expires_at']}, "
-        + (f"signed by {safe(approval['signed_by'])}" if approval["signed_by"] else f"not signed: {UNSIGNED}")
+        f"  approved by {safe(approval['operator'])} until {approval['expires_at']}, {safe(approval['worth'])}"
         for approval in summary.approvals
     ]
 
@@ -230,6 +229,8 @@ def _done(run: Run, counts: Counts, to_do: int) -> str:
     if run.state == "planning":
         return "the plan is not sealed yet"
     if run.state == "closed":
+        if run.stop_reason.startswith(REPLACED):
+            return f"{run.stop_reason}: {amount(counts.get(State.PENDING, 0), 'change')} will never be sent"
         return f"closed by --new: {amount(counts.get(State.PENDING, 0), 'change')} will never be sent"
     if not total:
         return "nothing to send"
@@ -262,7 +263,7 @@ def kind_words(run: Run) -> str:
 
 def _short_state(run: Run, counts: Counts) -> str:
     if run.state != "sealed":
-        return run.state
+        return run.stop_reason if run.stop_reason.startswith(REPLACED) else run.state
     if run.stopped_by:
         return "stopped"
     if run.started_at is None and counts.get(State.PENDING):

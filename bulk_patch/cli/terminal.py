@@ -32,11 +32,25 @@ def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool)
     say(last_lines(summary), stream=sys.stderr)
 
 
-def ask_to_send(run: Run, counts: Counts) -> bool:
-    """Ask on stderr, read the answer from stdin; only a plain yes sends."""
+def ask_to_send(run: Run, counts: Counts, *, limit: int | None = None) -> bool:
+    """Ask on stderr, read the answer from stdin; only a plain yes sends.
+
+    Args:
+        run: The run.
+        counts: Rows per state.
+        limit: How many changes this command sends at most (`--limit`).
+    """
     to_send = counts.get(State.PENDING, 0) + counts.get(State.UNKNOWN, 0)
+    what = amount(to_send, "change")
+    if limit is not None and limit < to_send:
+        what = f"{limit:,} of {what}"
+    return ask(f"send {what} to {run.target}? [y/N] ")
+
+
+def ask(question: str) -> bool:
+    """Ask on stderr, read the answer from stdin; only a plain yes is one."""
     with interruptible():  # before anyone can answer it with Ctrl-C
-        say(f"send {amount(to_send, 'change')} to {run.target}? [y/N] ", stream=sys.stderr, end="")
+        say(question, stream=sys.stderr, end="")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -215,6 +215,11 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "A file of public keys as ssh-keygen reads it; only signed approvals by one of them count then",
         'allowed_signers = "allowed_signers"',
     ),
+    "guards.signer_patterns": (
+        "Lines of `allowed_signers` whose names are patterns (`*@example.com`), or whose key is a certificate "
+        "authority's, count too: one key may then sign under many names",
+        "signer_patterns = true",
+    ),
     "ledger.kind": (
         "Where runs are recorded: a file `ledger.db` in the job's folder",
         'kind = "sqlite"',

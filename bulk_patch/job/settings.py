@@ -142,6 +142,7 @@ class Guards(Section):
     approval: bool = False
     approval_valid_h: float = Field(default=72, gt=0, le=24 * 366, strict=False)
     allowed_signers: Path | None = Field(default=None, strict=False)  # as ssh-keygen reads it
+    signer_patterns: bool = False
 
     _shares = field_validator("max_invalid", "max_failures")(_count_or_share)
 

@@ -11,7 +11,7 @@ from bulk_patch.ledgers.undos import undos_of
 from bulk_patch.model import REACHED, REPORTED, Counts, State
 from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
-from bulk_patch.review.approvals import approvals_of
+from bulk_patch.review.approvals import REPLACED, approvals_of
 from bulk_patch.words import utc_text
 
 VERIFIED = "verified"  # action of the note of a completed `verify`
@@ -136,7 +136,7 @@ def summarise(
         finished_at=None if running else utc_text(run.finished_at),
         next=next_command.command,
         before_next=next_command.before,
-        approvals=[approval.as_json() for approval in approvals_of(notes)],
+        approvals=[approval.as_json(run, notes) for approval in approvals_of(notes)],
         verified=_last_check(notes),
         undone_by=[asdict(undo) for undo in undos],
         held_back_by=stats.held_back_by,
@@ -182,6 +182,8 @@ def fold_counts(counts: Counts) -> Counts:
 def _state_of(run: Run, *, to_do: int, running: bool) -> str:
     if running:
         return "running"
+    if run.stop_reason.startswith(REPLACED):
+        return "replaced"
     if run.stopped_by:
         return "stopped"
     if run.state == "planning":

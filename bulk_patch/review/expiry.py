@@ -8,20 +8,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Guards, Job
 from bulk_patch.ledgers import Ledger, RunReader
 from bulk_patch.ledgers.records import Actor, Note, Run
 from bulk_patch.model import State, Stop
 from bulk_patch.review.approvals import (
+    APPROVED,
+    CHECKED,
     EXPIRED,
+    PLAN_SIGNED,
+    REJECTED,
     Approval,
     approvals_of,
     find_objection,
     is_same_person,
+    key_of_plan,
     missing_approval,
+    rejection_words,
+    state_plan,
+    state_terms,
     utc_seconds,
 )
-from bulk_patch.review.signatures import find_fault
+from bulk_patch.review.signatures import find_fault, find_plan_fault
+from bulk_patch.review.terms import find_loosened, sha256_of_signers, terms_of
 
 _CLOCKS_DIFFER_S = 300.0  # how far apart the clocks of one team may be
 _LOOK_S = 0.5  # how soon a clock that jumped ahead, or a machine that slept, is noticed
@@ -63,11 +73,20 @@ def find_lack(job: Job, run: Run, ledger: RunReader) -> list[Stop]:
         run: The run.
         ledger: Holds its notes.
     """
-    counts = ledger.counts(run.id)
-    if not _is_wanted(job, run) or not (counts[State.PENDING] or counts[State.REJECTED]):
+    counts, notes = ledger.counts(run.id), ledger.notes(run.id)
+    if not (counts[State.PENDING] or counts[State.REJECTED]):
         return []
-    validity, reason = _weigh(job, run, ledger)
-    return [missing_approval(run, reason)] if validity is None else []
+    is_wanted = _is_wanted(job, run) or _rejection(notes) is not None
+    if is_wanted:
+        validity, reason = _weigh(job, run, ledger)
+        if validity is None:
+            return [missing_approval(run, reason)]
+    looser = find_loosened(run.terms, terms_of(job)) if is_wanted or approvals_of(notes) else []
+    if not looser:
+        return []
+    reason = f"the settings are looser than those that were approved: {'; '.join(looser)}"
+    hint = "use the settings that were approved; or make a new plan with these, and have it approved"
+    return [Stop(Exit.REFUSED, reason, hint)]
 
 
 def find_validity(job: Job, run: Run, ledger: RunReader) -> Validity | None:
@@ -114,6 +133,19 @@ def ending(validity: Validity | None, on_expiry: Callable[[], None]) -> Iterator
         timer.cancel()
 
 
+def record_signature_checks(job: Job, run: Run, ledger: Ledger, actor: Actor) -> None:
+    """Check the signatures of a run's approvals, and keep what came of it, when, and against which signers' file."""
+    signers = job.guards.allowed_signers
+    if signers is None:
+        return
+    for approval, _ in list(_timed(ledger, run)):
+        if approval.signature:
+            statement = state_terms(run, approval.actor.operator, approval.expires_at, version=approval.version)
+            fault = _fault(job.guards, statement, approval)
+            detail = {"approved_at": approval.at, "signers_sha256": sha256_of_signers(signers), "fault": fault}
+            ledger.note(run.id, Note(time.time(), actor, CHECKED, detail))
+
+
 def record_expiry(ledger: Ledger, run: Run, actor: Actor, *, at: float = 0.0) -> None:
     """Record once that an approval has expired, so that no clock set back makes it valid again.
 
@@ -134,12 +166,27 @@ def _is_wanted(job: Job, run: Run) -> bool:
     return bool(job.guards.approval or run.summary.needs_approval)
 
 
+def _rejection(notes: Sequence[Note]) -> Note | None:
+    """Return the last rejection of a plan, if no approval came after it."""
+    last = next((note for note in reversed(notes) if note.action in (APPROVED, REJECTED)), None)
+    return last if last is not None and last.action == REJECTED else None
+
+
 def _weigh(job: Job, run: Run, ledger: RunReader) -> tuple[Validity | None, str]:
     """Return the validity of the approval that counts for longest; None and why where none does."""
     clock = time.time()
     validity: Validity | None = None
     reason = f"someone other than {run.actor.operator} has to approve the plan"
+    notes = ledger.notes(run.id)
+    plan_key, fault = key_of_plan(notes), _plan_fault(run, notes)
+    if fault:
+        return None, fault
+    rejected_at = max((note.at for note in notes if note.action == REJECTED), default=-math.inf)
+    if (rejection := _rejection(notes)) is not None:
+        return None, rejection_words(rejection.actor.operator, str(rejection.detail.get("reason", "")))
     for approval, known in _timed(ledger, run):
+        if approval.at < rejected_at:
+            continue
         now = max(clock, known)
         if approval.at > clock + _CLOCKS_DIFFER_S:
             who = approval.actor.operator
@@ -147,7 +194,7 @@ def _weigh(job: Job, run: Run, ledger: RunReader) -> tuple[Validity | None, str]
                 f"the approval of {who} is dated {utc_seconds(approval.at)}, in the future: a clock is or was wrong"
             )
         else:
-            objection = find_objection(approval, run, now=now, fault=partial(_fault, job.guards))
+            objection = find_objection(approval, run, now=now, fault=partial(_fault, job.guards), plan_key=plan_key)
         if objection:
             reason = objection
         elif validity is None or approval.expires_at - now > validity.left_s:
@@ -164,6 +211,15 @@ def _timed(ledger: RunReader, run: Run) -> Iterator[tuple[Approval, float]]:
             yield approval, find_time(approval, notes[place + 1 :], last_time=last_time)
 
 
+def _plan_fault(run: Run, notes: Sequence[Note]) -> str:
+    """Say what is wrong with the planner's signature, where the plan has one."""
+    for note in notes:
+        if note.action == PLAN_SIGNED:
+            fault = find_plan_fault(state_plan(run), str(note.detail.get("signature", "")))
+            return f"the signature of the plan does not count: {fault}" if fault else ""
+    return ""
+
+
 def _fault(guards: Guards, statement: bytes, approval: Approval) -> str:
     """Say what is wrong with the signature of an approval, where the job asks for one."""
     if guards.allowed_signers is None:
@@ -171,5 +227,11 @@ def _fault(guards: Guards, statement: bytes, approval: Approval) -> str:
     who = approval.actor.operator
     if not approval.signature or not is_same_person(approval.signed_by, who):
         return f"the approval of {who} is not signed"
-    fault = find_fault(statement, approval.signature, signer=who, allowed_signers=guards.allowed_signers)
+    fault = find_fault(
+        statement,
+        approval.signature,
+        signer=who,
+        allowed_signers=guards.allowed_signers,
+        patterns=guards.signer_patterns,
+    )
     return f"the signature of {who} does not count: {fault}" if fault else ""

@@ -11,7 +11,7 @@ from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.reports.next_command import NextCommand
 from bulk_patch.reports.runs import LocatedRun
-from bulk_patch.review.approvals import prepare, record_approval
+from bulk_patch.review.approvals import key_of_plan, prepare, record_approval, record_rejection, refuse_undecidable
 from bulk_patch.workflows.options import Commands
 from bulk_patch.workflows.report import refresh_page
 from bulk_patch.workflows.status import next_of_run
@@ -56,9 +56,12 @@ def approve_run(
         LockedError: Another process holds the ledger.
     """
     actor = current_actor(operator)
-    detail = prepare(job, found.run, actor, key=key)
+    with found.read() as reader:
+        plan_key = key_of_plan(reader.notes(found.run.id))
+    detail = prepare(job, found.run, actor, key=key, plan_key=plan_key)
     with found.record() as ledger:
         ledger.check_seal(found.run.id)  # what was shown is what is approved
+        refuse_undecidable(ledger.run(found.run.id))  # it may have been replaced while somebody looked at it
         record_approval(ledger, found.run, actor, detail)
         following = next_of_run(ledger, found.run.id, commands=commands)
     return RecordedApproval(
@@ -69,3 +72,38 @@ def approve_run(
         next=following,
         outdated_page=refresh_page(found, commands=commands),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRejection:
+    """A rejection that is now in the ledger.
+
+    Attributes:
+        run: The rejected run.
+        actor: Who rejected it.
+        outdated_page: Why report.html could not be brought up to date; None: it was.
+    """
+
+    run: Run
+    actor: Actor
+    outdated_page: LedgerError | None
+
+
+def reject_run(found: LocatedRun, reason: str, *, operator: str = "", commands: Commands) -> RecordedRejection:
+    """Refuse the plan of a run: nothing of it is sent, unless somebody approves it afterwards.
+
+    Args:
+        found: The run.
+        reason: Why.
+        operator: Who refuses; "": the login.
+        commands: Names the next command.
+
+    Raises:
+        RefusedError: There is no plan to refuse, or nothing of it is left to send.
+        LockedError: Another process holds the ledger.
+    """
+    actor = current_actor(operator)
+    with found.record() as ledger:
+        ledger.check_seal(found.run.id)
+        record_rejection(ledger, found.run, actor, reason)
+    return RecordedRejection(run=found.run, actor=actor, outdated_page=refresh_page(found, commands=commands))

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import hashlib
 import secrets
 import time
 import uuid
@@ -26,6 +25,7 @@ from bulk_patch.ledgers.records import PlanSummary, Run
 from bulk_patch.observe import get_logger
 from bulk_patch.planning.build import scan_input
 from bulk_patch.review.approvals import approvals_of
+from bulk_patch.review.terms import terms_of
 from bulk_patch.targets import Target
 from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.resume_policy import Situation
@@ -110,20 +110,6 @@ def new_run(job: Job, options: RunOptions, target: Target, *, undoes: str = "", 
 def _capabilities(job: Job, baseline: str) -> dict[str, Any]:
     """Return what the baseline can do; a kind that version 0.1 knew can do what it always could."""
     return {} if baseline in KNOWN else {"baseline": job.baseline.capabilities.to_json()}
-
-
-def terms_of(job: Job) -> dict[str, Any]:
-    """Return under what a plan is made and approved: guards, limits, and the file of allowed signers by its hash."""
-    guards, signers = job.guards.model_dump(mode="json"), job.guards.allowed_signers
-    guards["allowed_signers"] = "" if signers is None else _sha256_of_file(signers)
-    return {"guards": guards, "limits": job.limits.model_dump(mode="json")}
-
-
-def _sha256_of_file(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:  # `approve --sign` says what is wrong with it
-        return ""
 
 
 async def scan_both(job: Job, target: Target, session: ApiSession | None) -> tuple[Source, Baseline]:

@@ -100,6 +100,7 @@ class OpenJob:
     task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
     signal: Exit | None = None
     handed_out: int = 0  # rows, in all sessions of this command
+    shown: set[str] = field(default_factory=set)  # runs whose plan this command has shown
 
     def on_signal(self, code: Exit) -> None:
         """Drain the requests in flight, or cancel what has not started sending."""

@@ -75,6 +75,7 @@ class RunOptions:
         skip_invalid: Set invalid rows aside; False: refuse the whole input for them.
         limit: Send at most so many changes; None: all.
         go_on: Waive the stop of a guard, once (`--continue`).
+        sign: Of `plan_job`: sign the plan with this SSH key, so that another key has to sign its approval.
         confirm: Gets the sealed run and its rows per state; False: send nothing.
         commands: Names the commands in hints and in `RunSummary.next`.
         observer: Watches the run.
@@ -88,6 +89,7 @@ class RunOptions:
     skip_invalid: bool = True
     limit: int | None = None
     go_on: bool = False
+    sign: Path | None = None
     confirm: Callable[[Run, Counts], bool] = always
     commands: Commands = field(default_factory=PlainCommands)
     observer: Observer = field(default_factory=NullObserver)

@@ -86,6 +86,7 @@ def _planned(opened: OpenJob, run: Run) -> Run:
         log.warning("guard_will_stop", run=run.id, guard=guard, exit_code=code, reason=stop.reason, hint=stop.hint)
         run = replace(run, stopped_by=guard, stop_reason=stop.reason, stop_hint=stop.hint)
     opened.options.observer.planned(run, counts)
+    opened.shown.add(run.id)
     return opened.ledger.run(run.id)
 
 

@@ -7,9 +7,10 @@ from bulk_patch.errors import Exit, gravest
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import get_logger
-from bulk_patch.reports.files import is_reported
-from bulk_patch.reports.html.page import retell, write_files
+from bulk_patch.reports.files import is_reported, write_summary
+from bulk_patch.reports.html.page import retell, write_files, write_page
 from bulk_patch.reports.summary import RunSummary, exit_code_of, summarise
+from bulk_patch.review.approvals import REPLACED
 from bulk_patch.sending.dispatcher import SessionResult
 from bulk_patch.workflows.new_run import sealed_runs
 from bulk_patch.workflows.open_job import OpenJob
@@ -19,11 +20,23 @@ _CAUSES_TOLD = 3
 log = get_logger()
 
 
-def discard_run(opened: OpenJob, run: Run) -> None:
-    """Drop a run that has sent nothing, or close it when its values were revealed: that stays on record."""
+def drop_plan(opened: OpenJob, run: Run) -> None:
+    """Close a run that has sent nothing, before another plan replaces it: it stays on record and is never sent."""
     log.info("plan_replaced", run=run.id, reason="nothing of it was sent")
-    revealed = any(note.action == "revealed" for note in opened.ledger.notes(run.id))
-    (opened.ledger.close_run if revealed else opened.ledger.discard)(run.id)
+    opened.ledger.close_run(run.id)
+
+
+def mark_replaced(opened: OpenJob, run: Run, by: Run) -> None:
+    """Record which plan has replaced one that has sent nothing, and say so in its page and its summary."""
+    if not any(note.action == "closed" for note in opened.ledger.notes(run.id)):
+        opened.note(run, "replaced", by=by.id)
+    opened.ledger.finish(run.id, run.exit_code or 0, now=time.time(), reason=f"{REPLACED}{by.id}")
+    run, folder = opened.ledger.run(run.id), opened.folder / run.id
+    command = opened.options.commands.next_command(run, opened.ledger.counts(run.id), 0)
+    summary = summarise(opened.ledger, run, next_command=command)
+    if folder.is_dir():
+        write_page(opened.ledger, run, folder, summary, target=opened.target)
+        write_summary(summary, folder)
 
 
 def close_run(opened: OpenJob, run: Run) -> RunSummary:
@@ -90,7 +103,7 @@ def as_reported(opened: OpenJob, run: Run) -> RunSummary:
     """Return the summary of a run; its files are written only when they do not say what the ledger says."""
     if not is_reported(opened.ledger, run, opened.folder / run.id):
         opened.log_to(run.id)
-        return report_run(opened, run, exit_code_from_rows(opened, run))
+        return report_run(opened, run, Exit.STOPPED if run.stopped_by else exit_code_from_rows(opened, run))
     command = opened.options.commands.next_command(run, opened.ledger.counts(run.id), opened.ledger.to_do(run.id))
     return summarise(opened.ledger, run, next_command=command)
 

@@ -10,12 +10,14 @@ import asyncio
 import time
 from dataclasses import replace
 
-from bulk_patch.errors import Exit, RefusedError, gravest
+from bulk_patch.errors import Exit, RefusedError, UsageError, gravest
 from bulk_patch.job.settings import Job
+from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.model import State
 from bulk_patch.observe import get_logger
 from bulk_patch.reports.runs import nothing_to_undo
 from bulk_patch.reports.summary import RunSummary
+from bulk_patch.review.approvals import sign_plan
 from bulk_patch.review.expiry import find_lack
 from bulk_patch.sending.guards import INPUT_GUARDS
 from bulk_patch.workflows.event_loop import run_in_event_loop
@@ -26,8 +28,9 @@ from bulk_patch.workflows.report_step import (
     as_reported,
     catch_up,
     close_run,
-    discard_run,
+    drop_plan,
     exit_code_from_rows,
+    mark_replaced,
     report_run,
     stop_by_guard,
 )
@@ -128,8 +131,10 @@ async def _run(job: Job, options: RunOptions) -> RunSummary:
         if situation.open_run is None:
             return await send_run(opened, await plan_input(opened))
         if step is NextStep.REPLACE:
-            discard_run(opened, situation.open_run)
-            return await send_run(opened, await plan_input(opened))
+            drop_plan(opened, situation.open_run)
+            run = await plan_input(opened)
+            mark_replaced(opened, situation.open_run, run)
+            return await send_run(opened, run)
         if step is NextStep.CLOSE:
             unsettled = await settle(opened, situation.open_run)
             if unsettled is not None:
@@ -169,13 +174,16 @@ async def _send_new(opened: OpenJob, before: RunSummary) -> RunSummary:
 
 
 async def _plan(job: Job, options: RunOptions) -> RunSummary:
+    if options.sign is not None and job.guards.allowed_signers is None:
+        hint = 'name a file of allowed signers in the job: guards.allowed_signers = "PATH"'
+        raise UsageError("a signed plan needs a signed approval, and the job could not check one", hint)
     async with open_job(job, options, sends=job.baseline.capabilities.needs_session) as opened:
         situation = opened.situation()
         if situation.open_run is None:
             catch_up(opened)
         step = decide_plan(situation, options.commands)
         if situation.open_run is not None and step is NextStep.REPLACE:
-            discard_run(opened, situation.open_run)
+            drop_plan(opened, situation.open_run)
         if situation.open_run is not None and step is NextStep.CLOSE:
             if opened.ambiguous_rows(situation.open_run):
                 raise RefusedError(
@@ -184,6 +192,10 @@ async def _plan(job: Job, options: RunOptions) -> RunSummary:
                 )
             close_run(opened, situation.open_run)
         run = await plan_input(opened)
+        if situation.open_run is not None and not situation.sent:
+            mark_replaced(opened, situation.open_run, run)
+        if options.sign is not None:
+            sign_plan(opened.ledger, run, current_actor(options.operator), key=options.sign)
         refuse_invalid(opened, run)
         if (guarded := tripped_guard(opened, run, opened.ledger.counts(run.id))) is not None:
             return stop_by_guard(opened, run, *guarded)

@@ -14,7 +14,7 @@ from bulk_patch.observe import get_logger
 from bulk_patch.reports.html.events import REASON_GIVEN
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.approvals import missing_approval
-from bulk_patch.review.expiry import Validity, ending, find_lack, find_validity, record_expiry
+from bulk_patch.review.expiry import Validity, ending, find_lack, find_validity, record_expiry, record_signature_checks
 from bulk_patch.sending.claims import SendScope
 from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
 from bulk_patch.sending.run_ledger import RunLedger
@@ -22,6 +22,7 @@ from bulk_patch.sending.sender import Sender
 from bulk_patch.workflows.new_run import terms_of
 from bulk_patch.workflows.observer import SendProgress
 from bulk_patch.workflows.open_job import OpenJob
+from bulk_patch.workflows.options import always
 from bulk_patch.workflows.plan_step import tripped_guard
 from bulk_patch.workflows.report_step import (
     exit_code_from_rows,
@@ -55,10 +56,13 @@ async def send_run(opened: OpenJob, run: Run, *, only_requested: bool = False) -
         return stop_by_guard(opened, run, *guarded)
     if not to_do:
         return report_run(opened, run, exit_code_from_rows(opened, run))
+    record_signature_checks(opened.job, run, ledger, current_actor(options.operator))
     if lack := find_lack(opened.job, run, ledger):
-        log.error("not_approved", run=run.id)
+        log.error("not_approved", run=run.id, reason=lack[0].reason)
         record_expiry(ledger, run, current_actor(options.operator))
         return report_run(opened, run, Exit.REFUSED, lack)
+    if options.confirm is not always and run.id not in opened.shown:
+        options.observer.planned(run, counts)  # it was planned by another command
     if not options.confirm(run, counts):
         log.info("declined", run=run.id)
         if run.kind == "undo" and run.started_at is None:

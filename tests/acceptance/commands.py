@@ -62,6 +62,24 @@ class Ended:
         return "", ""
 
 
+#: `python -c` this LOGIN WORDS: a command under another login.
+_AS_LOGIN = """
+import sys
+from tests.acceptance.forked import play_login
+play_login(sys.argv.pop(1))
+from bulk_patch.cli import main
+main(prog_name="bulk-patch")
+"""
+
+
+def login_of(words: Sequence[str | Path]) -> str:
+    """Return the login of a second person who approves: the name that they give; "" for any other command."""
+    typed = [str(word) for word in words]
+    if typed[:1] != ["approve"] or "--operator" not in typed:
+        return ""
+    return typed[typed.index("--operator") + 1].strip().lower()
+
+
 class _Started(subprocess.Popen[str]):
     """A command that does not outlive a test that failed beside it."""
 
@@ -115,6 +133,8 @@ class Workspace:
             options: For `subprocess.run`.
         """
         environment = {**self.environment, **(env or {})}
+        if login := login_of(words):
+            environment.setdefault("PLAYED_LOGIN", login)
         if not under and not options and forked.can_fork(env):
             done = forked.run([*map(str, words)], cwd=cwd or self.root, env=environment, timeout_s=timeout_s)
         else:
@@ -145,8 +165,11 @@ class Workspace:
 
     def start(self, *words: str | Path, **options: Any) -> "subprocess.Popen[str]":
         """Start a command; its output is kept in pipes unless `options` say otherwise."""
+        words = ("-c", _AS_LOGIN, login, *words) if (login := login_of(words)) else ("-m", "bulk_patch", *words)
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return _Started(self.command(*words), cwd=self.root, env=self.environment, text=True, **{**pipes, **options})
+        return _Started(
+            [sys.executable, *map(str, words)], cwd=self.root, env=self.environment, text=True, **{**pipes, **options}
+        )
 
     @staticmethod
     def command(*words: str | Path) -> list[str]:

@@ -9,6 +9,7 @@ import atexit
 import gc
 import json
 import os
+import pwd
 import select
 import signal
 import socket
@@ -19,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -161,11 +163,18 @@ def _become(order: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(order["env"])
     os.chdir(order["cwd"])
+    play_login(os.environ.pop("PLAYED_LOGIN", ""))
     from bulk_patch.cli import main
 
     sys.argv = [str(REPOSITORY / "bulk_patch" / "__main__.py"), *order["words"]]
     main(prog_name="bulk-patch")
     raise AssertionError
+
+
+def play_login(name: str) -> None:
+    """Be a second person: from now on the account of this process has another name, where one is given."""
+    if name:
+        pwd.getpwuid = lambda uid: SimpleNamespace(pw_name=name)  # type: ignore[assignment,return-value]
 
 
 if __name__ == "__main__":

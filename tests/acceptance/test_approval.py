@@ -90,9 +90,9 @@ def test_run_alone_plans_and_waits_and_an_approval_lets_the_same_command_go_on(o
     ask_for_approval(office)
     assert office.run("run", FILE, *aimed_at(api), *PLANNER).code == 9
     assert (office.job_folder(NAME) / office.runs(NAME)[-1]["id"] / "results.csv").exists()
-    assert office.run("approve", FILE, *REVIEWER).code == 0
+    assert office.run("approve", office.runs(NAME)[-1]["id"], *REVIEWER).code == 0
     assert office.run("run", FILE, *aimed_at(api), *PLANNER).code == 0
-    assert office.run("approve", FILE, *REVIEWER).code == 9  # nothing is left to be sent
+    assert office.run("approve", office.runs(NAME)[-1]["id"], *REVIEWER).code == 9  # nothing is left to be sent
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_run_alone_plans_and_waits_and_an_approval_lets_the_same_command_go_on(o
 def test_an_approval_counts_for_exactly_what_was_approved(
     planned: Workspace, api: Sandbox, changes: dict[str, Any]
 ) -> None:
-    assert planned.run("approve", FILE, *REVIEWER).code == 0
+    assert planned.run("approve", planned.runs(NAME)[-1]["id"], *REVIEWER).code == 0
     change_approval(planned, changes)
     ended = planned.run("run", FILE, *aimed_at(api), *PLANNER)
     assert ended.code == 9, ended.err
@@ -121,7 +121,7 @@ def test_an_approval_expires_as_the_job_says(office: Workspace, api: Sandbox) ->
     write_job(office, new_emails(1))
     ask_for_approval(office, "approval_valid_h = 0.0003")  # a second
     assert office.run("plan", FILE, *planned_at(api), *PLANNER).code == 0
-    assert office.run("approve", FILE, *REVIEWER).code == 0
+    assert office.run("approve", office.runs(NAME)[-1]["id"], *REVIEWER).code == 0
     (note,) = office.notes(NAME)
     assert note["detail"]["expires_at"] <= note["at"] + 1.1
     time.sleep(1.2)
@@ -132,7 +132,7 @@ def test_an_approval_expires_as_the_job_says(office: Workspace, api: Sandbox) ->
 
 
 def test_a_plan_of_one_byte_more_is_another_plan(planned: Workspace, api: Sandbox) -> None:
-    assert planned.run("approve", FILE, *REVIEWER).code == 0
+    assert planned.run("approve", planned.runs(NAME)[-1]["id"], *REVIEWER).code == 0
     with closing(sqlite3.connect(planned.job_folder(NAME) / "ledger.db")) as database:
         database.execute("DROP TRIGGER rows_stay")
         database.execute("UPDATE rows SET body = CAST(replace(body, 'new1@', 'new9@') AS BLOB) WHERE row = 1")
@@ -144,7 +144,7 @@ def test_a_plan_of_one_byte_more_is_another_plan(planned: Workspace, api: Sandbo
 def test_an_approved_plan_whose_input_changed_is_refused_until_it_is_planned_anew(
     planned: Workspace, api: Sandbox
 ) -> None:
-    assert planned.run("approve", FILE, *REVIEWER).code == 0
+    assert planned.run("approve", planned.runs(NAME)[-1]["id"], *REVIEWER).code == 0
     write_input(planned, new_emails(1, 2, 4))
     ended = planned.run("run", FILE, *aimed_at(api), *PLANNER)
     assert ended.code == 9
@@ -156,19 +156,19 @@ def test_an_approved_plan_whose_input_changed_is_refused_until_it_is_planned_ane
 
 
 def test_what_an_approval_let_begin_goes_on_after_a_limit_until_it_expires(planned: Workspace, api: Sandbox) -> None:
-    assert planned.run("approve", FILE, *REVIEWER).code == 0
+    assert planned.run("approve", planned.runs(NAME)[-1]["id"], *REVIEWER).code == 0
     assert planned.run("run", FILE, *aimed_at(api), *PLANNER, "--limit", "1").code == 4
     assert planned.run("run", FILE, *aimed_at(api), *PLANNER, "--limit", "1").code == 4
     change_approval(planned, {"expires_at": 1_000_000_000})
     assert planned.run("run", FILE, *aimed_at(api), *PLANNER).code == 9
     assert len(patches(api)) == 2
-    assert planned.run("approve", FILE, "--operator", "Kim").code == 0
+    assert planned.run("approve", planned.runs(NAME)[-1]["id"], "--operator", "Kim").code == 0
     assert planned.run("run", FILE, *aimed_at(api), *PLANNER).code == 0
     assert [its["operator"] for its in planned.summary(NAME)["approvals"]] == ["Alex", "Kim"]
 
 
 def test_two_people_who_approve_at_once_leave_one_record_each(planned: Workspace) -> None:
-    both = [planned.start("approve", FILE, "--operator", name) for name in ("Alex", "Kim")]
+    both = [planned.start("approve", planned.runs(NAME)[-1]["id"], "--operator", name) for name in ("Alex", "Kim")]
     for process in both:
         out, err = process.communicate(timeout=30)
         assert process.returncode == 0, out + err

@@ -49,7 +49,8 @@ def prepare(places: dict[str, Workspace]) -> Prepare:
         place = places["waiting" if command == "approve" else "sent"]
         shutil.rmtree(place.root)
         shutil.copytree(_copy_of(place), place.root)  # where it was: a run remembers where its job file is
-        return place, [command, FILE, *FLAGS[command]]
+        plan = ["--plan", place.runs(NAME)[-1]["plan_sha256"]] if command == "approve" else []
+        return place, [command, FILE, *plan, *FLAGS[command]]
 
     return make_anew
 

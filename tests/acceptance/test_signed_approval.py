@@ -36,12 +36,16 @@ def signed(office: Workspace, api: Sandbox, keys: dict[str, Path]) -> Workspace:
 def test_only_a_valid_signature_counts_where_the_job_names_allowed_signers(
     signed: Workspace, api: Sandbox, keys: dict[str, Path]
 ) -> None:
-    assert signed.run("approve", FILE, "--operator", "alex@example.com").code == 2
-    another_key = signed.run("approve", FILE, "--operator", "alex@example.com", "--sign", keys["kim"])
-    another_name = signed.run("approve", FILE, "--operator", "kim@example.com", "--sign", keys["kim"])
+    assert signed.run("approve", signed.runs(NAME)[-1]["id"], "--operator", "alex@example.com").code == 2
+    another_key = signed.run(
+        "approve", signed.runs(NAME)[-1]["id"], "--operator", "alex@example.com", "--sign", keys["kim"]
+    )
+    another_name = signed.run(
+        "approve", signed.runs(NAME)[-1]["id"], "--operator", "kim@example.com", "--sign", keys["kim"]
+    )
     assert (another_key.code, another_name.code) == (9, 9)
     assert signed.notes(NAME) == []
-    ended = signed.run("approve", FILE, "--operator", "alex@example.com", "--sign", keys["alex"])
+    ended = signed.run("approve", signed.runs(NAME)[-1]["id"], "--operator", "alex@example.com", "--sign", keys["alex"])
     assert ended.code == 0, ended.err
     assert "signed by alex@example.com" in ended.out
     assert signed.run("run", FILE, *aimed_at(api), *PLANNER).code == 0
@@ -51,7 +55,12 @@ def test_only_a_valid_signature_counts_where_the_job_names_allowed_signers(
 def test_a_signature_is_checked_again_when_the_run_begins(
     signed: Workspace, api: Sandbox, keys: dict[str, Path]
 ) -> None:
-    assert signed.run("approve", FILE, "--operator", "alex@example.com", "--sign", keys["alex"]).code == 0
+    assert (
+        signed.run(
+            "approve", signed.runs(NAME)[-1]["id"], "--operator", "alex@example.com", "--sign", keys["alex"]
+        ).code
+        == 0
+    )
     allowed = signed.root / "allowed_signers"
     text = allowed.read_text(encoding="utf-8")
     allowed.write_text(text.replace("alex@", "lee@"), encoding="utf-8")
@@ -66,6 +75,6 @@ def test_a_signature_is_checked_again_when_the_run_begins(
 
 def test_a_signature_that_nobody_could_check_is_refused(office: Workspace, api: Sandbox, keys: dict[str, Path]) -> None:
     plan_and_wait(office, api, rows=1)
-    ended = office.run("approve", FILE, *REVIEWER, "--sign", keys["alex"])
+    ended = office.run("approve", office.runs(NAME)[-1]["id"], *REVIEWER, "--sign", keys["alex"])
     assert ended.code == 2
     assert "guards.allowed_signers" in ended.err

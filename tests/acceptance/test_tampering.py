@@ -62,7 +62,7 @@ def copied(root: Path, to: Path) -> Workspace:
 def test_an_edited_plan_cannot_be_approved(planned: Path, tmp_path: Path, name: str) -> None:
     office = copied(planned, tmp_path)
     edit(office.root, EDITS[name])
-    approved = office.run("approve", FILE, "--operator", "another person")
+    approved = office.run("approve", office.runs(NAME)[-1]["id"], "--operator", "another person")
     assert approved.code == 7, approved.err
     assert "not as it was" in approved.err  # sealed, or recorded
 

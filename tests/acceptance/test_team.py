@@ -78,7 +78,7 @@ def run_as_teammate(place: Workspace, *words: str) -> Ended:
 
 def test_a_teammate_approves_under_a_login_of_their_own_and_either_goes_on(shared: Workspace, api: Sandbox) -> None:
     assert shared.run("plan", FILE, *planned_at(api)).code == 0
-    approved = run_as_teammate(shared, "approve", FILE)
+    approved = run_as_teammate(shared, "approve", shared.runs(NAME)[-1]["id"])
     assert approved.code == 0, approved.err
     page = shared.job_folder(NAME) / shared.runs(NAME)[-1]["id"] / "report.html"
     assert (page.owner(), f"login {TEAMMATE}" in page.read_text(encoding="utf-8")) == (TEAMMATE, True)

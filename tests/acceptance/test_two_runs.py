@@ -119,7 +119,7 @@ def test_an_approval_that_expires_over_the_last_rows_ends_the_command_before_the
         write_job(office, new_emails(1, 2, 3))
         ask_for_approval(office, "approval_valid_h = 0.002")
         assert office.run("plan", FILE, *planned_at(api), *PLANNER).code == 0
-        assert office.run("approve", FILE, *REVIEWER).code == 0
+        assert office.run("approve", office.runs(NAME)[-1]["id"], *REVIEWER).code == 0
         assert office.run("run", FILE, *aimed_at(api), *PLANNER, "--limit", "1").code == 4
         (approval,) = (note["detail"] for note in office.notes(NAME) if note["action"] == "approved")
         expires_at.append(approval["expires_at"])

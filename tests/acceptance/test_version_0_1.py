@@ -131,7 +131,8 @@ def test_a_plan_that_was_approved_and_not_sent_needs_another_approval(workspace:
     refused = workspace.run("run", "jobs/approved.toml", "--sandbox", "--operator", "Robin")
     assert refused.code == 9
     assert "before the seal covered" in refused.out + refused.err
-    assert workspace.run("approve", "jobs/approved.toml", "--operator", "Alex").code == 0
+    planned = str(workspace.runs("approved")[-1]["id"])
+    assert workspace.run("approve", planned, "--operator", "Alex").code == 0
     assert workspace.run("run", "jobs/approved.toml", "--sandbox", "--operator", "Robin").code == 3
     assert sum(line["status"] == "applied" for line in read_results(workspace, "approved")) == SENT
 

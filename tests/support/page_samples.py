@@ -44,7 +44,8 @@ def write_evening(root: Path, *, rate_per_s: int = 40) -> Path:
     with Sandbox(people(ROWS), token=TOKEN, latency_ms=40, fault=_weather()) as api:
         why = ("--reason", "Domain moved to example.org", "--ticket", "OPS-1187")
         _expect(office.run("run", FILE, *aimed_at(api), *flags, *why, "--operator", "Robin"), 9)
-        _expect(office.run("approve", FILE, *flags, *planned_at(api), "--operator", "Alex"), 0)
+        planned = str(office.runs(NAME)[-1]["id"])
+        _expect(office.run("approve", planned, *flags, *planned_at(api), "--operator", "Alex"), 0)
         _expect(office.run("run", FILE, *aimed_at(api), *flags, "--limit", "70", "--operator", "Robin"), 4)
         _expect(office.run("run", FILE, *aimed_at(api), *flags, "--operator", "Robin"), 3)
         run = str(office.runs(NAME)[-1]["id"])

@@ -77,7 +77,7 @@ def _describe_stop(detail: Mapping[str, Any], action: str) -> tuple[str, str, st
 
 
 def _describe_approval(detail: Mapping[str, Any], action: str) -> tuple[str, str, str]:
-    signed = f"signed by {detail['signed_by']}" if detail.get("signed_by") else f"not signed: {UNSIGNED}"
+    signed = f"with a signature of {detail['signed_by']}" if detail.get("signed_by") else f"not signed: {UNSIGNED}"
     return "approved", f"{amount(detail.get('rows', 0), 'change')}, {signed}", "approved"
 
 
@@ -103,6 +103,14 @@ _DESCRIPTIONS: Mapping[str, _Describe] = {
     VERIFIED: _describe_verified,
     "stopped": _describe_stop,
     "continued": lambda detail, _: (f"the stop by guard {detail.get('guard', '')} was waived", _why(detail), "guard"),
+    "rejected": lambda detail, _: ("the plan was rejected", str(detail.get("reason", "")), "guard"),
+    "replaced": lambda detail, _: (f"replaced by run {detail.get('by', '')}", "", ""),
+    "plan signed": lambda detail, _: ("the planner signed the plan", "", ""),
+    "approval checked": lambda detail, _: (
+        "the signature of the approval was checked",
+        f"{detail.get('fault') or 'it counts'}; signers' file with SHA-256 {detail.get('signers_sha256', '')}",
+        "guard" if detail.get("fault") else "approved",
+    ),
     "closed": lambda detail, _: ("closed by --new", f"{amount(detail.get('rows', 0), 'row')} never sent", ""),
     "retry": lambda detail, _: ("retry requested", f"{amount(detail.get('rows', 0), 'row')}{_why(detail, '; ')}", ""),
     "revealed": lambda detail, _: (f"whole values shown by `{detail.get('command', '?')}`", "", "guard"),

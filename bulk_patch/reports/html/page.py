@@ -37,7 +37,16 @@ from bulk_patch.reports.html.rows import (
 from bulk_patch.reports.html.template import policy, style_and_script, template
 from bulk_patch.reports.next_command import NextCommand
 from bulk_patch.reports.summary import VERIFIED, RunSummary, summarise
-from bulk_patch.review.approvals import Approval, approval_words, approvals_of, find_objection, waits_for_approval
+from bulk_patch.review.approvals import (
+    REPLACED,
+    Approval,
+    approval_words,
+    approvals_of,
+    find_objection,
+    key_of_plan,
+    waits_for_approval,
+    worth_words,
+)
 from bulk_patch.targets import Target
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
 
@@ -172,7 +181,7 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
         "stop": (_stop_words(run), run.stop_hint) if run.stop_reason else None,
         "warnings": run.summary.warnings,
         "facts": list(_facts(run, summary, notes, view.ledger.sessions(run.id))),
-        "approvals": [_approval(approval, run) for approval in approvals_of(notes)],
+        "approvals": [_approval(approval, run, notes) for approval in approvals_of(notes)],
         "no_approval": _no_approval(run),
         "balance": _balance(run, summary),
         "balance_bar": _balance_bar(summary),
@@ -212,6 +221,8 @@ def _heading(run: Run) -> str:
 
 def _lead(run: Run, summary: RunSummary) -> str:
     pending = summary.counts[State.PENDING]
+    if run.stop_reason.startswith(REPLACED):
+        return f"This plan was {run.stop_reason}. Nothing of it was sent, and nothing will be."
     if run.started_at is None:
         return f"Nothing has been sent yet. {amount(pending, 'change')} would go to {run.target}."
     if summary.state == "running":
@@ -222,6 +233,8 @@ def _lead(run: Run, summary: RunSummary) -> str:
 
 
 def _stop_words(run: Run) -> str:
+    if run.stop_reason.startswith(REPLACED):
+        return f"It was {run.stop_reason}."
     if waits_for_approval(run):
         return f"It is {approval_words(run)}: {run.stop_reason}"
     return f"Stopped by {run.stopped_by}: {run.stop_reason}" if run.stopped_by else f"It ended early: {run.stop_reason}"
@@ -262,7 +275,7 @@ _BASELINES = {
 }
 
 
-def _approval(approval: Approval, run: Run) -> dict[str, str]:
+def _approval(approval: Approval, run: Run, notes: Sequence[Note]) -> dict[str, str]:
     """Return an approval in words, with the objection against it, if any."""
     now = time.time() if run.started_at is None else approval.at  # once a run was sent, expiry no longer matters
     return {
@@ -272,8 +285,10 @@ def _approval(approval: Approval, run: Run) -> dict[str, str]:
         "rows": amount(approval.rows, "change"),
         "target": approval.target,
         "plan": approval.plan_sha256,
-        "signed_by": approval.signed_by,
-        "lack": find_objection(approval, run, now=now, fault=lambda statement, approval: ""),
+        "worth": worth_words(approval, run, notes),
+        "lack": find_objection(
+            approval, run, now=now, fault=lambda statement, approval: "", plan_key=key_of_plan(notes)
+        ),
     }
 
 
