@@ -107,7 +107,7 @@ def worth_words(approval: Approval, run: Run, notes: Iterable[Note]) -> str:
     if approval.signed_by:
         checks = [note for note in notes if note.action == CHECKED and note.detail.get("approved_at") == approval.at]
         if not checks:
-            return f"with a signature in the name of {approval.signed_by}, not checked since it was given"
+            return f"said to be signed by {approval.signed_by}; the signature was not checked since it was given"
         last = checks[-1]
         if fault := last.detail.get("fault"):
             return f"with a signature that did not count {utc_seconds(last.at)}: {fault}"

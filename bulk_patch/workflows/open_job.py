@@ -127,7 +127,8 @@ class OpenJob:
         """Gather what the resume policy decides by."""
         situation = gather_situation(self.job, self.options, self.ledger)
         if situation.open_run is not None:
-            refuse_other_file(self.job, situation.open_run, self.options.commands)
+            folder = None if self.options.output is not None else self.folder.parent
+            refuse_other_file(self.job, situation.open_run, folder=folder)
         return situation
 
     def run_here(self, run_id: str) -> Run:

@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from bulk_patch.errors import RefusedError
+from bulk_patch.job.load import output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
 from bulk_patch.workflows.options import Commands
@@ -138,21 +139,25 @@ def decide_undo(open_run: Run | None, undone: Run, commands: Commands) -> Run | 
     raise open_run_error(open_run, commands)
 
 
-def refuse_other_file(job: Job, open_run: Run, commands: Commands) -> None:
+def refuse_other_file(job: Job, open_run: Run, *, folder: Path | None) -> None:
     """Refuse to touch an open run that another job file of the same name has planned.
 
-    A file that was moved or is reached by a link is the same one.
+    A file that was moved or is reached by a link is the same one, and so is one that was copied with its ledger.
+
+    Args:
+        job: The job.
+        open_run: Its open run.
+        folder: The output folder, where the place of the job file gives it; None: it was named.
 
     Raises:
         RefusedError: The recorded file still exists, and it is another one, however it is reached.
     """
     recorded = Path(open_run.job_file)
-    if (
-        not open_run.job_file
-        or recorded == job.file
-        or not recorded.is_file()
-        or recorded.resolve() == job.file.resolve()
-    ):
+    if not open_run.job_file or recorded == job.file or not recorded.is_file():
+        return
+    if recorded.resolve() == job.file.resolve():
+        return
+    if folder is not None and output_root(recorded).resolve() != folder.resolve():  # it has a ledger of its own
         return
     raise RefusedError(
         f"run {open_run.id} of {_when(open_run.created_at)} is open, and another job file with the name {job.name} has "

@@ -15,11 +15,11 @@ from bulk_patch.reports.html.events import REASON_GIVEN
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.approvals import missing_approval
 from bulk_patch.review.expiry import Validity, ending, find_lack, find_validity, record_expiry, record_signature_checks
+from bulk_patch.review.terms import terms_of
 from bulk_patch.sending.claims import SendScope
 from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
 from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
-from bulk_patch.workflows.new_run import terms_of
 from bulk_patch.workflows.observer import SendProgress
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.options import always

@@ -41,7 +41,8 @@ def test_an_input_that_changed_before_anything_was_sent_replaces_the_plan_and_ru
     assert ended.code == 0, ended.err
     assert re.search(rf"plan_replaced.*{old['id']}", ended.err)
     assert sent_ids(api) == [id_of(n) for n in (3, 4, 5)]
-    (new,) = office.runs(NAME)
+    replaced, new = office.runs(NAME)
+    assert (replaced["state"], replaced["stop_reason"]) == ("closed", f"replaced by run {new['id']}")
     assert new["id"] != old["id"]
 
 

@@ -61,7 +61,9 @@ def test_a_second_plan_replaces_one_that_has_sent_nothing(office: Workspace, api
     assert office.run("plan", FILE, *planned_at(api)).code == 0
     (first,) = office.runs(NAME)
     assert office.run("plan", FILE, *planned_at(api)).code == 0
-    (second,) = office.runs(NAME)
+    replaced, second = office.runs(NAME)
+    assert (replaced["id"], replaced["state"]) == (first["id"], "closed")
+    assert replaced["stop_reason"] == f"replaced by run {second['id']}"
     assert second["id"] != first["id"]
 
 
@@ -115,7 +117,7 @@ def test_new_on_a_plan_that_has_sent_nothing_plans_again(office: Workspace, api:
     ended = office.run("run", FILE, *aimed_at(api), "--new")
     assert ended.code == 0, ended.err
     assert sent_ids(api) == [id_of(1), id_of(2)]
-    assert len(office.runs(NAME)) == 1
+    assert [run["state"] for run in office.runs(NAME)] == ["closed", "sealed"]
 
 
 def test_a_plan_whose_values_somebody_saw_stays_on_record_when_it_is_replaced(office: Workspace, api: Sandbox) -> None:

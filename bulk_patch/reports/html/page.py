@@ -285,7 +285,9 @@ def _approval(approval: Approval, run: Run, notes: Sequence[Note]) -> dict[str, 
         "rows": amount(approval.rows, "change"),
         "target": approval.target,
         "plan": approval.plan_sha256,
-        "worth": worth_words(approval, run, notes),
+        "worth": "none: this approval is recorded, not cryptographically proven"
+        if (worth := worth_words(approval, run, notes)).startswith("not signed")
+        else worth,
         "lack": find_objection(
             approval, run, now=now, fault=lambda statement, approval: "", plan_key=key_of_plan(notes)
         ),
