@@ -181,7 +181,7 @@ def open_run_error(run: Run, commands: Commands) -> RefusedError:
 def _refuse_twice(situation: Situation, commands: Commands) -> None:
     """Refuse to send the same input again, where no baseline would notice."""
     last = situation.last_run
-    if last is None or situation.changed or last.baseline not in ("none", "file") or last.started_at is None:
+    if last is None or situation.changed or last.baseline_can.notices_resend or last.started_at is None:
         last = situation.sent_before
     if last is None or situation.new:
         return

@@ -24,7 +24,8 @@ TEAMMATE = "nobody"
 #: Loads everything first: the other login may not be allowed to read this Python. Then there is no way back.
 AS_TEAMMATE = """
 import asyncio.base_events, importlib, os, pkgutil, sys
-import bulk_patch, encodings.idna, encodings.unicode_escape, encodings.utf_8_sig, pandas, pyarrow.csv, pyarrow.parquet, tqdm, uvloop
+import bulk_patch, encodings.idna, encodings.unicode_escape, encodings.utf_8_sig
+import pandas, pyarrow.csv, pyarrow.parquet, tqdm, uvloop
 for module in pkgutil.walk_packages(bulk_patch.__path__, "bulk_patch."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
