@@ -12,6 +12,8 @@ Cell = str | int | None
 
 _NUMBERS = frozenset({"row", "attempts", "http_status"})  # columns; all others hold text
 _BATCH_ROWS = 10_000
+#: At the start of CSV for people: without it a spreadsheet reads UTF-8 as Windows-1252.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INTO_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -26,6 +28,7 @@ def escape(cell: Cell) -> Cell:
 
 
 def _write_csv(file: BinaryIO, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> int:
+    file.write(BYTE_ORDER_MARK)
     write_line = csv_line_writer(file)
     write_line(map(escape, columns))
     count = 0

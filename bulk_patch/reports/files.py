@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bulk_patch.files.atomic import make_private_folder, replacing
-from bulk_patch.files.rows import csv_line_writer, escape
+from bulk_patch.files.rows import BYTE_ORDER_MARK, csv_line_writer, escape
 from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import REACHED
@@ -52,6 +52,7 @@ def write_reports(
     make_private_folder(folder)
     with replacing(folder / RESULTS) as results, replacing(folder / FAILURES) as failures:
         write_result, write_failure = csv_line_writer(results), csv_line_writer(failures)
+        failures.write(BYTE_ORDER_MARK)  # results.csv is for programs
         write_result(COLUMNS)
         write_failure(failure_columns(run))
         rows = run.unchanged

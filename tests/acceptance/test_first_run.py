@@ -89,7 +89,7 @@ def test_nothing_failed_so_failures_are_a_header_of_the_inputs_columns_and_the_n
     folder: Path, place: Workspace
 ) -> None:
     header = (place.root / "sample_inputs" / "address_corrections.csv").read_text(encoding="utf-8").partition("\n")[0]
-    assert (folder / "failures.csv").read_text(encoding="utf-8") == f"{header},_status,_reason,_hint,_row,_run\n"
+    assert (folder / "failures.csv").read_text(encoding="utf-8") == f"\ufeff{header},_status,_reason,_hint,_row,_run\n"
 
 
 def test_the_summary_says_what_the_interface_promises(folder: Path, place: Workspace) -> None:

@@ -120,8 +120,8 @@ def rejected(row: int, *fields: str) -> Outcome:
 
 
 def read_csv(path: Path) -> list[list[str]]:
-    """Read a CSV file strictly, the header first."""
-    with path.open(encoding="utf-8", newline="") as file:
+    """Read a CSV file strictly, the header first; files for people begin with a byte order mark."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.reader(file, strict=True))
 
 
