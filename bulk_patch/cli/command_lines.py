@@ -56,5 +56,5 @@ def from_here(path: Path) -> Path:
     """Return a path as seen from the current directory, where it lies below it."""
     try:
         return path.relative_to(Path.cwd())
-    except ValueError:
+    except (ValueError, OSError):  # OSError: the current directory was deleted
         return path

@@ -1,5 +1,6 @@
 """What every command needs: a log, errors as words and exit codes, the job it is about."""
 
+import errno
 import shlex
 import sys
 from collections.abc import Iterator
@@ -7,11 +8,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from bulk_patch.cli.options import Common
 from bulk_patch.cli.text import fit_terminal, next_lines
-from bulk_patch.errors import BulkPatchError, DamagedLedgerError, Exit, OutdatedLedgerError, UsageError
+from bulk_patch.errors import BulkPatchError, DamagedLedgerError, Exit, OutdatedLedgerError, StorageError, UsageError
 from bulk_patch.reports.next_command import FIX_FIRST, NOTHING_NEXT, NextCommand
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _FIX_FIRST = {
 @contextmanager
 def error_boundary(common: Common) -> Iterator[None]:
     """Start the log, and turn any exception into words and an exit code."""
-    from bulk_patch.observe import get_logger, start_logging
+    from bulk_patch.observe import start_logging
 
     fit_terminal()
     with start_logging(console=cast(Any, common.log_format), quiet=common.quiet, verbose=common.verbose):
@@ -46,13 +47,51 @@ def error_boundary(common: Common) -> Iterator[None]:
             fail(error, as_json=common.as_json)
         except KeyboardInterrupt:
             sys.exit(Exit.INTERRUPTED)
+        except OSError as error:
+            if (known := _as_known(error)) is not None:
+                fail(known, as_json=common.as_json)
+            _fail_as_bug(error, as_json=common.as_json)
         except Exception as error:
-            get_logger().error("bug", error=error, exc_info=True)
-            hint = "please report it with run.log; the ledger is intact"
-            fail(BulkPatchError(f"unexpected {type(error).__name__}", hint), as_json=common.as_json)
+            _fail_as_bug(error, as_json=common.as_json)
 
 
-def fail(error: BulkPatchError, *, as_json: bool = False) -> None:
+#: Failures of the machine that no code of ours can be blamed for: permissions, space, files.
+_OF_THE_MACHINE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}
+    | {errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETXTBSY, errno.ESTALE}
+)
+
+
+def _as_known(error: OSError) -> BulkPatchError | None:
+    """Return a failure of the machine as what it is; None: it may be a bug."""
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_folder():
+        return UsageError("the current directory was deleted", "cd to a folder that exists, and type the command again")
+    if error.errno not in _OF_THE_MACHINE:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    hint = "the ledger is intact: fix the cause, then type the command again"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "lower limits.concurrency, or raise the limit before the command: ulimit -n 4096"
+    return StorageError(f"{where}{(error.strerror or type(error).__name__).lower()}", hint)
+
+
+def _has_working_folder() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
+
+
+def _fail_as_bug(error: Exception, *, as_json: bool) -> NoReturn:
+    from bulk_patch.observe import get_logger
+
+    get_logger().error("bug", error=error, exc_info=True)
+    hint = "please report it with run.log; the ledger is intact"
+    fail(BulkPatchError(f"unexpected {type(error).__name__}", hint), as_json=as_json)
+
+
+def fail(error: BulkPatchError, *, as_json: bool = False) -> NoReturn:
     """Say what happened, what to do and the exit code in words; exit."""
     from bulk_patch.cli.printing import say
 

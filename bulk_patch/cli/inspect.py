@@ -8,6 +8,7 @@ import click
 from bulk_patch.cli import completing
 from bulk_patch.cli.entry import commands_of, error_boundary, states_named
 from bulk_patch.cli.options import Common, common, json_flag, operator_flag, run_argument
+from bulk_patch.errors import UsageError
 from bulk_patch.words import amount
 
 
@@ -112,9 +113,10 @@ def show(
     "--to", "to", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".csv, .parquet, .jsonl or .xlsx"
 )
 @click.option("--reveal", is_flag=True, help="Write whole values; recorded in the ledger.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @operator_flag
 @common
-def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str) -> None:
+def export(common: Common, run_name: str, to: Path, reveal: bool, force: bool, operator: str) -> None:
     """Write the rows of a run with masked before and after per field.
 
     \b
@@ -127,6 +129,8 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, operator: str)
         from bulk_patch.reports.runs import locate_run
 
         found = locate_run(run_name, output=common.output)
+        if not force and to.is_file():
+            raise UsageError(f"{to} exists already", "name another file, or replace it: --force")
         if reveal:
             found.note_reveal(operator, command="export")
         with found.read() as ledger:

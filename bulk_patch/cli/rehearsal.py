@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bulk_patch.cli.printing import say
 from bulk_patch.errors import LockedError, UsageError
-from bulk_patch.files.atomic import make_private_folder
+from bulk_patch.files.atomic import check_reachable, make_private_folder
 from bulk_patch.job.settings import Job
 from bulk_patch.sandbox import SandboxError, SandboxSettings, child
 from bulk_patch.sandbox.world import TAKEN
@@ -35,6 +35,7 @@ def at_sandbox(job: Job, output: Path, *, quiet: bool = False) -> Iterator[Job]:
         UsageError: The sandbox does not start.
         LockedError: Another rehearsal of this job is going on.
     """
+    check_reachable(output / job.name)
     world = output / job.name / "sandbox"
     if job.sandbox.customers is None and not world.exists():
         hint = "name a CSV or Parquet file of customers under [sandbox], the input's ids among them"

@@ -166,6 +166,42 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(handle)
 
 
+def check_reachable(folder: Path) -> None:
+    """Refuse a folder that is there and that this user may not use.
+
+    Raises:
+        StorageError: With the folder and its owner.
+    """
+    there = folder
+    while True:  # a folder above may be closed too
+        try:
+            owner = owner_name(there.stat().st_uid)
+        except FileNotFoundError:
+            if there.parent == there:
+                return
+            there = there.parent
+            continue
+        except NotADirectoryError:
+            raise StorageError(
+                f"{folder} cannot be used: a file stands in the place of a folder", "name another place: --output"
+            ) from None
+        except PermissionError:
+            there = there.parent
+            continue
+        break
+    if there == folder and not os.access(there, os.R_OK | os.X_OK, effective_ids=True):
+        raise _foreign(there, owner)
+    if there != folder and not os.access(there, os.X_OK, effective_ids=True):
+        raise _foreign(there, owner)
+
+
+def _foreign(folder: Path, owner: str) -> StorageError:
+    return StorageError(
+        f"{folder} belongs to {owner}, and you may not use it",
+        f"run the command as {owner}, or share the folder with a team: [ledger] group; another place: --output",
+    )
+
+
 def owner_name(uid: int) -> str:
     """Return the login of a user, or the number where there is none."""
     try:

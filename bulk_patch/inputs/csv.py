@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from bulk_patch.errors import InputError
+from bulk_patch.inputs.blank_rows import is_blank_row, without_blank_rows
 from bulk_patch.inputs.dialect import BOM, PLAIN, Dialect
 from bulk_patch.inputs.encodings import describe_readings
 from bulk_patch.inputs.streams import Stream, buffered, opened
@@ -31,6 +32,7 @@ LONGEST_RECORD_BYTES = BLOCK_BYTES
 FAULTS_SHOWN = 20
 NOT_UTF_8 = "not UTF-8"
 NUL = "a NUL character"
+_CUT = "the file ends inside a cell: no line break follows, so it may be cut short"
 FAULTS_COUNTED = 1000  # a file with more is not read further
 
 _NOT_CSV = {
@@ -123,7 +125,10 @@ class CsvFile:
                 data = rest + more
                 end = _end_of_records(data) if more else len(data)
                 block, rest = data[:end], data[end:]
+                block = without_blank_rows(block, self._delimiter)
                 if len(rest) > LONGEST_RECORD_BYTES or not _is_sound(block, self._delimiter):
+                    raise self._refusal()
+                if not more and is_cut(block):
                     raise self._refusal()
                 if block:
                     yield self._parse(block, columns)
@@ -175,6 +180,8 @@ class CsvFile:
         elif len(faults) > FAULTS_SHOWN:
             shown.append(f"and {len(faults) - FAULTS_SHOWN} more")
         hint = "correct these lines, or export the file again as CSV in UTF-8"
+        if faults[-1][1] == _CUT:
+            hint = "have it written again, to its end; if it is whole, add a line break after the last line"
         if any(what.startswith(NUL) for _, what in faults):
             hint = 'if it is UTF-16, set input.encoding = "utf-16-le"; else export the file again as CSV in UTF-8'
         elif any(what.startswith(NOT_UTF_8) for _, what in faults) and not self.dialect.declared_encoding:
@@ -203,6 +210,7 @@ def find_faults(file: BinaryIO, delimiter: str = ",", *, first_line: int = 1) ->
     Yields:
         The number of a physical line (the first is 1) and what is wrong with it, without any cell's text.
     """
+    line, number, fault = b"", 0, ""
     width = cells = 0  # of the header, once it is known; of this record so far
     offset = length = 0  # bytes of the file before this line; of this record so far
     inside, opened = False, 0  # in a quoted cell that started on an earlier line; that line
@@ -230,13 +238,20 @@ def find_faults(file: BinaryIO, delimiter: str = ",", *, first_line: int = 1) ->
             yield number, fault
         inside = still_inside
         cells += more
-        if inside or not text.strip(b"\r\n") or quoted:
+        if inside or quoted or (number == started and is_blank_row(text, delimiter.encode())):
             continue
         width = width or cells
         if cells != width and not fault:
             yield started, f"{cells} cells, and the header has {width}"
     if inside:
         yield opened, "a quoted cell starts and is never closed"
+    elif not fault and started > first_line and is_cut(line) and not is_blank_row(line, delimiter.encode()):
+        yield number, _CUT
+
+
+def is_cut(data: bytes) -> bool:
+    """Tell whether CSV ends inside a cell: neither a line break nor a closing quote says that the last one is whole."""
+    return bool(data) and not data.endswith((b"\n", b'"'))
 
 
 def _find_bad_character(line: bytes, offset: int) -> str:

@@ -99,6 +99,9 @@ async def write_plan(
         for undo, rows in builder.kept.items()
     ]
     builder.warnings += _unusual(found.rows, run, ledger)
+    if builder.words:
+        listed = ", ".join(f"{word} ({rows:,} × {name})" for (name, word), rows in builder.words.most_common(10))
+        builder.warnings.append(f"words that programs write for no value would be sent as they are: {listed}")
     if builder.overruled:
         builder.warnings.append(
             f"{amount(builder.overruled, 'row')} of ids that occur again: the later row overrides field by field; "
@@ -228,6 +231,7 @@ class _Deciding:
                 kept[row] = self._kept[repeat.stand_in]
                 del duplicates[row]
         builder.duplicates += len(duplicates)
+        builder.words.update(wanted.words)
         for change in changes.values():
             builder.add(change)
             self.recheck += self._stale and change.completed
@@ -259,7 +263,7 @@ def _without(wanted: Wanted, rows: Iterable[int]) -> Wanted:
     if not gone:
         return wanted
     problems = {row: found for row, found in wanted.problems.items() if row not in set(gone)}
-    return Wanted(wanted.ids.drop(gone), wanted.values.drop(gone), problems)
+    return replace(wanted, ids=wanted.ids.drop(gone), values=wanted.values.drop(gone), problems=problems)
 
 
 def _drop_sent_notes(changes: dict[int, Change], target_name: str, target: Target, ledger: Ledger) -> int:

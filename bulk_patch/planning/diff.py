@@ -18,10 +18,11 @@ from bulk_patch.inputs.convert import convert_column, converter_of, count_conver
 from bulk_patch.inputs.ids import ids_of
 from bulk_patch.inputs.marks import SheetFacts
 from bulk_patch.job.settings import InputSettings
-from bulk_patch.planning.marked_cells import DAMAGED, ERRORS, note_marked
+from bulk_patch.planning.marked_cells import DAMAGED, note_marked
 from bulk_patch.planning.problems import Problem, Problems, add_problem
 from bulk_patch.targets import Target
-from bulk_patch.targets.fields import HIDDEN, Field, Visibility, anything, plain
+from bulk_patch.targets.fields import Field, Kind, Visibility, anything, plain
+from bulk_patch.targets.odd_text import HIDDEN, count_words, find_odd
 
 #: Column -> how often one way to write became another, and how many cells could not be converted.
 Conversions = dict[str, tuple[Counter[tuple[str, str]], int]]
@@ -36,6 +37,7 @@ class Wanted:
     problems: Problems
     converted: Conversions = field(default_factory=dict)
     damaged: dict[str, list[int]] = field(default_factory=dict)  # column -> rows whose cell Excel damaged
+    words: Mapping[tuple[str, str], int] = field(default_factory=dict)  # field and a word for no value -> rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def prepare(
     damaged = {id_column: marked} if marked else {}
     _note_bad_ids(ids.drop(marked), target, problems)
     columns = {}
+    words: dict[tuple[str, str], int] = {}
     for column, name in fields.items():
         rule = target.field(name)
         if rule is not None:
@@ -97,7 +100,9 @@ def prepare(
                     add_problem(problems, row, Problem(name, converter.reason, converter.hint))
                 cells = cells.mask(cells.index.isin(failed))
             columns[name] = _wanted(cells, rule, settings, problems)
-    return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems, converted, damaged)
+            found = count_words(arrow_of(columns[name]), settings.clear) if rule.check is anything else {}
+            words |= {(name, word): rows for word, rows in found.items()}
+    return Wanted(ids, pd.DataFrame(columns, index=frame.index), problems, converted, damaged, words)
 
 
 def _convert(
@@ -112,6 +117,8 @@ def _convert(
 
 def _wanted(cells: pd.Series, rule: Field, settings: InputSettings, problems: Problems) -> pd.Series:
     values = nfc(cells)
+    if rule.kind is Kind.BOOLEAN:  # as spreadsheets save them
+        values = values.replace({"TRUE": "true", "True": "true", "FALSE": "false", "False": "false"})
     blank, clear = values == "", values == settings.clear
     if settings.blank == "clear":
         clear |= blank
@@ -134,9 +141,11 @@ def _wanted(cells: pd.Series, rule: Field, settings: InputSettings, problems: Pr
 def _note_odd_text(values: pd.Series, rule: Field, problems: Problems) -> None:
     texts = arrow_of(values)
     if pc.any(pc.starts_with(texts, "#")).as_py():
-        errors = values.isin(ERRORS) | values.str.startswith(DAMAGED).fillna(False).astype(bool)
+        errors = values.str.startswith(DAMAGED).fillna(False).astype(bool)
         _note(problems, errors, rule, "is what a spreadsheet writes for a fault", "give the value in place of it")
     plain = is_plain(texts)
+    for mask, reason, hint in find_odd(texts):
+        _note(problems, pd.Series(mask, index=values.index), rule, reason, hint)
     if plain and not pc.any(pc.starts_with(texts, " ")).as_py():
         return
     given = values.notna() & (values != "")
@@ -246,7 +255,8 @@ def _check(desired: pd.Series, rule: Field, context: pd.DataFrame, problems: Pro
         return
     bad = values.index[~rule.check(values, context).astype(bool)]
     for row in bad:
-        add_problem(problems, row, Problem(rule.name, "breaks its rule", f"must be {rule.rule}"))
+        instead = rule.instead.get(values[row].strip().upper()) if rule.instead else None
+        add_problem(problems, row, Problem(rule.name, "breaks its rule", instead or f"must be {rule.rule}"))
 
 
 def _differ(desired: pd.Series, now: pd.Series, rule: Field, context: pd.DataFrame) -> pd.Series:

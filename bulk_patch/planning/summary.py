@@ -22,6 +22,7 @@ class SummaryBuilder:
     unchanged: int = 0
     changes: int = 0
     duplicates: int = 0
+    words: Counter[tuple[str, str]] = field(default_factory=Counter)  # field and a word for no value -> rows
     overruled: int = 0  # of them: rows that a later row of the same id stands for
     merged: int = 0  # of those: rows with fields that no later row gives
     invalid: Counter[str] = field(default_factory=Counter)

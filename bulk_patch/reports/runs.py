@@ -9,6 +9,7 @@ from glob import escape
 from pathlib import Path
 
 from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
+from bulk_patch.files.atomic import check_reachable
 from bulk_patch.job.base_urls import same_target
 from bulk_patch.job.load import load_job, output_root
 from bulk_patch.job.settings import Job
@@ -88,11 +89,13 @@ def locate_run(name: str, *, output: Path | None) -> LocatedRun:
     if name.endswith(".toml") or Path(name).is_file():
         job = load_job(name)
         folder = output_root(job.file, given=output) / job.name
+        check_reachable(folder)
         runs = _runs_in(folder)
         if not runs:
             raise UsageError(f"no run of {job.name} in {folder}", f"start one: bulk-patch plan {name}")
         return LocatedRun(runs[0], folder)
     root = output_root(None, given=output)
+    check_reachable(root)
     every, unread = _runs_below(root)
     found = [each for each in every if each.run.id.startswith(name)]
     exact = [each for each in found if each.run.id == name]

@@ -3,7 +3,7 @@
 from __future__ import annotations  # pandas is loaded when values are checked: those who only show rows check none
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -88,6 +88,7 @@ class Field:
     rewrite: Rewrite | None = None
     depends_on: tuple[str, ...] = ()  # fields whose values `check` and `rewrite` find in the context
     holds_date: bool = False  # a cell that a spreadsheet holds as a date may fill it
+    instead: Mapping[str, str] = field(default_factory=dict)  # what is often written -> what to write, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +184,3 @@ US_STATES = """AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA
     NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY AS GU MP PR VI UM AA AE AP""".split()
 
 CA_PROVINCES = "AB BC MB NB NL NS NT NU ON PE QC SK YT".split()
-
-#: Characters that hide or reorder text, or that no name or address can hold: controls, bidi, zero-width, tags.
-HIDDEN = (
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
-)

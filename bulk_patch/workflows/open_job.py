@@ -15,7 +15,7 @@ from bulk_patch.client.send_spec import SendSpec
 from bulk_patch.client.session import ApiSession, open_session
 from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import Exit, RefusedError, StoppedError
-from bulk_patch.files.atomic import file_mode, make_private_folder
+from bulk_patch.files.atomic import check_reachable, file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
 from bulk_patch.job.base_urls import same_target
 from bulk_patch.job.load import output_root
@@ -31,6 +31,7 @@ from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets import Target
 from bulk_patch.targets.from_spec import target_of_job, target_of_run
 from bulk_patch.workflows.new_run import gather_situation
+from bulk_patch.workflows.open_files import provide_open_files
 from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.resume_policy import Situation, refuse_other_file
 from bulk_patch.workflows.signals import draining
@@ -43,6 +44,9 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
     """Open ledger, session and signal handlers, and close them in reverse whatever happens."""
     folder = output_root(job.file, given=options.output) / job.name
     target = target_of_job(job)
+    if sends:
+        provide_open_files(job.limits.concurrency)
+    check_reachable(folder)
     async with AsyncExitStack() as stack:
         share_folder(folder, job.ledger.group)
         ledger = open_store(job.ledger.kind, folder.parent, job.ledger).write(

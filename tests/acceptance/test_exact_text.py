@@ -34,7 +34,6 @@ TEXTS = (
     "  leading",
     "trailing  ",
     "#5",
-    "\\N",
     "Jos\u00e9",
     "Jose\u0301",
     "\u5c71\u7530",

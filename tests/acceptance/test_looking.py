@@ -157,6 +157,11 @@ def test_export_has_the_columns_of_results_and_masked_before_and_after(done: Wor
     assert [row["idempotency_key"] for row in rows] == [line["idempotency_key"] for line in results]
     assert (rows[0]["before.email"], rows[0]["after.email"]) == ("a•••@example.com", "n•••@example.org")
     assert target.stat().st_mode & 0o777 == 0o600
+    target.write_text("mine")
+    again = done.run("export", FILE, "--to", target)
+    assert (again.code, target.read_text()) == (2, "mine")
+    assert "--force" in again.err
+    assert done.run("export", FILE, "--to", target, "--force").code == 0
 
 
 def test_export_to_an_unknown_format_is_refused(done: Workspace) -> None:

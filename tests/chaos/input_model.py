@@ -84,7 +84,7 @@ LABELS: Mapping[str, Mapping[str, bool]] = {
         "CA 02134": False,
         "NA 10005": True,
     },
-    "legal_address.is_registered_agent": {"true": True, "false": True, "TRUE": False, "1": False},
+    "legal_address.is_registered_agent": {"true": True, "false": True, "TRUE": True, "1": False},
     "vendor_info.vendor_type": {"LOANPRO": True, "loanpro": False},
     "vendor_info.vendor_data.loanpro.customer_id": {"7": True, "00123": False, "1E5": False, "7.0": False},
 }
@@ -240,7 +240,7 @@ def _body(given: Texts) -> dict[str, Any]:
         for step in path:
             place = place.setdefault(step, {})
         if text or not path:  # a part of an object that is cleared is left out of it
-            place[last] = text == "true" if name in BOOLEANS else int(text) if _is_whole(name, text) else text
+            place[last] = text.lower() == "true" if name in BOOLEANS else int(text) if _is_whole(name, text) else text
     return body
 
 

@@ -42,8 +42,8 @@ def test_frames_are_full_whatever_the_blocks_of_the_file(file: Path, monkeypatch
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_either_line_end_a_byte_order_mark_and_a_missing_last_line_end_are_fine(file: Path, end: str) -> None:
-    text = end.join(["customer_id,first_name", f"{ANN},a", f"{BOB},b"])
+def test_either_line_end_and_a_byte_order_mark_are_fine(file: Path, end: str) -> None:
+    text = end.join(["customer_id,first_name", f"{ANN},a", f"{BOB},b", ""])
     file.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert cells(file) == [[ANN, "a"], [BOB, "b"]]
 
@@ -59,10 +59,10 @@ def test_quoted_cells_hold_commas_quotes_and_line_ends(file: Path) -> None:
     assert cells(file) == [[ANN, "a, b", 'say "hi"'], [BOB, "two\nlines", "and\r\nmore"]]
 
 
-def test_blank_lines_are_no_rows_and_a_line_of_commas_is_one(file: Path) -> None:
+def test_blank_lines_and_lines_of_commas_are_no_rows(file: Path) -> None:
     file.write_bytes(f"\n\r\n{HEADER}\n{ANN},a,b\r\n\r\n\n,,\n{BOB},c,d\n\n".encode())
-    assert inspect(file).rows == 3
-    assert cells(file) == [[ANN, "a", "b"], ["", "", ""], [BOB, "c", "d"]]
+    assert inspect(file).rows == 2
+    assert cells(file) == [[ANN, "a", "b"], [BOB, "c", "d"]]
 
 
 @pytest.mark.parametrize("text", [HEADER, HEADER.strip()])
@@ -199,3 +199,31 @@ def test_no_message_holds_a_cell(file: Path) -> None:
         error = refuse(file)
         assert secret not in error.message + error.hint + repr(error)
         assert error.__cause__ is None
+
+
+# --- rows of nothing, and files that are cut
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("blank", [",", ' ,"" ', '"",""', "\t,  ", "\u00a0,", "   "])
+def test_rows_of_nothing_but_blanks_are_no_rows(file: Path, blank: str, ending: str) -> None:
+    rows = ["customer_id,first_name", blank, f"{ANN},x", blank, blank, f'{BOB},"a{ending},{ending}b"', blank]
+    file.write_bytes(ending.join([*rows, ""]).encode())
+    assert cells(file) == [[ANN, "x"], [BOB, f"a{ending},{ending}b"]]
+    assert inspect(file).rows == 2
+
+
+@pytest.mark.parametrize("last", [f"{BOB},San Anto", f"{BOB},x", f"{BOB},"])
+def test_a_file_that_ends_inside_a_cell_is_refused(file: Path, last: str) -> None:
+    file.write_text(f"customer_id,first_name\n{ANN},x\n{last}")
+    assert "ends inside a cell" in refuse(file).message
+    assert "line break" in refuse(file).hint
+    file.write_text(f"customer_id,first_name\n{ANN},x\n{last}\n")
+    assert inspect(file).rows == 2
+
+
+def test_a_last_line_without_a_line_break_is_whole_when_its_last_cell_is_quoted(file: Path) -> None:
+    file.write_text(f'customer_id,first_name\n{ANN},"San Antonio"')
+    assert cells(file) == [[ANN, "San Antonio"]]
+    file.write_text("customer_id,first_name")
+    assert inspect(file).rows == 0

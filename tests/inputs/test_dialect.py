@@ -119,7 +119,7 @@ def test_our_failures_are_read_as_we_wrote_them_whatever_the_first_input_was(fil
 def test_a_job_says_how_its_file_is_written(tmp_path: Path) -> None:
     file = tmp_path / "changes.txt"
     lines = ["Returned mail", "von Hand", *(";".join(row) for row in (["a", "b", "c"], HEADER, [ANN, "Jürgen", "–"]))]
-    file.write_bytes("\r\n".join(lines).encode("cp1252"))
+    file.write_bytes("\r\n".join([*lines, ""]).encode("cp1252"))
     asked = {"format": "csv", "delimiter": "semicolon", "encoding": "windows-1252"}
     found, reading = read(file, skip_rows=2, header_row=2, **asked)
     assert found == [[ANN, "Jürgen", "–"]]

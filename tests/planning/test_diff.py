@@ -385,3 +385,124 @@ def test_row_numbers_of_a_later_chunk_are_kept() -> None:
     compared = compare(want({"email": "a@b.co"}, {"email": "nowhere"}, first=50_001), None, TARGET)
     assert changes(compared) == {50_001: ["email"]}
     assert list(compared.problems) == [50_002]
+
+
+# --- text that no customer meant
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("Zo\ufffd", "stands for one that was lost"),
+        ("\ufffd\ufffd", "stands for one that was lost"),
+        ("Re\uffff", "stands for one that was lost"),
+        ("Re\ufdd0e", "stands for one that was lost"),
+        ("Re\U0001fffe", "stands for one that was lost"),
+        ("\u3164", "zero-width"),
+        ("\u2800\u2800", "zero-width"),
+        ("\u115f\u1160", "zero-width"),
+        ("Ann\u3164", "zero-width"),
+        ("\ufe0f", "nobody can see"),
+        ("\u0301", "nobody can see"),
+        ("W\u00c3\u00a4chter", "Windows-1252"),
+        ("Ren\u00c3\u00a9e", "Windows-1252"),
+        ("O\u00e2\u20ac\u2122Neil", "Windows-1252"),
+        ("\u00c3\u2013sterreich", "Windows-1252"),
+        ("#N/A", "for a fault"),
+        ("#REF!", "for a fault"),
+        ("#NAME?", "for a fault"),
+        ("#DIV/0!", "for a fault"),
+        ("\\N", "for a fault"),
+        ("########", "for a fault"),
+    ],
+)
+def test_text_that_marks_a_loss_or_that_nobody_can_see_is_invalid(value: str, reason: str) -> None:
+    for name in ("first_name", STREET, "metadata.note"):
+        (problem,) = complaints(want({name: value}, {name: "Ann"}))[1]
+        assert problem.startswith(f"{name} ")
+        assert reason in problem
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "Zoë",
+            "Ångström",
+            "Nguyễn",
+            "Ãngela",
+            "JOÃO",
+            "SÃO PAULO",
+            "Ñuñoa",
+            "Ðorđe",
+            "ÂGÉ",
+            "李",
+            "葛\U000e0100城",
+            "O’Neil",
+        ),
+        *(
+            "#4",
+            "Apt #12",
+            "N/A Street",
+            "\\",
+            "Suite ##",
+            "©",
+            "𝒜nn",
+            "Null",
+            "NULL",
+            "None",
+            "NA",
+            "Nan Lee",
+            "-",
+            "Æther",
+        ),
+    ],
+)
+def test_names_that_only_look_odd_are_taken(value: str) -> None:
+    wanted = want({"first_name": value})
+    assert wanted.problems == {}
+    assert wanted.words == {}
+
+
+def test_words_that_programs_write_for_no_value_are_counted_by_field() -> None:
+    rows = [
+        {"first_name": word, "email": "a@b.co"} for word in ("(null)", "[object Object]", "<clear>", "(null)", "Ann")
+    ]
+    wanted = want(*rows, {"first_name": "undefined", "email": "nan"})
+    assert wanted.problems == {}
+    assert wanted.words == {
+        ("first_name", "(null)"): 2,
+        ("first_name", "[object Object]"): 1,
+        ("first_name", "<clear>"): 1,
+        ("first_name", "undefined"): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"), [("TRUE", "true"), ("True", "true"), ("FALSE", "false"), ("false", "false")]
+)
+def test_true_and_false_are_taken_as_spreadsheets_write_them(cell: str, value: str) -> None:
+    name = "legal_address.is_registered_agent"
+    wanted = want({name: cell})
+    assert wanted.values[name].tolist() == [value]
+    assert compare(wanted, None, TARGET).problems == {}
+
+
+@pytest.mark.parametrize(("code", "word"), [("UK", "GB"), ("EL", "GR"), ("XK", "Kosovo"), ("USA", "US"), ("uk", "GB")])
+def test_codes_that_are_often_written_say_what_to_write(code: str, word: str) -> None:
+    (problem,) = compare(want({COUNTRY: code}), None, TARGET).problems[1]
+    assert word in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("ssn", "fine"),
+    [
+        *((good, True) for good in ("912-70-1234", "987-65-4321", "900-50-0001", "999-88-9999", "123-45-6789")),
+        *(
+            (bad, False)
+            for bad in ("900-49-1234", "900-66-1234", "900-89-1234", "900-93-1234", "000-12-3456", "9127-0-1234")
+        ),
+    ],
+)
+def test_the_shape_of_an_itin_is_taken_where_an_ssn_is(ssn: str, fine: bool) -> None:
+    assert (compare(want({"ssn": ssn}), None, TARGET).problems == {}) is fine

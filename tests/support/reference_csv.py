@@ -33,7 +33,8 @@ def parse(data: bytes) -> Rows:
 
     def end_row() -> None:
         blank = not cells and not cell and state == "start"
-        if not blank:
+        nothing = bool(rows) and not any(each.strip(" \t\u00a0") for each in [*cells, cell])
+        if not blank and not nothing:
             rows.append([*cells, cell])
             if len(rows[-1]) != len(rows[0]):
                 raise FaultError(begun)
@@ -66,6 +67,8 @@ def parse(data: bytes) -> Rows:
         line += character == "\n"
     if state == "quoted":
         raise FaultError(opened)
+    if rows and state in ("start", "plain") and any(each.strip(" \t\u00a0") for each in [*cells, cell]):
+        raise FaultError(line)  # no line break says that the last cell is whole
     end_row()
     return rows
 

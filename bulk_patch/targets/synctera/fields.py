@@ -11,20 +11,28 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bulk_patch.targets import fields as f
+from bulk_patch.targets.email_address import is_email_address
 from bulk_patch.targets.fields import AtomicObject, Field, Kind, Visibility
 
 if TYPE_CHECKING:
     import pandas as pd
 
 STATUSES = "ACTIVE DECEASED DENIED DORMANT ESCHEAT FROZEN INACTIVE PROSPECT SANCTION".split()
-#: The characters that `\s` matches: for `\s` itself pandas makes a Python string of every value.
-_NO_BLANK = "[^@ \t-\r\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000{}]"
-EMAIL = f"{_NO_BLANK.format('')}+@{_NO_BLANK.format('')}+[.]{_NO_BLANK.format('.')}+"
-# Areas 000, 666 and 9xx, group 00 and serial 0000 are never issued.
+# Areas 000, 666 and 9xx, group 00 and serial 0000 are never issued as an SSN. Area 9xx with the groups of the
+# second line is an ITIN, which the same field takes: "full tax ID eg SSN".
 SSN = (
+    "9[0-9]{2}-(5[0-9]|6[0-5]|7[0-9]|8[0-8]|9[0-24-9])-[0-9]{4}|"
     "(00[1-9]|0[1-9][0-9]|[1-578][0-9]{2}|6[0-57-9][0-9]|66[0-57-9])"
     "-(0[1-9]|[1-9][0-9])-(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
 )
+_COUNTRIES_INSTEAD = {
+    **dict.fromkeys(("UK", "GBR", "ENGLAND", "UNITED KINGDOM"), "write GB for the United Kingdom"),
+    **dict.fromkeys(("EL", "GRC", "GREECE"), "write GR for Greece"),
+    **dict.fromkeys(("XK", "XKX", "KOS", "KOSOVO"), "Kosovo has no code of ISO 3166; ask the bank which one to write"),
+    **dict.fromkeys(("USA", "U.S.", "U.S.A.", "UNITED STATES"), "write US for the United States"),
+    **dict.fromkeys(("CAN", "CANADA"), "write CA for Canada"),
+    **dict.fromkeys(("MEX", "MEXICO"), "write MX for Mexico"),
+}
 READ_ONLY_PARTS = frozenset({"id", "address_type"})
 
 
@@ -57,6 +65,7 @@ def _address(name: str) -> Iterator[Field]:
         f.one_of(f.COUNTRIES),
         f.plain,
         required=True,
+        instead=_COUNTRIES_INSTEAD,
     )
     yield Field(part("nickname"), "a line of text", f.anything, f.first_letter)
     yield Field(part("is_registered_agent"), "true or false", f.one_of(("true", "false")), f.plain, Kind.BOOLEAN)
@@ -72,7 +81,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
     yield Field("first_name", "a name", f.anything, f.first_letter)
     yield Field("middle_name", "a name", f.anything, f.first_letter)
     yield Field("last_name", "a name", f.anything, f.first_letter)
-    yield Field("email", "an address such as name@example.com", f.matches(EMAIL), f.mailbox)
+    yield Field("email", "an address such as name@example.com", is_email_address, f.mailbox)
     yield Field(
         "phone_number",
         "an E.164 number: + and the country code first, such as +14155550123",
@@ -88,7 +97,7 @@ def synctera_fields(resource: str, today: dt.date) -> Iterator[Field]:
     )
     yield Field(
         "ssn",
-        "an SSN such as 123-45-6789 with leading zeros, in a range that is issued",
+        "an SSN or ITIN such as 123-45-6789 with leading zeros, in a range that is issued",
         f.matches(SSN),
         f.last_four,
         visibility=Visibility.MASKED,
