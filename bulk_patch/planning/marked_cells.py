@@ -13,8 +13,6 @@ from bulk_patch.targets.fields import Field, Kind
 
 #: How a failures file begins a cell that Excel damaged.
 DAMAGED = "#EXCEL!"
-#: What a spreadsheet writes in place of a value, also into CSV.
-ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#FIELD!", "#####")
 
 _WORDS = {
     Mark.ERROR: ("is an Excel error", "type the value in place of the error"),
