@@ -37,6 +37,7 @@ def preload() -> None:
     from bulk_patch.reports.html.template import template
 
     template()  # compiled once for all processes
+    importlib.import_module("structlog")  # with the first event otherwise, and `rich` under it draws from `random`
 
 
 class Mischief:
