@@ -140,7 +140,7 @@ def read_exported(path: Path) -> list[dict[str, str | int | None]]:
         return rows
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return [dict(row) for row in csv.DictReader(file)]
 
 
@@ -165,7 +165,7 @@ def test_export_has_the_columns_of_results_and_masked_before_and_after(done: Wor
 
 
 def test_export_to_an_unknown_format_is_refused(done: Workspace) -> None:
-    ended = done.run("export", FILE, "--to", done.root / "evidence.xlsx")
+    ended = done.run("export", FILE, "--to", done.root / "evidence.ods")
     assert ended.code == 2
     assert ".parquet" in ended.err
 
