@@ -143,7 +143,7 @@ class MovedRows:
     """
 
     def __init__(self, text: str) -> None:
-        self._groups: dict[Progress, tuple[list[int], list[int]]] = {}
+        self._groups: dict[tuple[Any, ...], tuple[list[int], list[int]]] = {}
         for facts, ranges in json.loads(text) if text else ():
             values: list[Any] = list(_UNTOUCHED)
             for place, value in zip(facts[::2], facts[1::2], strict=True):
@@ -152,7 +152,7 @@ class MovedRows:
             firsts = [int(first) for first, _, _ in bounds]
             self._groups[Progress(*values)] = firsts, [int(last or first) for first, _, last in bounds]
 
-    def has(self, row: int, progress: Progress) -> bool:
+    def has(self, row: int, progress: tuple[Any, ...]) -> bool:
         """Tell whether the event left this row so."""
         found = self._groups.get(progress)
         if found is None:

@@ -33,6 +33,8 @@ from bulk_patch.workflows.report_step import (
 
 _TICK_S = 0.5
 
+OTHER_HOST = "continued on another host"  # the action of a note
+
 log = get_logger()
 
 
@@ -113,6 +115,7 @@ async def _dispatch(
     now = time.time()
     call = opened.thread.call  # the ledger has one thread from here to the end of the session
     clock_went_back = now < await call(ledger.last_time) - 1
+    await call(_note_other_host, opened, run)
     sending = await call(ledger.send, run.id, current_actor(opened.options.operator), now=now, settings=terms_of(job))
     if sending.recovered:
         log.warning("recovered", run=run.id, rows=sending.recovered, reason="left in flight by a kill")
@@ -150,6 +153,15 @@ async def _dispatch(
     opened.handed_out += opened.dispatcher.progress.handed_out
     opened.dispatcher = None  # only now: until all is recorded, a signal has to find it
     return ended
+
+
+def _note_other_host(opened: OpenJob, run: Run) -> None:
+    """Record that a run goes on on another host than before: two copies of a ledger would double the rate."""
+    sessions = opened.ledger.sessions(run.id)
+    before, here = (sessions[-1].actor.host if sessions else run.actor.host), current_actor("").host
+    if before != here:
+        log.warning("other_host", run=run.id, before=before, now=here)
+        opened.note(run, OTHER_HOST, before=before, now=here)
 
 
 async def _tick(opened: OpenJob, dispatcher: Dispatcher) -> None:

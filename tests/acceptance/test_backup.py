@@ -10,6 +10,7 @@ import pytest
 from tests.acceptance.commands import Workspace
 from tests.acceptance.small_job import FILE, NAME
 from tests.acceptance.test_tampering import begun
+from tests.support.ledger_edits import rechain
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +75,18 @@ def test_a_ledger_that_was_deleted_is_missed(office: Workspace) -> None:
         refused = office.run(command, FILE, "--sandbox")
         assert refused.code == 7, refused.err
         assert "older than its folder" in refused.err
+
+
+def test_a_run_that_goes_on_on_another_host_says_so(tmp_path: Path) -> None:
+    office = Workspace(begun(tmp_path, "plan", code=0))
+    path = office.root / "output" / NAME / "ledger.db"
+    assert office.run("run", FILE, "--sandbox", "--limit", "1").code == 4
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE sessions SET actor = json_set(actor, '$.host', 'old-desk')")
+        database.commit()
+    rechain(path, NAME)
+    ended = office.run("run", FILE, "--sandbox")
+    assert ended.code == 3, ended.err
+    assert "other_host" in ended.err
+    (note,) = [note for note in office.notes(NAME) if note["action"] == "continued on another host"]
+    assert note["detail"]["before"] == "old-desk"

@@ -243,7 +243,7 @@ class Chain:
                 return True
             return tuple(line[:17]) == (_PENDING if planned in (None, "pending") else Progress(str(planned)))
         of_run, moved = self._moved[event]
-        return of_run == run and moved.has(row, Progress(*line[:17]))
+        return of_run == run and moved.has(row, tuple(line[:17]))
 
     def _is_trusted(self, event: int | None) -> bool:
         """Tell whether rows that name this event need no comparison with it: there is none, or it is our own."""
