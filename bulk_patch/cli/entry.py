@@ -138,7 +138,7 @@ def same_words(code: Exit, *, first: str = "") -> NextCommand:
     return NextCommand(command, first or _FIX_FIRST[code])
 
 
-def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
+def end_with(summary: "RunSummary", job: "Job", common: Common, *, plan_shown: bool = False) -> None:
     """Show how a run ended, and exit with its code."""
     from bulk_patch.cli.terminal import show_end
 
@@ -146,7 +146,7 @@ def end_with(summary: "RunSummary", job: "Job", common: Common) -> None:
         from bulk_patch.cli.documents import print_document
 
         print_document(summary.as_json())
-    show_end(summary, job, output=common.output, quiet=common.quiet or common.as_json)
+    show_end(summary, job, output=common.output, quiet=common.quiet or common.as_json, plan_shown=plan_shown)
     sys.exit(summary.exit_code or 0)
 
 

@@ -62,7 +62,8 @@ def plan(common: Common, job_file: str, detailed_exitcode: bool, sandbox: bool, 
             options = watched_by_terminal(job, job_file, common, sandbox=sandbox)
             summary = plan_job(job, replace(options, **asked))
         changes_pending = detailed_exitcode and not summary.exit_code and summary.counts.get("pending")
-        end_with(replace(summary, exit_code=Exit.CHANGES_PENDING) if changes_pending else summary, job, common)
+        summary = replace(summary, exit_code=Exit.CHANGES_PENDING) if changes_pending else summary
+        end_with(summary, job, common, plan_shown=getattr(options.observer, "plan_shown", "") == summary.run)
 
 
 @click.command()

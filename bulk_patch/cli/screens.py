@@ -115,7 +115,14 @@ def _cost(run: Run, counts: Counts, rate_per_s: float | None, canary: int, ids_p
 # --- the end
 
 
-def end_screen(summary: RunSummary, run: Run, *, folder: Path, causes: Sequence[tuple[str, int]] = ()) -> str:
+def end_screen(
+    summary: RunSummary,
+    run: Run,
+    *,
+    folder: Path,
+    causes: Sequence[tuple[str, int]] = (),
+    plan_shown: bool = False,
+) -> str:
     """Return how a run ended; `last_lines` come after it.
 
     Args:
@@ -123,16 +130,20 @@ def end_screen(summary: RunSummary, run: Run, *, folder: Path, causes: Sequence[
         run: The run as the ledger has it after its session.
         folder: Where its files are, as seen from the current directory.
         causes: All of them, from `reports.rows.find_causes`.
+        plan_shown: The screen of its plan stands above, and nothing has happened since: it is not said twice.
     """
     counts = {State(status): rows for status, rows in summary.counts.items()}
     lines = [*heading(f"run {run.id}: {summary.state}", run), *_approval_lines(summary), *_undo_lines(summary), ""]
-    lines += [*_count_lines(counts, {}, shown=_ALWAYS), ""]
-    lines += section("what needs a person", _cause_lines(causes))
+    if plan_shown:
+        lines = [*_approval_lines(summary), *_undo_lines(summary)]
+    else:
+        lines += [*_count_lines(counts, {}, shown=_ALWAYS), ""]
+        lines += section("what needs a person", _cause_lines(causes))
     if summary.timings["requests"]:
         lines += wrap(_throughput(summary))
     names = ", ".join((PAGE, RESULTS, FAILURES, SUMMARY))
     lines += [f"files: {safe(folder)}/ ({names})"]
-    if summary.exit_code not in (None, Exit.OK, Exit.NEEDS_PERSON):
+    if not plan_shown and summary.exit_code not in (None, Exit.OK, Exit.NEEDS_PERSON):
         lines += _stop_lines(run)
     return join([*lines, ""])
 
@@ -156,8 +167,8 @@ def last_lines(summary: RunSummary) -> str:
 
 
 def _one_line(counts: Counts, input_rows: int) -> str:
-    shown = [f"{counts[state]} {state}" for state in _ORDER if counts.get(state) or state in _ALWAYS]
-    return f"{', '.join(shown)}: {input_rows} input rows"
+    shown = [f"{counts[state]:,} {state}" for state in _ORDER if counts.get(state) or state in _ALWAYS]
+    return f"{', '.join(shown)}: {input_rows:,} input rows"
 
 
 def _throughput(summary: RunSummary) -> str:

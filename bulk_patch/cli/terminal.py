@@ -21,14 +21,22 @@ from bulk_patch.workflows.observer import SendProgress
 from bulk_patch.workflows.signals import interruptible
 
 
-def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool) -> None:
-    """Show how a run ended: its screen on stdout; on stderr the last lines, which cron mails."""
+def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool, plan_shown: bool = False) -> None:
+    """Show how a run ended: its screen on stdout; on stderr the last lines, which cron mails.
+
+    Args:
+        summary: What summary.json says.
+        job: The job.
+        output: The `output/` folder.
+        quiet: Show the last lines only.
+        plan_shown: The screen of its plan stands above already.
+    """
     folder = output_root(job.file, given=output) / job.name
     with read_ledger(folder) as ledger:
         run = ledger.run(summary.run)
         causes = find_causes(ledger, run)
     if not quiet:
-        say(end_screen(summary, run, folder=from_here(folder / run.id), causes=causes))
+        say(end_screen(summary, run, folder=from_here(folder / run.id), causes=causes, plan_shown=plan_shown))
     say(last_lines(summary), stream=sys.stderr)
 
 
@@ -69,6 +77,7 @@ class Terminal:
         self._bar = bar
         self._progress: ProgressBar | None = None
         self._read = 0
+        self.plan_shown = ""  # of which run
         self._rate = job.limits.rate_per_s if not isinstance(job.limits.rate_per_s, str) else None
 
     def planned(self, run: Run, counts: Counts) -> None:
@@ -77,6 +86,7 @@ class Terminal:
         if not self._quiet:
             together = fewest_claimed(self._rate or math.inf, self._job.limits.concurrency)
             canary = self._job.guards.canary
+            self.plan_shown = run.id
             say(plan_screen(run, counts, rate_per_s=self._rate, canary=canary, ids_per_read=min(100, together)))
 
     def reading(self, customers: int, requests: int) -> None:

@@ -174,6 +174,18 @@ def test_settings_refuses_what_it_does_not_know(office: Workspace, words: tuple[
     assert not ended.out
 
 
+# --- one screen for a plan
+
+
+def test_a_plan_is_said_once(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    ended = office.run("plan", FILE, *planned_at(api))
+    assert ended.code == 0, ended.err
+    assert ended.out.count("input rows") == 1
+    assert ended.out.count("plan ") >= 1
+    assert "report.html" in ended.out
+
+
 # --- flags for one command
 
 

@@ -112,7 +112,7 @@ def test_a_plan_screen_reads_what_a_plan_counted() -> None:
 def test_the_last_lines_are_counts_exit_code_in_words_and_the_next_command() -> None:
     ended = summary(state="incomplete", next="bulk-patch run jobs/moves.toml")
     assert last_lines(ended).splitlines() == [
-        "900 applied, 200 unchanged, 4 duplicate, 80 pending, 15 unknown, 5 rejected, 30 invalid: 1234 input rows",
+        "900 applied, 200 unchanged, 4 duplicate, 80 pending, 15 unknown, 5 rejected, 30 invalid: 1,234 input rows",
         "exit code 4: incomplete; running it again is safe and continues",
         "next: bulk-patch run jobs/moves.toml",
     ]
