@@ -17,8 +17,8 @@ from pathlib import Path
 from bulk_patch.ledgers.records import Actor, PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
+from bulk_patch.testing import ledger_calls as calls
 from tests.bench.figures import add_json_flag, write_figures
-from tests.support import ledger_calls as calls
 
 BATCH_ROWS = 50
 ACTOR = Actor("bench", "bench", "localhost", os.getpid())

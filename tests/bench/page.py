@@ -22,8 +22,8 @@ from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import State
 from bulk_patch.reports.html.page import write_page
 from bulk_patch.reports.summary import summarise
+from bulk_patch.testing import ledger_calls as calls
 from tests.bench.figures import add_json_flag, write_figures
-from tests.support import ledger_calls as calls
 from tests.support.browser import chromium, find_chromium, opened
 from tests.support.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, plan, rejected, set_aside
 

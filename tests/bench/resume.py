@@ -29,11 +29,11 @@ from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
+from bulk_patch.testing import ledger_calls as calls
 from bulk_patch.workflows.new_run import new_run
 from bulk_patch.workflows.options import RunOptions
 from tests.bench.figures import add_json_flag, write_figures
 from tests.bench.processes import BULK_PATCH, Cost, is_first_to_speak, measure, median_cost, read_line, started
-from tests.support import ledger_calls as calls
 
 BATCH_ROWS = 20_000
 JOB = """

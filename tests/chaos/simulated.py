@@ -32,6 +32,7 @@ from bulk_patch.ledgers.records import PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.targets.synctera.target import Synctera
+from bulk_patch.testing import ledger_calls as calls
 from bulk_patch.workflows.observer import NullObserver, SendProgress
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.options import RunOptions
@@ -43,7 +44,6 @@ from tests.chaos.simulated_api import SimulatedApi, SimulatedHttp
 from tests.chaos.trouble import FragileLedger, Trouble
 from tests.chaos.universe import Killed, SteppedLoop, Stuck, Universe
 from tests.chaos.weather import Climate, Weather
-from tests.support import ledger_calls as calls
 from tests.support.private import write_private
 
 BASE_URL = "http://127.0.0.1:9/v0"  # no one ever connects to it

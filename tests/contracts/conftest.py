@@ -7,7 +7,7 @@ import pytest
 
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
-from tests.support.ledger_plans import JOB
+from bulk_patch.testing.ledger_plans import JOB
 
 
 def open_sqlite(folder: Path) -> Ledger:

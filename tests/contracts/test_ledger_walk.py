@@ -20,10 +20,10 @@ from hypothesis.stateful import (
 
 from bulk_patch.ledgers import Ledger
 from bulk_patch.model import Outcome, State, idempotency_key
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import ACTOR, SECRET, START, find_states, make_row, seal_plan
 from tests.contracts.conftest import LEDGERS
-from tests.support import ledger_calls as calls
 from tests.support.examples import examples
-from tests.support.ledger_plans import ACTOR, SECRET, START, find_states, make_row, seal_plan
 
 ROWS = 6
 ANSWERS = [State.APPLIED, State.REJECTED, State.MISMATCH, State.UNKNOWN, State.PENDING]

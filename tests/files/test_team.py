@@ -13,7 +13,7 @@ from bulk_patch.files.atomic import REVEALED_PAGE, draft_of, file_mode, make_pri
 from bulk_patch.files.team import share_folder
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.observe import attach_log_file, detach_log_file
-from tests.support.ledger_plans import make_run, seal_plan
+from bulk_patch.testing.ledger_plans import make_run, seal_plan
 
 RUN = make_run().id
 

@@ -20,9 +20,9 @@ from bulk_patch.ledgers.sqlite.ledger import SqliteLedger, holder_of
 from bulk_patch.ledgers.sqlite.planning import pack_customer, unpack_customer
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import Outcome, State
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import ACTOR, JOB, START, claim_rows, find_states, seal_plan
 from tests.support.ledger_children import HOLD, SEND, running
-from tests.support.ledger_plans import ACTOR, JOB, START, claim_rows, find_states, seal_plan
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from bulk_patch.ledgers.sqlite.database import Database
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import Outcome, State
-from tests.support import ledger_calls as calls
-from tests.support.ledger_children import FILL, FILL_WITH_PLAN, run_to_end
-from tests.support.ledger_plans import (
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import (
     ACTOR,
     JOB,
     START,
@@ -31,6 +30,7 @@ from tests.support.ledger_plans import (
     seal_plan,
     start,
 )
+from tests.support.ledger_children import FILL, FILL_WITH_PLAN, run_to_end
 
 RUN_ID = make_run().id
 

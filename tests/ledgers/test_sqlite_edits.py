@@ -16,7 +16,7 @@ from bulk_patch.ledgers.records import Drift, FieldDrift, Note
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import Outcome, State
-from tests.support.ledger_plans import ACTOR, JOB, START, TARGET, make_customer, make_row, make_run, seal_plan
+from bulk_patch.testing.ledger_plans import ACTOR, JOB, START, TARGET, make_customer, make_row, make_run, seal_plan
 
 DONE, OPEN, CLOSED = "20261122-151203-0001", "20261122-151203-0002", "20261122-151203-0003"
 FEW, MANY = 60, 1_000

@@ -15,9 +15,8 @@ from bulk_patch.ledgers.sqlite import ledger as ledger_module
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.model import Outcome, State
-from tests.support import ledger_calls as calls
-from tests.support.ledger_children import PLAN, SEND, WORK, running
-from tests.support.ledger_plans import (
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import (
     ACTOR,
     JOB,
     START,
@@ -30,6 +29,7 @@ from tests.support.ledger_plans import (
     seal_plan,
     start,
 )
+from tests.support.ledger_children import PLAN, SEND, WORK, running
 
 
 @pytest.fixture

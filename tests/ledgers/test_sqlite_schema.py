@@ -12,8 +12,8 @@ from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.ledgers.sqlite.schema import MIGRATIONS, Migration
 from bulk_patch.model import Outcome, State
-from tests.support import ledger_calls as calls
-from tests.support.ledger_plans import JOB, START, TARGET, claim_rows, make_run, start
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import JOB, START, TARGET, claim_rows, make_run, start
 
 RUN_ID = make_run().id
 

@@ -19,7 +19,7 @@ from bulk_patch.reports.html.rows import PageContext, data, gather, gather_drift
 from bulk_patch.reports.next_command import NextCommand
 from bulk_patch.reports.summary import summarise
 from bulk_patch.review.approvals import rows_of, state_terms
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
 from tests.support.report_runs import (
     ACTOR,
     NOON,

@@ -20,7 +20,7 @@ from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 from bulk_patch.reports.rows import COLUMNS, find_causes
 from bulk_patch.reports.summary import exit_code_of, summarise
 from bulk_patch.targets.synctera.target import Synctera
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
 from tests.support.report_runs import (
     NOON,
     applied,

@@ -18,10 +18,10 @@ from bulk_patch.ledgers.sqlite.ledger import SqliteLedger, holder_of
 from bulk_patch.observe import start_logging
 from bulk_patch.reports.customer_history import find_history, look_where
 from bulk_patch.reports.runs import job_of, list_runs, locate_run
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import START, make_customer, make_run, seal_plan
 from tests.support.job_files import JOB, make_job
 from tests.support.ledger_edits import rechain
-from tests.support.ledger_plans import START, make_customer, make_run, seal_plan
 
 FIRST, SECOND, THIRD = "20261122-151203-4f2a", "20261122-151204-4f2b", "20261123-020000-9c01"
 

@@ -24,7 +24,7 @@ from bulk_patch.review.approvals import (
     waits_for_approval,
 )
 from bulk_patch.review.expiry import Validity, ending, find_lack, find_time, find_validity, record_expiry
-from tests.support.ledger_plans import START, make_run, seal_plan
+from bulk_patch.testing.ledger_plans import START, make_run, seal_plan
 
 ALEX = Actor("Alex", "alex", "desk", 7)
 RUN: Run = make_run(state="sealed", plan_sha256="a" * 64, summary=PlanSummary(changes=3))  # planned by pat

@@ -10,7 +10,7 @@ from bulk_patch.ledgers.records import Drift, FieldDrift, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.review.drift import GONE, find_drift
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
 from tests.support.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, customer, moved, plan, send
 
 CANADA = {**ADDRESS, "country_code": "CA", "postal_code": "k1a0b6"}

@@ -13,9 +13,9 @@ from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.sending.claims import precheck
 from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.targets.synctera.target import Synctera
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import ACTOR, find_row
 from tests.support.driving import Patient, Rig, on_rig, plan_row
-from tests.support.ledger_plans import ACTOR, find_row
 from tests.support.patches import make_patch
 from tests.support.sending import make_id, new, old, refusal
 

@@ -9,9 +9,9 @@ import pytest
 from bulk_patch.errors import Exit
 from bulk_patch.model import State
 from bulk_patch.sandbox import Fault, Seen
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import ACTOR, find_row
 from tests.support.driving import Rig, on_rig, plan_row
-from tests.support.ledger_plans import ACTOR, find_row
 from tests.support.sending import faults, make_id, new, old, page, refusal
 
 HOME = {"address_line_1": "1 Main St", "city": "Austin", "state": "TX", "postal_code": "78701", "country_code": "US"}

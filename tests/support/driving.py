@@ -21,9 +21,9 @@ from bulk_patch.sending.dispatcher import Dispatcher
 from bulk_patch.sending.engine import Engine
 from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import ACTOR, find_states, make_run
 from tests.support.job_files import make_job
-from tests.support.ledger_plans import ACTOR, find_states, make_run
 from tests.support.sending import Bench, make_id, new, old, open_bench
 
 HOUR_S = 3600.0

@@ -24,9 +24,9 @@ from bulk_patch.model import State
 from bulk_patch.planning.build import FRAME_ROWS, scan_input, write_plan
 from bulk_patch.sandbox import Sandbox
 from bulk_patch.targets.synctera.target import Synctera
+from bulk_patch.testing.ledger_plans import make_run
 from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.run import plan_job
-from tests.support.ledger_plans import make_run
 
 TODAY = date(2026, 11, 22)
 JOB = """\

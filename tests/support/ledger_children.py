@@ -14,8 +14,8 @@ from pathlib import Path
 from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
-from tests.support import ledger_calls as calls
-from tests.support.ledger_plans import *
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import *
 
 path = Path(sys.argv[1])
 """

@@ -12,7 +12,7 @@ from bulk_patch.ledgers.records import Actor, PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State, encode_json
 from bulk_patch.targets.synctera.target import Synctera
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
 
 ACTOR = Actor("operator", "login", "host", 42)
 NOON = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC).timestamp()

@@ -9,9 +9,9 @@ import pytest
 
 from bulk_patch.errors import Exit, RefusedError
 from bulk_patch.ledgers.records import PlanSummary, Run
+from bulk_patch.testing.ledger_plans import START, make_run
 from bulk_patch.workflows.options import Commands, PlainCommands
 from bulk_patch.workflows.resume_policy import NextStep, Situation, decide_plan, decide_run, decide_undo
-from tests.support.ledger_plans import START, make_run
 
 BASELINES = ("none", "file", "last-run", "live")
 COMMANDS = PlainCommands()

@@ -7,8 +7,8 @@ import pytest
 from bulk_patch.cli import terminal
 from bulk_patch.errors import Exit
 from bulk_patch.model import State
+from bulk_patch.testing.ledger_plans import make_run
 from bulk_patch.workflows.signals import SignalledError, interruptible
-from tests.support.ledger_plans import make_run
 
 SIGNALS = [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)]
 

@@ -8,8 +8,8 @@ from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import Check, Drift, FieldDrift
 from bulk_patch.model import State
-from tests.support import ledger_calls as calls
-from tests.support.ledger_plans import (
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import (
     ACTOR,
     START,
     claim_rows,

@@ -10,8 +10,8 @@ from bulk_patch.errors import LedgerError
 from bulk_patch.ledgers import Ledger
 from bulk_patch.ledgers.records import LedgerRow, PlanRow, PlanSummary, Run
 from bulk_patch.model import State
-from tests.support import ledger_calls as calls
-from tests.support.ledger_plans import START, TARGET, make_customer, make_row, make_run, seal_plan
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import START, TARGET, make_customer, make_row, make_run, seal_plan
 
 OpenLedger = Callable[[], Ledger]
 

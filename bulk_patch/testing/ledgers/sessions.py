@@ -6,8 +6,8 @@ import pytest
 
 from bulk_patch.ledgers import Ledger
 from bulk_patch.model import Outcome, State, idempotency_key
-from tests.support import ledger_calls as calls
-from tests.support.ledger_plans import (
+from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.testing.ledger_plans import (
     ACTOR,
     SECRET,
     START,

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 from bulk_patch.ledgers import Ledger, RunReader
 from bulk_patch.ledgers.records import Actor, LedgerRow, PlanRow, PlanSummary, Run
 from bulk_patch.model import Outcome, Patch, State
-from tests.support import ledger_calls as calls
+from bulk_patch.testing import ledger_calls as calls
 
 JOB = "address-corrections"
 ACTOR = Actor(operator="pat", login="pat", host="desk", pid=4711)
