@@ -11,7 +11,7 @@ from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.ledgers.sqlite.store import SqliteStore
 from bulk_patch.model import Outcome, State
-from tests.support.ledger_plans import ACTOR, JOB, START, find_states, make_run, seal_plan
+from bulk_patch.testing.ledger_plans import ACTOR, JOB, START, find_states, make_run, seal_plan
 
 FIRST, SECOND = "20261122-151203-0001", "20261122-151203-0002"
 
