@@ -52,7 +52,7 @@ class LedgerStore(Protocol):
         """Return the names of the jobs that have a ledger here, sorted; nothing is opened or made."""
         ...
 
-    def write(self, job: str, *, wait_s: float = 0.0, restored: str = "", shared_ok: bool = True) -> "Ledger":
+    def write(self, job: str, *, wait_s: float = 0.0, restored: str = "") -> "Ledger":
         """Open the ledger of a job to write, made where there is none; the caller closes it.
 
         Args:
@@ -60,7 +60,6 @@ class LedgerStore(Protocol):
             wait_s: How long to wait for another process that holds it.
             restored: Why a ledger is taken that is older than its folder; what was open in it may have been sent, and
                 is ambiguous from then on. "": such a ledger is refused.
-            shared_ok: The ledger may lie where other hosts write too; else that is refused.
 
         Raises:
             OlderLedgerError: It is older than its folder: restored, deleted, or without its log.

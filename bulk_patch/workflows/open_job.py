@@ -49,11 +49,9 @@ async def open_job(job: Job, options: RunOptions, *, sends: bool) -> "AsyncItera
     check_reachable(folder)
     async with AsyncExitStack() as stack:
         share_folder(folder, job.ledger.group)
-        ledger = open_store(job.ledger.kind, folder.parent, job.ledger).write(
-            job.name,
-            restored=options.reason if options.new else "",
-            shared_ok=job.ledger.shared_filesystem is not None,
-        )
+        store = open_store(job.ledger.kind, folder.parent, job.ledger)
+        takes_restored = options.new and options.reason
+        ledger = store.write(job.name, restored=options.reason) if takes_restored else store.write(job.name)
         stack.callback(ledger.close)
         job = as_known(job, ledger)
         _tell_of_links(job, folder, has_runs=bool(ledger.runs(job.target_name)), given=options.output is not None)

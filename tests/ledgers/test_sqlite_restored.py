@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulk_patch.errors import Exit, LedgerError, OlderLedgerError
+from bulk_patch.job.settings import LedgerSettings
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.ledgers.sqlite.reader import SqliteReader
 from bulk_patch.ledgers.sqlite.store import SqliteStore
@@ -148,9 +149,8 @@ def test_a_ledger_on_a_network_file_system_is_refused_unless_the_job_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bulk_patch.ledgers.sqlite.backup.file_system_of", lambda path: "cifs")
-    store = SqliteStore(tmp_path)
     with pytest.raises(LedgerError, match=r"network file system \(cifs\)") as refused:
-        store.write(JOB, shared_ok=False)
+        SqliteStore(tmp_path, LedgerSettings()).write(JOB)
     assert refused.value.exit_code == Exit.LEDGER
     assert not (tmp_path / JOB).exists()
-    store.write(JOB, shared_ok=True).close()
+    SqliteStore(tmp_path, LedgerSettings(shared_filesystem="I know")).write(JOB).close()

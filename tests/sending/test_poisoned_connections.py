@@ -36,7 +36,9 @@ def test_an_answer_too_many_is_never_taken_for_the_refusal_of_the_next_row(after
     assert len(api.executed) == ROWS
     states = [outcome.state for outcome in outcomes]
     assert set(states) <= {APPLIED, State.UNKNOWN}
-    assert states.count(State.UNKNOWN) <= 3  # on a machine that is held up, also the confirmation may be too late
+    assert (
+        states.count(State.UNKNOWN) <= ROWS // 4
+    )  # on a machine that is held up, also the confirmation may be too late
 
 
 def test_a_stray_answer_before_the_first_one_of_a_connection_is_noticed() -> None:

@@ -17,7 +17,7 @@ class SqliteStore:
 
     Args:
         output: The `output/` folder.
-        settings: Nothing that it needs.
+        settings: Of the job that writes: whether a file system that other hosts write to is accepted.
     """
 
     Settings = SqliteSettings
@@ -25,6 +25,7 @@ class SqliteStore:
 
     def __init__(self, output: Path, settings: Section | None = None) -> None:
         self._output = output
+        self._refuses_shared = settings is not None and getattr(settings, "shared_filesystem", None) is None
 
     def jobs(self) -> list[str]:
         """Return the names of the jobs that have a ledger here."""
@@ -34,10 +35,10 @@ class SqliteStore:
             else []
         )
 
-    def write(self, job: str, *, wait_s: float = 0.0, restored: str = "", shared_ok: bool = True) -> SqliteLedger:
+    def write(self, job: str, *, wait_s: float = 0.0, restored: str = "") -> SqliteLedger:
         """Open the ledger of a job to write; make it when there is none. A folder of a team has one for the team."""
         folder = self._output / job
-        if not shared_ok:
+        if self._refuses_shared:
             refuse_shared(folder / self.file_name)
         group = folder.is_dir() and is_shared(folder)
         return SqliteLedger.open(folder / self.file_name, job=job, group=group, wait_s=wait_s, restored=restored)
