@@ -52,12 +52,12 @@ class ShelfStore(SqliteStore):
         super().__init__(output, settings)
         self._settings = settings
 
-    def write(self, job, *, wait_s=0.0):
+    def write(self, job, **how):
         if self._settings is not None:
             folder = self._output / job
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "shelf.txt").write_text(f"{self._settings.shelf} {self._settings.marks}")
-        return super().write(job, wait_s=wait_s)
+        return super().write(job, **how)
 
 
 class ClubSettings(TargetOptions):
