@@ -106,6 +106,7 @@ class Dispatcher:
                 self.stats.asked_to_wait = self.limiter.asked_to_wait
                 self._saved_at = -math.inf
                 self._saving = self._ledger.save_stats(self.stats.to_json())
+                self._saving.add_done_callback(lambda saved: saved.cancelled() or saved.exception())  # told by `_save`
 
         self.limiter.on_pause = paused
 
