@@ -193,9 +193,11 @@ def _state_of(run: Run, *, to_do: int, running: bool) -> str:
     return "planned" if run.started_at is None else "incomplete"
 
 
-def _exit_code_of_run(run: Run, state: str, from_rows: Exit) -> Exit:
-    """Return what the last session ended with, as far as it still holds."""
+def _exit_code_of_run(run: Run, state: str, from_rows: Exit) -> Exit | None:
+    """Return what the last session ended with, as far as it still holds; None: of a plan that nobody ended."""
     code = run.exit_code
+    if code is None and run.state == "planning":
+        return None
     if code is None:
         return {"stopped": Exit.STOPPED, "planned": Exit.OK}.get(state, from_rows)
     # A session killed since then has left other rows but no code, and its `--continue` waived the stop.

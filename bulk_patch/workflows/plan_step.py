@@ -1,12 +1,13 @@
 """Plan: the input, or the reverse of a run, as a new sealed run."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.index import SPILL
-from bulk_patch.errors import IncompleteError
+from bulk_patch.errors import BulkPatchError, IncompleteError, LedgerError
 from bulk_patch.files.atomic import emptied
 from bulk_patch.inputs.source import Source
 from bulk_patch.ledgers.records import Run
@@ -37,9 +38,23 @@ async def _plan(opened: OpenJob, found: Source, baseline: Baseline) -> Run:
     facts = {**input_facts(found), "waived": _waived_before(opened, found)}
     run = new_run(job, options, opened.target, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **facts)
     _begin(opened, run, rows=found.rows, reads=baseline.reads(found.rows))
-    with _keeping_wait(opened, run):
+    with _keeping_wait(opened, run), _keeping_failure(opened, run):
         run = await write_plan(job, run, found=found, target=opened.target, baseline=baseline, ledger=opened.ledger)
     return _planned(opened, run)
+
+
+@contextmanager
+def _keeping_failure(opened: OpenJob, run: Run) -> Iterator[None]:
+    """Record with which exit code and why a plan was not finished."""
+    try:
+        yield
+    except LedgerError:
+        raise
+    except BulkPatchError as error:
+        if any(begun.id == run.id for begun in opened.ledger.runs(run.target)):
+            code = int(error.exit_code)
+            opened.ledger.finish(run.id, code, now=time.time(), reason=error.message, hint=error.hint)
+        raise
 
 
 async def plan_undo(opened: OpenJob, undone: Run) -> Run:
@@ -51,7 +66,7 @@ async def plan_undo(opened: OpenJob, undone: Run) -> Run:
     run = new_run(job, opened.options, opened.target, kind="undo", baseline="live", columns=columns, undoes=undone.id)
     rows = ledger.counts(undone.id)[State.APPLIED]
     _begin(opened, run, rows=rows, reads=-(-rows // opened.target.ids_per_read))
-    with _keeping_wait(opened, run):
+    with _keeping_wait(opened, run), _keeping_failure(opened, run):
         run = await write_undo(job, run, undone=undone, target=opened.target, session=session, ledger=ledger)
     return _planned(opened, run)
 

@@ -1,6 +1,6 @@
 """Status: how far runs are and what comes next, read from their ledgers, also while they are sent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bulk_patch.ledgers import RunReader
@@ -40,8 +40,19 @@ def list_statuses(output: Path | None) -> list[tuple[Run, Counts]]:
     statuses = []
     for found in list_runs(output):
         with found.read() as ledger:
-            statuses.append((found.run, ledger.counts(found.run.id)))
+            run = found.run
+            if run.state == "sealed" and _is_sent_now(found, ledger):
+                run = replace(run, state="running")
+            statuses.append((run, ledger.counts(run.id)))
     return statuses
+
+
+def _is_sent_now(found: LocatedRun, ledger: RunReader) -> bool:
+    """Tell whether a process sends a run at this moment."""
+    if not ledger.to_do(found.run.id) or found.holder() is None:
+        return False
+    sessions = ledger.sessions(found.run.id)
+    return bool(sessions) and sessions[-1].ended_at is None
 
 
 def read_status(found: LocatedRun, *, commands: Commands) -> RunStatus:

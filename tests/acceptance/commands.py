@@ -165,15 +165,14 @@ class Workspace:
 
     def start(self, *words: str | Path, **options: Any) -> "subprocess.Popen[str]":
         """Start a command; its output is kept in pipes unless `options` say otherwise."""
-        words = ("-c", _AS_LOGIN, login, *words) if (login := login_of(words)) else ("-m", "bulk_patch", *words)
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return _Started(
-            [sys.executable, *map(str, words)], cwd=self.root, env=self.environment, text=True, **{**pipes, **options}
-        )
+        return _Started(self.command(*words), cwd=self.root, env=self.environment, text=True, **{**pipes, **options})
 
     @staticmethod
     def command(*words: str | Path) -> list[str]:
         """Return what has to be executed for these words after `bulk-patch`."""
+        if login := login_of(words):
+            return [sys.executable, "-c", _AS_LOGIN, login, *map(str, words)]
         return [sys.executable, "-m", "bulk_patch", *map(str, words)]
 
     # --- what commands leave behind

@@ -4,6 +4,7 @@ import os
 import pty
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,8 @@ def at_a_terminal(place: Workspace, *words: str, answer: str) -> tuple[int, str]
     """Type a command and its answer at a terminal; return exit code and all that was shown."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        place.command(*words), cwd=place.root, env=place.environment, stdin=theirs, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "bulk_patch", *words], cwd=place.root, env=place.environment, stdin=theirs,
+        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         os.close(theirs)
