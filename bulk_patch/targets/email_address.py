@@ -3,9 +3,12 @@
 The same verdicts as the package `email-validator` gives without asking DNS; a test compares them.
 """
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
+from __future__ import annotations  # pandas and pyarrow are loaded when values are checked, as in `fields`
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\x{80}-\x{10FFFF}]+"
 _LABEL = r"[A-Za-z0-9\pL\pN](?:[A-Za-z0-9\pL\pM\pN\-]{0,61}[A-Za-z0-9\pL\pM\pN])?"
@@ -22,6 +25,10 @@ _LONGEST = 254
 
 def is_email_address(values: pd.Series, context: pd.DataFrame) -> pd.Series:
     """Accept one address and nothing else; see `fields.ValueRule`."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     texts = pa.array(values.array, type=pa.large_string(), from_pandas=True)
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
