@@ -37,7 +37,8 @@ def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool,
         causes = find_causes(ledger, run)
     if not quiet:
         say(end_screen(summary, run, folder=from_here(folder / run.id), causes=causes, plan_shown=plan_shown))
-    say(last_lines(summary), stream=sys.stderr)
+    if not (quiet and summary.exit_code == 0):  # a good night sends no mail
+        say(last_lines(summary), stream=sys.stderr)
 
 
 def ask_to_send(run: Run, counts: Counts, *, limit: int | None = None) -> bool:

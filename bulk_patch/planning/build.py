@@ -156,7 +156,15 @@ async def _portions(
         left = _without(wanted, duplicates)
         for column, rows in wanted.damaged.items():
             frame = frame.assign(**{column: damaged_cells(frame[column], rows)})
-        return _Portion(frame, wanted.ids, left, repeats, duplicates, facts=facts, converted=wanted.converted)
+        return _Portion(
+            frame,
+            _shown_ids(wanted, frame[found.id_column]),
+            left,
+            repeats,
+            duplicates,
+            facts=facts,
+            converted=wanted.converted,
+        )
 
     async with aclosing(prefetch_in_thread(source.frames(found, rows=frame_rows))) as frames:
         async for frame in frames:
@@ -256,6 +264,16 @@ class _Deciding:
         """Write the rows of a portion into the ledger."""
         with self._ledger_is_free:
             self.writer.add(rows)
+
+
+def _shown_ids(wanted: Wanted, cells: pd.Series) -> pd.Series:
+    """Return the ids as reports show them: normalised, and what is no id as it was read."""
+    bad = [row for row, found in wanted.problems.items() if any(problem.field == "id" for problem in found)]
+    if not bad:
+        return wanted.ids
+    shown = wanted.ids.copy()
+    shown.loc[bad] = cells.loc[bad].fillna("")
+    return shown
 
 
 def _without(wanted: Wanted, rows: Iterable[int]) -> Wanted:

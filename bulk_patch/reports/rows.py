@@ -104,7 +104,18 @@ def hint_on(row: LedgerRow, run: Run) -> str:
 
 def notes_on(row: LedgerRow, run: Run) -> tuple[Cell, ...]:
     """Return what failures.csv adds to a row, in the order of `NOTES`."""
-    return str(status_of(row)), row.reason, hint_on(row, run), row.row, run.id
+    return str(status_of(row)), reason_on(row, run), hint_on(row, run), row.row, run.id
+
+
+def reason_on(row: LedgerRow, run: Run) -> str:
+    """Return why a row did not reach its goal, also where nothing was met on the way there."""
+    if row.reason:
+        return row.reason
+    if row.state is State.SENDING:
+        return "it was being sent when this was written: its outcome is not recorded"
+    if row.state is State.PENDING:
+        return f"not sent: {run.stop_reason}" if run.stop_reason else "not sent"
+    return f"it ended {status_of(row)}"
 
 
 def changes_of(row: LedgerRow, target: Target, *, reveal: bool) -> list[FieldChange]:

@@ -336,3 +336,8 @@ def test_ten_times_the_usual_number_of_rows_is_warned_of(
             write_csv(tmp_path / "input.csv", "customer_id,email", *lines)
             planned = plan_offline(make_job(tmp_path), ledger, run_id=f"20261122-15120{number}-4f2a")
     assert list(planned.run.summary.warnings) == expected
+
+
+def test_what_is_no_id_is_shown_as_it_was_read(tmp_path: Path) -> None:
+    planned = plan_rows(tmp_path, "email", f"{ANN.upper()},a@b.co", "ACME-17 ,a@b.co", "{ABC},x@b.co")
+    assert {row: one.customer_id for row, one in planned.rows.items()} == {1: ANN, 2: "ACME-17 ", 3: "{ABC}"}

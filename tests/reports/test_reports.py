@@ -17,7 +17,7 @@ from bulk_patch.model import REPORTED, Counts, Outcome, State
 from bulk_patch.observe.totals import Totals
 from bulk_patch.reports.files import write_reports
 from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
-from bulk_patch.reports.rows import COLUMNS, find_causes
+from bulk_patch.reports.rows import COLUMNS, find_causes, reason_on
 from bulk_patch.reports.summary import exit_code_of, summarise
 from bulk_patch.targets.synctera.target import Synctera
 from bulk_patch.testing import ledger_calls as calls
@@ -379,3 +379,21 @@ def test_a_killed_session_counts_no_fewer_requests_than_answered_rows_and_says_t
     told = summarise(ledger, run)
     assert (told.timings["requests"], told.killed) == (2, 1)
     assert summarise(ledger, run, running=True).killed == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "stop", "reason"),
+    [
+        (State.PENDING, "", "not sent"),
+        (State.PENDING, "guard max_changes: 3 changes, 2 are allowed", "not sent: guard max_changes: 3 changes"),
+        (State.SENDING, "", "its outcome is not recorded"),
+        (State.UNKNOWN, "", "it ended unknown"),
+    ],
+)
+def test_every_row_that_did_not_reach_its_goal_has_a_reason(
+    ledger: SqliteLedger, state: State, stop: str, reason: str
+) -> None:
+    run = plan(ledger, [moved(1)])
+    (row,) = list(ledger.rows(run.id))
+    assert reason in reason_on(replace(row, state=state, reason=""), replace(run, stop_reason=stop))
+    assert reason_on(replace(row, reason="said"), run) == "said"
