@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from bulk_patch.errors import InputError
-from bulk_patch.inputs.convert import converter_of
 from bulk_patch.inputs.parquet import TEXT_KINDS
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import IdRule
@@ -99,6 +98,8 @@ def check_conversions(settings: InputSettings, header: Sequence[str], fields: Ma
             near = difflib.get_close_matches(column, [settings.id, *fields], n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else "name the column as the file does"
             raise InputError(f"{settings.path.name}: [input.convert] names {column!r}, which {what}", hint)
+        from bulk_patch.inputs.convert import converter_of  # with pandas, which most headers do not need
+
         converter_of(rule)
 
 

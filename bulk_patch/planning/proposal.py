@@ -207,8 +207,7 @@ def _countries(cells: Collection[str]) -> tuple[str, str]:
     known = {cell: _COUNTRIES[cell] for cell in others if cell in _COUNTRIES}
     unknown = len(others) - len(known)
     doubt = f"{unknown} spellings of countries are not two capital letters" if unknown else ""
-    names = {name: name if re.fullmatch("[A-Za-z]+", name) else repr(name) for name in known}
-    pairs = ", ".join(f"{names[name]}={code}" for name, code in known.items())
+    pairs = ", ".join(f"{name}={code}" for name, code in known.items())
     return (f"map:{{{pairs}}}" if known else "", doubt)
 
 

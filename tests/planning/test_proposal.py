@@ -2,6 +2,7 @@
 
 import pytest
 
+from bulk_patch.job.conversions import parse_rule
 from bulk_patch.planning.proposal import Proposal, propose
 from bulk_patch.targets.synctera.target import Synctera
 from tests.support.job_files import make_target
@@ -91,6 +92,7 @@ def test_a_file_without_ids_gets_no_proposal() -> None:
         ("ZIP", ["021391234"], "zip:US"),
         ("country", ["US", "CA"], ""),
         ("country", ["USA", "US"], "map:{USA=US}"),
+        ("country", ["United States"], "map:{United States=US}"),
         ("state", ["TX"], ""),
         ("state", ["tx", "MA"], "upper"),
         ("city", [" Boston"], "trim"),
@@ -99,6 +101,7 @@ def test_a_file_without_ids_gets_no_proposal() -> None:
 def test_cells_that_the_api_does_not_take_as_they_are_get_a_rule(column: str, cells: list[str], rule: str) -> None:
     made = proposed(id=IDS, **{column: cells})
     assert made.convert.get(column, "") == rule
+    assert not rule or parse_rule(rule).kind == rule.partition(":")[0]
 
 
 @pytest.mark.parametrize(
