@@ -1,12 +1,8 @@
 """The start of an input: its header and first rows, for commands that look at it before it is read. Without pandas."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import pandas as pd
-
-from bulk_patch.inputs.columns import TEXT
 from bulk_patch.inputs.formats import Reader, open_reader
-from bulk_patch.inputs.ids import ids_of
 from bulk_patch.inputs.parts import guarding
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import IdRule
@@ -46,5 +42,12 @@ def read_first_id(settings: InputSettings, rule: IdRule) -> str | None:
         InputError: The start of the file is refused.
     """
     cells = read_start(open_input(settings), settings, [settings.id], rows=10_000)[settings.id]
-    ids = ids_of(pd.Series(cells, dtype=TEXT), settings, rule)
+    ids: Iterable[str] = map(rule.normalise, cells)
+    if settings.id in settings.convert:
+        import pandas as pd
+
+        from bulk_patch.inputs.columns import TEXT
+        from bulk_patch.inputs.ids import ids_of
+
+        ids = ids_of(pd.Series(cells, dtype=TEXT), settings, rule)
     return next((text for text in ids if rule.matches(text)), None)

@@ -19,6 +19,7 @@ TEXTS = (
     "NA",
     "nan",
     "None",
+    "nil",
     "1E5",
     "1e400",
     "0x1F",

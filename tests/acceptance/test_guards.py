@@ -126,7 +126,7 @@ def test_too_many_changes_stop_before_the_first_and_yes_is_no_waiver(office: Wor
     ended = go_on(office, stopped)
     assert ended.code == 0, ended.err
     assert sorted(sent_ids(api)) == [id_of(number) for number in (1, 2, 3)]
-    assert [note["action"] for note in office.notes(NAME)] == ["stopped", "continued"]
+    assert [note["action"] for note in office.notes(NAME)] == ["stopped", "replaced", "stopped", "continued"]
 
 
 def test_too_many_invalid_rows_stop_before_the_first_change(office: Workspace, api: Sandbox) -> None:

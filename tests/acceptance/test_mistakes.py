@@ -246,12 +246,12 @@ def test_a_port_where_nobody_listens_ends_with_4_and_the_next_try_sends(
         assert [entry["executed"] for entry in patches(api)] == [True, True]
 
 
-def test_tls_that_is_none_ends_with_4_and_nothing_is_sent(office: Workspace) -> None:
+def test_tls_that_is_none_ends_with_6_and_nothing_is_sent(office: Workspace) -> None:
     write_job(office, new_emails(1))
     with listening(b"\x00\x01 this is no TLS\r\n" * 20) as port:
         ended = run_at(office, f"https://127.0.0.1:{port}/v0", *NOTHING_TO_COMPARE)
-    assert ended.code == 4, ended.err
-    assert "unreachable (tls)" in ended.err
+    assert ended.code == 6, ended.err
+    assert "failed handshake (TLS" in ended.err
     assert "Traceback" not in ended.err
     assert set(office.states(NAME).values()) == {"pending"}
 
