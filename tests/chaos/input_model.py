@@ -184,6 +184,20 @@ def _read(cells: Mapping[str, str | None], fields: Mapping[str, str], settings: 
     return given, False if False in verdicts else None if None in verdicts else True
 
 
+def merged_cells(header: Sequence[str], rows: Sequence[Cells], settings: Settings) -> list[list[str | None]]:
+    """Return the cells that are kept of each row: the last of one id carries what earlier ones alone give."""
+    fields, kept = fields_of(header, settings), [list(cells) for cells in rows]
+    places: dict[str, list[int]] = {}
+    for at, cells in enumerate(rows if settings.duplicates == "last" else ()):
+        its_id = dict(zip(header, cells, strict=True))[ID]
+        if its_id is not None and is_id(its_id):
+            places.setdefault(its_id.lower(), []).append(at)
+    for shared in places.values():
+        merged = _merged([dict(zip(header, rows[at], strict=True)) for at in shared], fields, settings)
+        kept[shared[-1]] = [merged[name] for name in header]
+    return kept
+
+
 def _merged(rows: Sequence[dict[str, str | None]], fields: Mapping[str, str], settings: Settings) -> Any:
     """Return the last of rows of one id with what earlier ones alone say of a field."""
     merged = dict(rows[-1])
@@ -195,17 +209,21 @@ def _merged(rows: Sequence[dict[str, str | None]], fields: Mapping[str, str], se
 
 def _is_fine(name: str, text: str, country: str) -> bool | None:
     categories = {unicodedata.category(letter) for letter in text}
-    if "Cc" in categories or not text.strip():
+    if "Cc" in categories or not text.strip() or text in NO_VALUES:
         return False
     if name not in FREE_TEXT:
         return LABELS[name].get(f"{country} {text}" if name in _BY_COUNTRY else text)
     # Letters, marks, digits, signs and plain spaces are fine; what hides or reorders text is labelled one by one.
+    if all(category.startswith("M") for category in categories):  # marks that stand on no letter
+        return False
     odd = {letter for letter in text if unicodedata.category(letter)[0] in "CZ" and letter != " "}
     if odd & HIDING:
         return False
     return None if odd else True
 
 
+#: What a spreadsheet writes for a fault, and a database for no value, of what the generator writes.
+NO_VALUES = frozenset({"#N/A", "#REF!", "########", "\\N"})
 #: What must never get into a name or an address, of what the generator writes.
 HIDING = frozenset("\u00ad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2028\u2029\u2060\u2066\u2069\ufeff")
 

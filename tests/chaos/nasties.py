@@ -103,7 +103,10 @@ NASTIES: Mapping[str, Nasty] = {
         bodies={1: _person("Ann", "Lee"), 2: _person("Bob", "Ray")},
     ),
     "Windows line ends": _planned(_TWO.replace("\n", "\r\n"), "pending", "pending", bodies={2: _person("Bob", "Ray")}),
-    "no line end at the end": _planned(_TWO.rstrip(), "pending", "pending", bodies={2: _person("Bob", "Ray")}),
+    "no line end at the end": _refused(_TWO.rstrip(), "line 3", "cut short"),
+    "no line end at the end, and a closed cell": _planned(
+        _TWO.rstrip()[:-3] + '"Ray"', "pending", "pending", bodies={2: _person("Bob", "Ray")}
+    ),
     "blank lines": _planned(_TWO.replace("\n", "\n\n\r\n"), "pending", "pending", bodies={2: _person("Bob", "Ray")}),
     "names called NULL and NA": _planned(
         f"{HEAD}{ANN},NULL,NA\n{BOB},None,nan\n",

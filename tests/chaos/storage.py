@@ -146,8 +146,9 @@ def _fix(form: Form, trial: str, stage: Stage, code: int | None, *, must_fail: b
 def _damage(form: Form, trial: str, stage: Stage, number: int) -> Findings:
     """Damage the ledger of a killed process; let another one meet it; then restore it."""
     stage.play(kill_after_requests=stage.dice.randint(1, ROWS), kill_after_s=0.005)
-    whole = {path: path.read_bytes() for path in sorted(stage.output.glob("ledger.db*")) if path.suffix != ".lock"}
-    path = stage.dice.choice([path for path, content in whole.items() if content and not path.name.endswith("-shm")])
+    whole = {path: path.read_bytes() for path in sorted(stage.output.glob("ledger.*")) if path.suffix != ".lock"}
+    damaged = [path for path, content in whole.items() if content and not path.name.endswith(("-shm", ".head"))]
+    path = stage.dice.choice(damaged)
     content = bytearray(whole[path])
     if "flipped" in trial:
         place = stage.dice.randrange(len(content))
@@ -159,7 +160,7 @@ def _damage(form: Form, trial: str, stage: Stage, number: int) -> Findings:
     before = read_ledger(stage.folder / "spans" / "00" / "ledger.db")
     code = stage.play()
     found = [] if code in (*ENDS, LEDGER, 4, 5) else [f"[exit] a damaged ledger, and the process ended with {code}"]
-    for one in stage.output.glob("ledger.db*"):
+    for one in stage.output.glob("ledger.*"):  # with its head: a ledger alone that is older is refused
         if one.suffix != ".lock":
             one.unlink()
     for one, saved in whole.items():
