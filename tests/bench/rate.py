@@ -60,7 +60,7 @@ def send_at(rate_per_s: int, seconds: float, url: str, folder: Path) -> list[flo
     """Send for so long at this rate; return when each request left."""
     rows = max(2, round(rate_per_s * seconds))
     lines = [f"{uuid.uuid4()},user{row}@example.com,First{row}" for row in range(rows)]
-    (folder / "input.csv").write_text("\n".join(["customer_id,email,first_name", *lines]))
+    (folder / "input.csv").write_text("\n".join(["customer_id,email,first_name", *lines, ""]))
     text = JOB.format(url=url, concurrency=CONCURRENCY).replace('"unlimited"', str(rate_per_s))
     (folder / "job.toml").write_text(text)
     job, options = load_job(folder / "job.toml"), RunOptions(output=folder / f"output-{rate_per_s}")

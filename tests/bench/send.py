@@ -90,7 +90,7 @@ def write_scene(folder: Path, url: str, count: int) -> Scene:
     lines = [json.dumps({"id": customer_id, "body": body}) for customer_id, body in rows]
     (folder / "rows.jsonl").write_text("\n".join(lines))
     cells = [f"{customer_id},{body['email']},{body['first_name']}" for customer_id, body in rows]
-    (folder / "input.csv").write_text("\n".join(["customer_id,email,first_name", *cells]))
+    (folder / "input.csv").write_text("\n".join(["customer_id,email,first_name", *cells, ""]))
     (folder / "job.toml").write_text(JOB.format(url=url, concurrency=CONCURRENCY))
     plan = [*BULK_PATCH, "plan", "job.toml", "--output", "planned", "--quiet"]
     subprocess.run(plan, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)

@@ -1,5 +1,6 @@
 """A run with something of everything that its page can show, made by the real commands against a sandbox."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from bulk_patch.sandbox import Fault, Sandbox
@@ -79,6 +80,9 @@ def _weather() -> Hook:
             return None
         if seen.customer_id in REFUSED:
             return Fault(status=422, body=b'{"code": "INVALID_STATUS"}', cached=True)
-        return passing(seen)
+        fault = passing(seen)
+        if fault is not None and fault.status == 429:  # one that asks to wait: a lone one that does not pauses nobody
+            return replace(fault, headers={"Retry-After": "1"})
+        return fault
 
     return hook
