@@ -29,6 +29,7 @@ from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import PlanRow
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import Outcome, State
+from bulk_patch.targets.from_spec import target_of_job
 from bulk_patch.testing import ledger_calls as calls
 from bulk_patch.workflows.new_run import new_run
 from bulk_patch.workflows.options import RunOptions
@@ -95,11 +96,13 @@ def build(folder: Path, job: Job, rows: int) -> None:
         file.truncate(rows * 80)  # takes no room on the disk
     found = (folder / "input.csv").stat()
     facts: dict[str, Any] = {
+        "baseline": "none",
+        "columns": ("customer_id", "email", "first_name"),
         "input_path": str(folder / "input.csv"),
         "input_size": found.st_size,
         "input_mtime_ns": found.st_mtime_ns,
     }
-    run = new_run(job, RunOptions(), baseline="none", columns=("customer_id", "email", "first_name"), **facts)
+    run = new_run(job, RunOptions(), target_of_job(job), **facts)
     with SqliteLedger.open(output_root(job.file, given=None) / job.name / "ledger.db", job=job.name) as ledger:
         calls.begin(ledger, run)
         calls.add(ledger, run.id, make_rows(rows))
