@@ -50,7 +50,9 @@ def test_a_command_in_a_folder_that_was_deleted_says_so(tmp_path: Path) -> None:
         "sys.argv = ['bulk-patch', *sys.argv[1:]]; main()"
     )
     for words in (["plan", "j.toml"], ["status"], ["show", "R"], ["run", "j.toml", "--yes"]):
-        done = subprocess.run([sys.executable, "-c", program, *words], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", program, *words], cwd=tmp_path, capture_output=True, text=True
+        )
         assert done.returncode == 2, done.stderr
         assert "the current directory was deleted" in done.stderr
 
