@@ -1,6 +1,7 @@
 """What every command needs: a log, errors as words and exit codes, the job it is about."""
 
 import errno
+import gc
 import shlex
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,17 @@ def error_boundary(common: Common) -> Iterator[None]:
             _fail_as_bug(error, as_json=common.as_json)
         except Exception as error:
             _fail_as_bug(error, as_json=common.as_json)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import what plans and sends in a tenth less time: a million objects that stay are not searched for garbage."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 #: Failures of the machine that no code of ours can be blamed for: permissions, space, files.

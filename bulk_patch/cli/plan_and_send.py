@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_patch.cli.entry import aimed, end_with, error_boundary, job_of_run, must_ask, watched_by_terminal
+from bulk_patch.cli.entry import aimed, end_with, error_boundary, importing, job_of_run, must_ask, watched_by_terminal
 from bulk_patch.cli.options import (
     Common,
     common,
@@ -56,7 +56,8 @@ def plan(common: Common, job_file: str, detailed_exitcode: bool, sandbox: bool, 
       bulk-patch plan jobs/address_corrections.toml
     """
     with error_boundary(common):
-        from bulk_patch.workflows.run import plan_job
+        with importing():
+            from bulk_patch.workflows.run import plan_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
             options = watched_by_terminal(job, job_file, common, sandbox=sandbox)
@@ -87,7 +88,8 @@ def run(common: Common, job_file: str, sandbox: bool, yes: bool, **asked: Any) -
       bulk-patch run jobs/address_corrections.toml --ticket OPS-1234
     """
     with error_boundary(common):
-        from bulk_patch.workflows.run import run_job
+        with importing():
+            from bulk_patch.workflows.run import run_job
 
         with aimed(job_file, common, sandbox=sandbox) as job:
             asks = must_ask(sandbox=sandbox, yes=yes, as_json=common.as_json)
@@ -111,7 +113,8 @@ def retry(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any)
       bulk-patch retry 20261122-151203-4f2a
     """
     with error_boundary(common):
-        from bulk_patch.workflows.run import retry_run
+        with importing():
+            from bulk_patch.workflows.run import retry_run
 
         _again(retry_run, run_name, common, sandbox=sandbox, yes=yes, **asked)
 
@@ -130,7 +133,8 @@ def undo(common: Common, run_name: str, sandbox: bool, yes: bool, **asked: Any) 
       bulk-patch undo 20261122-151203-4f2a --reason "wrong file"
     """
     with error_boundary(common):
-        from bulk_patch.workflows.run import undo_run
+        with importing():
+            from bulk_patch.workflows.run import undo_run
 
         _again(undo_run, run_name, common, sandbox=sandbox, yes=yes, **asked)
 
@@ -147,7 +151,9 @@ def _again(
     """Run a workflow about an existing run, with the job that it was planned from."""
     from bulk_patch.cli.rehearsal import at_sandbox
     from bulk_patch.reports.runs import latest_run, locate_run, run_to_undo
-    from bulk_patch.workflows.run import undo_run
+
+    with importing():
+        from bulk_patch.workflows.run import undo_run
 
     asks = must_ask(sandbox=sandbox, yes=yes)
     found = locate_run(run_name, output=common.output)

@@ -12,6 +12,7 @@ import click
 from bulk_patch.cli.entry import (
     commands_of,
     error_boundary,
+    importing,
     job_of_run,
     same_words,
     say_next,
@@ -159,7 +160,9 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
         from bulk_patch.cli.review_screens import drift_screen, verification_screen
         from bulk_patch.reports.runs import locate_run
         from bulk_patch.workflows.report import refresh_page
-        from bulk_patch.workflows.verify import verify_run
+
+        with importing():
+            from bulk_patch.workflows.verify import verify_run
 
         found = locate_run(run_name, output=common.output)
         job, job_file = job_of_run(found, run_name, common)

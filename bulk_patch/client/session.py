@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bulk_patch.client.attempts import Attempts, Exchange
 from bulk_patch.client.backoff import backoff_s, steps_s
 from bulk_patch.client.credential import Credential, with_login
-from bulk_patch.client.http import HttpClient
 from bulk_patch.client.permits import NOTHING, LimiterClosed, Permit, Signal, SignalKind
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.send_spec import SendSpec
@@ -19,6 +19,9 @@ from bulk_patch.model import NEVER_LEFT, Action, History, Meaning, NetworkFailur
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
 from bulk_patch.targets.answers import UNKNOWN_CODE, repeats_a_value
+
+if TYPE_CHECKING:
+    from bulk_patch.client.http import HttpClient
 
 _REFUSALS = frozenset({Meaning.REFUSED, Meaning.FORBIDDEN, Meaning.NOT_FOUND})  # in the API's own words
 #: Answers that something else than the API gave.
@@ -48,7 +51,7 @@ class ApiSession:
     """
 
     def __init__(
-        self, target: Target, http: HttpClient, *, credential: Credential, retry: Retry, concurrency: int
+        self, target: Target, http: "HttpClient", *, credential: Credential, retry: Retry, concurrency: int
     ) -> None:
         self.target = target
         self.http = http
@@ -264,6 +267,8 @@ async def open_session(
     Raises:
         CredentialError: The token cannot be had.
     """
+    from bulk_patch.client.http import HttpClient  # here, so that a plan that asks no API does without aiohttp
+
     credential = Credential.of_sandbox(sandbox_token) if sandbox_token else Credential(spec.token, spec.folder)
     limiter = RateLimiter(
         spec.rate_per_s,
