@@ -1,6 +1,7 @@
 """Numbers, times and durations in words. Pure."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def amount(number: float, noun: str) -> str:
@@ -37,4 +38,10 @@ def utc_text(time_s: float | None) -> str | None:
     """Return Unix seconds as RFC 3339 text in UTC."""
     if time_s is None:
         return None
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, thousandths = divmod(round(time_s * 1e6) // 1000, 1000)
+    return f"{_second_text(second)}.{thousandths:03d}Z"
+
+
+@lru_cache(maxsize=1024)  # a report names the same seconds over and over
+def _second_text(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -15,17 +15,17 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
+from typing import TYPE_CHECKING, BinaryIO
 
 from bulk_patch.errors import InputError
 from bulk_patch.inputs.blank_rows import is_blank_row, without_blank_rows
 from bulk_patch.inputs.dialect import BOM, PLAIN, Dialect
 from bulk_patch.inputs.encodings import describe_readings
 from bulk_patch.inputs.streams import Stream, buffered, opened
+
+if TYPE_CHECKING:  # imported when cells are read: a header is read in less time than numpy and pyarrow take
+    import numpy as np
+    import pyarrow as pa
 
 BLOCK_BYTES = 4 << 20
 LONGEST_RECORD_BYTES = BLOCK_BYTES
@@ -43,7 +43,9 @@ _NOT_CSV = {
 
 
 @lru_cache
-def _table_of(delimiter: bytes, others: bytes) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _table_of(delimiter: bytes, others: bytes) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    import numpy as np
+
     table = np.zeros(256, dtype=np.bool_)
     table[list(delimiter + others)] = True
     return table
@@ -104,7 +106,7 @@ class CsvFile:
         """Return the kind of a column: in CSV everything is text."""
         return "text"
 
-    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def tables(self, columns: Sequence[str]) -> "Iterator[pa.Table]":
         """Read the file once, from its first byte to its last.
 
         Args:
@@ -141,7 +143,10 @@ class CsvFile:
         with self._opened() as file:
             return file.read(size)
 
-    def _parse(self, block: bytes, columns: Sequence[str]) -> pa.Table:
+    def _parse(self, block: bytes, columns: Sequence[str]) -> "pa.Table":
+        import pyarrow as pa
+        import pyarrow.csv
+
         # pyarrow takes a byte order mark off every block; it belongs to the data of all but the first.
         data = b"\n" + block if block.startswith(BOM) else block
         names = [str(position) for position in range(len(self.header))]  # columns without a name may repeat
@@ -330,6 +335,8 @@ def _is_sound(block: bytes, delimiter: bytes) -> bool:
 
 
 def _has_sound_quotes(block: bytes, delimiter: bytes) -> bool:
+    import numpy as np
+
     characters = np.frombuffer(b"\n" + block + b"\n", dtype=np.uint8)
     quotes = np.flatnonzero(characters == ord('"'))
     opening, closing = quotes[::2], quotes[1::2]

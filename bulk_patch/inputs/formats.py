@@ -2,20 +2,18 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol
 
 from bulk_patch.errors import InputError
-from bulk_patch.inputs.csv import CsvFile
 from bulk_patch.inputs.dialect import dialect_of, settings_suffix
 from bulk_patch.inputs.header import Columns
-from bulk_patch.inputs.jsonl import JsonLines
-from bulk_patch.inputs.marks import SheetFacts
-from bulk_patch.inputs.parquet import ParquetParts
 from bulk_patch.inputs.parts import list_parts
-from bulk_patch.inputs.xlsx.reader import XlsxFile
 from bulk_patch.job.input_settings import AUTO, FORMATS, InputSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bulk_patch.inputs.marks import SheetFacts
 
 _BY_SUFFIX = {
     ".csv": "csv",
@@ -46,11 +44,11 @@ class Reader(Columns, Protocol):
     reading: str  # how the file is read, for people; "" when there is nothing to say
 
     @property
-    def facts(self) -> SheetFacts | None:
+    def facts(self) -> "SheetFacts | None":
         """Of a workbook: what it says of single cells."""
         ...
 
-    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]: ...
+    def tables(self, columns: Sequence[str]) -> "Iterator[pa.Table]": ...
 
 
 def open_reader(settings: InputSettings, *, ids: Collection[str] = ()) -> Reader:
@@ -70,12 +68,20 @@ def open_reader(settings: InputSettings, *, ids: Collection[str] = ()) -> Reader
         raise InputError(f"{path} is a folder", "only Parquet is read from a folder of parts")
     match kind:
         case "parquet":
+            from bulk_patch.inputs.parquet import ParquetParts
+
             return ParquetParts(parts, root=path)
         case "jsonl":
+            from bulk_patch.inputs.jsonl import JsonLines
+
             return JsonLines(path)
         case "xlsx":
+            from bulk_patch.inputs.xlsx.reader import XlsxFile
+
             return XlsxFile(path, settings, ids=ids or (settings.id,))
         case _:
+            from bulk_patch.inputs.csv import CsvFile
+
             dialect, start = dialect_of(path, settings, ids=ids or (settings.id,))
             return CsvFile(path, dialect, start=start)
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from bulk_patch.errors import InputError
-from bulk_patch.inputs.parquet import TEXT_KINDS
 from bulk_patch.job.settings import InputSettings
 from bulk_patch.targets import IdRule
 
+#: Kinds of columns that can be text; any other kind is named after the Arrow type.
+TEXT_KINDS = frozenset({"text", "date", "whole number", "boolean", "nothing"})
 _SHOWN = 20  # faults or columns in one message
 _LONGEST = 300  # characters of each
 #: What fields are called elsewhere, in small letters without signs.

@@ -24,9 +24,6 @@ from bulk_patch.inputs.streams import opened_whole
 
 BATCH_ROWS = 50_000
 
-#: Kinds of columns that can be text; any other kind is named after the Arrow type.
-TEXT_KINDS = frozenset({"text", "date", "whole number", "boolean", "nothing"})
-
 # A row group that claims to unpack to more than this, and to so many times the file's size, is taken for an attack.
 _LARGE_GROUP_BYTES = 1 << 30
 _LARGE_GROWTH = 1000

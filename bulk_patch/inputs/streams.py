@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
-import pyarrow as pa
-
 from bulk_patch.errors import InputError
 
 Packing = Literal["gzip", "zstd"]
@@ -135,8 +133,11 @@ class _Unpacked:
     """A packed file, unpacked in bounded memory."""
 
     def __init__(self, packed: HashedFile, path: Path, how: Packing) -> None:
+        import pyarrow as pa  # here: a file that is not packed does without
+
         self._packed = packed
         self._path = path
+        self._errors = (pa.ArrowException, OSError)
         self._stream = pa.CompressedInputStream(pa.PythonFile(_Readable(packed), mode="r"), how)
         self._bytes = 0
 
@@ -145,7 +146,7 @@ class _Unpacked:
         while size:
             try:
                 more: bytes = self._stream.read(size)
-            except (pa.ArrowException, OSError):
+            except self._errors:
                 raise InputError(
                     f"{self._path.name} is damaged or cut off: it cannot be unpacked", "pack it again, or unpack it"
                 ) from None

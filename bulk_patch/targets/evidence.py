@@ -152,6 +152,9 @@ class Evidence:
         """
         flat: dict[str, str] = {}
         for name, value in record.items():
+            if isinstance(value, str):
+                flat[name] = value
+                continue
             atomic = self._objects.get(name)
             if atomic is not None and isinstance(value, dict):
                 stripped = {part: inner for part, inner in self._strip(name, value).items() if inner is not None}

@@ -23,6 +23,7 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {
     "resume": (["--rows", "10000000"], ["--rows", "10000", "--runs", "1"]),
     "endurance": (["--rows", "1000000"], ["--rows", "2000"]),
     "commands": ([], ["--rows", "1000", "--customers", "1000", "--runs", "1"]),
+    "whole": ([], ["--rows", "200", "--runs", "1", "--live", "200"]),
     "page": ([], ["--rows", "1000"]),
 }
 

@@ -46,7 +46,7 @@ def loaded_by(folder: Path, *words: str) -> set[str]:
         (("show", FILE, "--id", id_of(2)), set()),
         (("lookup", id_of(2)), set()),
         (("settings",), set()),
-        (("check", FILE, "--offline", "--set", "target.token=cmd:none"), {"pyarrow", "numpy"}),
+        (("check", FILE, "--offline", "--set", "target.token=cmd:none"), set()),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
 )

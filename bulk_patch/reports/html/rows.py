@@ -180,23 +180,30 @@ def data(view: PageContext, *, most: int = MOST_ROWS) -> Iterator[str]:
     for fields.
     """
     texts: dict[str, int] = {}
+    shared: dict[tuple[object, ...], tuple[int, ...]] = {}  # what is said of most rows is said of many
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
     def number_of(text: str) -> int:
         return texts.setdefault(text, len(texts))
 
+    def numbers_of(row: LedgerRow) -> tuple[int, ...]:
+        said = (row.state, row.reason, row.hint, row.attempts, row.http_status, row.api_code)
+        numbers = shared.get(said)
+        if numbers is None:
+            words = (str(status_of(row)), row.reason, view.hint(row), answer_words(row))
+            numbers = tuple(number_of(visible(text)) for text in words)
+            if len(shared) < _MOST_COUNTED:
+                shared[said] = numbers
+        return numbers
+
     def line(row: LedgerRow) -> str:
         changes: list[int | str | None] = []
         for name, before, after in view.changes(row):
-            old, new = (None if text is None else visible(text) for text in (before, after))
-            changes += (number_of(visible(name)), old, new)
-        shared = (str(status_of(row)), row.reason, view.hint(row), answer_words(row))
-        return encode(
-            [
-                *(row.row, visible(row.customer_id), *(number_of(visible(text)) for text in shared)),
-                *(int(row.first_intent_at or 0), int(row.done_at or 0), changes),
-            ]
-        )
+            changes.append(number_of(visible(name)))
+            changes.append(before if before is None else visible(before))
+            changes.append(after if after is None else visible(after))
+        times = int(row.first_intent_at or 0), int(row.done_at or 0)
+        return encode([row.row, visible(row.customer_id), *numbers_of(row), *times, changes])
 
     yield '{"rows":['
     lines: list[str] = []
