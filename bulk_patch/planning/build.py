@@ -33,6 +33,8 @@ from bulk_patch.targets import Target
 from bulk_patch.words import amount
 
 FRAME_ROWS = 100_000
+#: When the API is read for them: whole records are held, and reading takes longer than anything else.
+LIVE_FRAME_ROWS = 10_000
 USUAL_TIMES = 10
 KEPT_HINT = 'to send it all the same: guards.taken_back = "stop", and run with --continue'
 

@@ -13,7 +13,7 @@ from bulk_patch.inputs.source import Source
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State, Stop
 from bulk_patch.observe import get_logger
-from bulk_patch.planning.build import FRAME_ROWS, write_plan
+from bulk_patch.planning.build import FRAME_ROWS, LIVE_FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import columns_of, write_undo
 from bulk_patch.sending.guards import INPUT_GUARDS, InputSize, check_input, check_plan, check_undone
 from bulk_patch.workflows.new_run import input_facts, new_run, scan_both, sealed_runs
@@ -28,18 +28,27 @@ async def plan_input(opened: OpenJob) -> Run:
     job = opened.job
     opened.aim_at(None)
     found, baseline = await scan_both(job, opened.target, opened.session)
+    rows = LIVE_FRAME_ROWS if job.baseline.capabilities.needs_session else FRAME_ROWS
     with emptied(opened.folder / SPILL):
-        await baseline.expect(found, rows=FRAME_ROWS, folder=opened.folder, ledger=opened.ledger)
-        return await _plan(opened, found, baseline)
+        await baseline.expect(found, rows=rows, folder=opened.folder, ledger=opened.ledger)
+        return await _plan(opened, found, baseline, frame_rows=rows)
 
 
-async def _plan(opened: OpenJob, found: Source, baseline: Baseline) -> Run:
+async def _plan(opened: OpenJob, found: Source, baseline: Baseline, *, frame_rows: int) -> Run:
     job, options = opened.job, opened.options
     facts = {**input_facts(found), "waived": _waived_before(opened, found)}
     run = new_run(job, options, opened.target, baseline=job.baseline.kind, baseline_sha256=baseline.sha256, **facts)
     _begin(opened, run, rows=found.rows, reads=baseline.reads(found.rows))
     with _keeping_wait(opened, run), _keeping_failure(opened, run):
-        run = await write_plan(job, run, found=found, target=opened.target, baseline=baseline, ledger=opened.ledger)
+        run = await write_plan(
+            job,
+            run,
+            found=found,
+            target=opened.target,
+            baseline=baseline,
+            ledger=opened.ledger,
+            frame_rows=frame_rows,
+        )
     return _planned(opened, run)
 
 
