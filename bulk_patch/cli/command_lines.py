@@ -7,7 +7,7 @@ from bulk_patch.cli.next_command import Invocation, next_command
 from bulk_patch.job.load import output_root
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts
-from bulk_patch.reports.failures import FAILURES
+from bulk_patch.reports.failures import failures_name
 from bulk_patch.reports.next_command import NextCommand
 
 
@@ -29,7 +29,7 @@ class CommandLines:
 
     def next_command(self, run: Run, counts: Counts, to_do: int) -> NextCommand:
         """Return the command that continues from here, also when this one named the run and not the job file."""
-        failures = self.folder / run.id / FAILURES
+        failures = self.folder / run.id / failures_name(run)
         failures = failures if self._is_for_anywhere() else from_here(failures)
         return next_command(run, counts, to_do, prefix=self._with_output(), failures=failures)
 

@@ -12,7 +12,7 @@ from bulk_patch.ledgers.records import LedgerRow, PlanSummary, Run, Sample
 from bulk_patch.ledgers.undos import Undone
 from bulk_patch.model import Counts, State
 from bulk_patch.observe.totals import Totals
-from bulk_patch.reports.failures import FAILURES
+from bulk_patch.reports.failures import FAILURES, failures_name
 from bulk_patch.reports.files import PAGE, RESULTS, SUMMARY
 from bulk_patch.reports.rows import FieldChange, merge_rows
 from bulk_patch.reports.summary import RunSummary, fold_counts
@@ -141,7 +141,7 @@ def end_screen(
         lines += section("what needs a person", _cause_lines(causes))
     if summary.timings["requests"]:
         lines += wrap(_throughput(summary))
-    names = ", ".join((PAGE, RESULTS, FAILURES, SUMMARY))
+    names = ", ".join(dict.fromkeys((PAGE, RESULTS, FAILURES, failures_name(run), SUMMARY)))
     lines += [f"files: {safe(folder)}/ ({names})"]
     if not plan_shown and summary.exit_code not in (None, Exit.OK, Exit.NEEDS_PERSON):
         lines += _stop_lines(run)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import BinaryIO
 
 from bulk_patch.errors import UsageError
@@ -20,11 +21,7 @@ class TooLargeError(Exception):
 
 def is_available() -> bool:
     """Tell whether workbooks can be written."""
-    try:
-        import xlsxwriter  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return find_spec("xlsxwriter") is not None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ _ALIASES = {
     **dict.fromkeys(("apt", "street2", "address2", "unit"), "addressline2"),
     **dict.fromkeys(("phone", "mobile", "telephone", "cell"), "phonenumber"),
     **dict.fromkeys(("mail", "emailaddress"), "email"),
-    **dict.fromkeys(("birthday", "birthdate", "dateofbirth"), "dob"),
+    **dict.fromkeys(("birthday", "birthdate", "dateofbirth", "birth", "born"), "dob"),
     **dict.fromkeys(("forename", "givenname", "first"), "firstname"),
     **dict.fromkeys(("surname", "familyname", "last"), "lastname"),
     **dict.fromkeys(("country",), "countrycode"),

@@ -22,7 +22,7 @@ _SYNONYMS = {
     "country_code": "country countrycode countryiso",
     "phone_number": "phone telephone tel mobile cell cellphone phoneno mobilephone phonenumber",
     "email": "mail emailaddress emailaddr",
-    "dob": "birthdate dateofbirth birthday birth dobdate",
+    "dob": "birthdate dateofbirth birthday birth born dobdate",
     "first_name": "firstname first givenname forename",
     "middle_name": "middlename middle middleinitial mi",
     "last_name": "lastname last surname familyname",

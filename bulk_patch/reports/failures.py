@@ -7,7 +7,7 @@ from pathlib import Path
 from bulk_patch.errors import UsageError
 from bulk_patch.files.atomic import replacing
 from bulk_patch.files.rows import Cell
-from bulk_patch.files.workbooks import write_sheet
+from bulk_patch.files.workbooks import is_available, write_sheet
 from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.model import REACHED
@@ -18,6 +18,16 @@ log = get_logger()
 
 FAILURES = "failures.csv"
 FAILURES_SHEET = "failures.xlsx"
+
+
+def is_from_workbook(run: Run) -> bool:
+    """Tell whether the input of a run is a workbook."""
+    return ".xlsx" in (suffix.lower() for suffix in Path(run.input_path).suffixes)
+
+
+def failures_name(run: Run) -> str:
+    """Return the file to correct and to feed back: a workbook where the input was one, and one can be written."""
+    return FAILURES_SHEET if is_from_workbook(run) and is_available() else FAILURES
 
 
 def failure_columns(run: Run) -> list[str]:
@@ -37,7 +47,7 @@ def write_failures_sheet(ledger: RunReader, run: Run, folder: Path) -> None:
     Where that cannot be, failures.csv has to do, and the log says why.
     """
     path = folder / FAILURES_SHEET
-    if ".xlsx" not in (suffix.lower() for suffix in Path(run.input_path).suffixes):
+    if not is_from_workbook(run):
         return
 
     def lines() -> Iterator[list[Cell]]:

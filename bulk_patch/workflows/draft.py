@@ -4,6 +4,7 @@ import codecs
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from bulk_patch.inputs.formats import Reader
 from bulk_patch.inputs.parts import guarding
 from bulk_patch.inputs.start import open_input, read_start
 from bulk_patch.inputs.streams import opened, packing_of
+from bulk_patch.inputs.xlsx.reader import XlsxFile
 from bulk_patch.job.overrides import to_toml
 from bulk_patch.job.reference import SCHEMA_FILE
 from bulk_patch.job.settings import InputSettings
@@ -65,8 +67,9 @@ def draft_job(wishes: Wishes) -> Draft:
     target = target_from_spec({"kind": kind, "resource": resource})
     doubts: list[str] = []
     settings, reader = _open(wishes.input.absolute(), target, doubts)
-    cells = read_start(reader, settings, list(reader.header), rows=SAMPLE_ROWS)
-    made = propose(reader.header, cells, known=target.field_names(), rule=target.ids)
+    names = [name for name, times in Counter(reader.header).items() if times == 1]  # no other can be asked for
+    cells = read_start(reader, settings, names, rows=SAMPLE_ROWS)
+    made = propose(names, cells, known=target.field_names(), rule=target.ids)
     if made is None:
         raise InputError(
             f"{wishes.input.name}: no column holds ids of the API; it has {', '.join(map(repr, reader.header[:20]))}",
@@ -111,8 +114,12 @@ def _open(path: Path, target: Target, doubts: list[str]) -> tuple[InputSettings,
         encoding = _encoding_of(start)
         if encoding != "auto":
             settings = settings.model_copy(update={"encoding": _spelled(encoding)})
-        ids = tuple(_id_names(start.decode(_spelled(encoding) if encoding != "auto" else "utf-8", "replace"), target))
+        text = start.decode(_spelled(encoding) if encoding != "auto" else "utf-8", "replace")
+        ids = tuple(name for rows in _first_lines(text) for name in _id_names(rows, target))
     reader = open_input(settings, ids=ids)
+    if isinstance(reader, XlsxFile) and not any(map(looks_like_id, reader.header)):
+        ids = tuple(_id_names(reader.start[: _TITLE_LINES + 1], target))
+        reader = open_input(settings, ids=ids)
     if isinstance(reader, CsvFile) and settings.encoding != "auto":
         readings = describe_readings(_odd_lines(start), reader.dialect.delimiter).partition(": ")[2]
         doubts.append(f"it is not UTF-8 and taken for {_ANY_8_BIT}; which one reads right? {readings}")
@@ -147,20 +154,22 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _id_names(text: str, target: Target) -> Iterable[str]:
-    """Yield what the id column may be called: by its name, or by an id below it."""
+def _first_lines(text: str) -> Iterable[list[list[str]]]:
+    """Yield the cells of the first lines, once for each delimiter that they may have."""
     lines = [line for line in text.removeprefix("\ufeff").splitlines()[: _TITLE_LINES + 1] if line.strip()]
-    above: dict[str, list[str]] = {}
-    for line in lines:
-        for delimiter in (",", ";", "\t", "|"):
-            cells = next(csv.reader([line], delimiter=delimiter), [])
-            yield from (cell for cell in cells if looks_like_id(cell))
-            header = above.get(delimiter, [])
-            for at, cell in enumerate(cells):
-                if target.ids.accepts(cell.strip(" {}")) and at < len(header) and header[at]:
-                    yield header[at]
-            if not any(target.ids.accepts(cell.strip(" {}")) for cell in cells):
-                above[delimiter] = cells
+    for delimiter in (",", ";", "\t", "|"):
+        yield [next(csv.reader([line], delimiter=delimiter), []) for line in lines]
+
+
+def _id_names(rows: Iterable[Sequence[str]], target: Target) -> Iterable[str]:
+    """Yield what the id column may be called: by its name, or by an id below it."""
+    header: Sequence[str] = ()
+    for cells in rows:
+        yield from (cell for cell in cells if looks_like_id(cell))
+        has_ids = [target.ids.accepts(cell.strip(" {}")) for cell in cells]
+        yield from (name for name, has_id in zip(header, has_ids, strict=False) if has_id and name)
+        if not any(has_ids):
+            header = cells
 
 
 def _count(settings: InputSettings, reader: Reader, column: str) -> int:

@@ -8,6 +8,7 @@ import pytest
 from bulk_patch.job.load import load_job
 from tests.acceptance.commands import Workspace
 from tests.acceptance.small_job import id_of, people, write_rows
+from tests.support.workbooks import write_xlsx
 
 ROWS = [{"Customer ID": id_of(number), "E-mail": f"new{number}@example.org", "Remarks": "moved"} for number in (1, 2)]
 
@@ -61,6 +62,27 @@ def test_how_the_file_is_written_is_told_and_the_job_reads_it(office: Workspace,
     assert ("encoding" in written(office, "mail")["input"]) == (read == "windows-1252")
     checked = office.run("check", "jobs/mail.toml", "--offline")
     assert checked.code == 0, checked.out
+
+
+@pytest.mark.parametrize(
+    "header", ["Customer ID,,E-mail,", "Customer ID,Remarks,E-mail,Remarks"], ids=["without a name", "repeated"]
+)
+def test_columns_that_no_name_tells_apart_are_left_alone(office: Workspace, header: str) -> None:
+    (office.root / "mail.csv").write_text(f"{header}\n{id_of(1)},,new1@example.org,\n", encoding="utf-8")
+    ended = office.run("init", "--from", "mail.csv")
+    assert ended.code == 0, ended.err
+    assert written(office, "mail")["input"]["rename"] == {"E-mail": "email"}
+
+
+def test_the_header_of_a_workbook_is_found_below_its_title(office: Workspace) -> None:
+    rows = [["Returned mail"], [], ["Customer ID", "E-mail", "Born"], [id_of(1), "new1@example.org", "11/30/1968"]]
+    write_xlsx(office.root / "mail.xlsx", rows)
+    ended = office.run("init", "--from", "mail.xlsx")
+    assert ended.code == 0, ended.err
+    assert "1 title row skipped" in ended.out
+    job = written(office, "mail")["input"]
+    assert (job["id"], job["rename"]) == ("Customer ID", {"E-mail": "email", "Born": "dob"})
+    assert job["convert"] == {"Born": "date:M/D/YYYY"}
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xlsxwriter
 
 from tests.support.sample_batches import EXTRACT_FIELDS, draw_corrections, draw_extract, draw_migration
 from tests.support.sample_customers import CUSTOMER_FIELDS, LEGAL_ADDRESS, Record, draw_customers
@@ -23,6 +25,8 @@ SAMPLE_INPUTS: Final = Path(__file__).parents[2] / "sample_inputs"
 
 # Column of the file -> what the generators call it: a field, or a name of their own for what no job reads.
 ADDRESS_COLUMNS: Final = dict(zip(("street", "apt", "city", "state", "ZIP", "country"), LEGAL_ADDRESS, strict=True))
+MAIL_COLUMNS: Final = ("Customer ID", "Street", "Apt", "City", "State", "ZIP", "Country", "Born", "Remarks")
+MAIL_ROWS: Final = 24
 CORRECTION_COLUMNS: Final = {"customer_id": "id", **ADDRESS_COLUMNS, "returned_on": "returned_on"}
 MIGRATION_COLUMNS: Final = {"customer_id": "id", "email": "email", "phone_number": "phone_number"}
 EXTRACT_COLUMNS: Final = {"customer_id": "id", **{name: name for name in EXTRACT_FIELDS}}
@@ -201,10 +205,66 @@ def write_samples(folder: Path) -> list[Path]:
         "contact_migration.parquet": _parquet(_rename(draw_migration(customers), MIGRATION_COLUMNS)),
         "nightly_extract.csv": _csv(_rename(draw_extract(customers), EXTRACT_COLUMNS)),
         "messy_corrections.csv": _spreadsheet_csv(messy),
+        "returned_mail.xlsx": _workbook(draw_mail(customers)),
+        "returned_mail_corrected.xlsx": _workbook(draw_mail(customers, is_corrected=True)),
     }
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return [folder / name for name in files]
+
+
+def draw_mail(customers: Sequence[Record], *, is_corrected: bool = False) -> list[list[str]]:
+    """Draw the rows of a workbook of returned mail: whole addresses, and dates of birth as they are written there.
+
+    Args:
+        customers: All.
+        is_corrected: Only the row whose date of birth exists in no calendar, put right.
+
+    Returns:
+        The cells by `MAIL_COLUMNS`; row 4 has a date of birth that does not exist, rows 2 and 9 another one than the
+        customer's record.
+    """
+    by_id = {customer["id"]: customer for customer in customers}
+    rows: list[list[str]] = []
+    for change in draw_corrections(customers):
+        customer = by_id[change["id"]] | {name: text for name, text in change.items() if text is not None}
+        if customer["legal_address.country_code"] != "US" or customer["dob"] is None or len(rows) == MAIL_ROWS:
+            continue
+        born = date.fromisoformat(customer["dob"])
+        number = len(rows) + 1
+        if number in (2, 9):
+            born = born.replace(day=born.day % 28 + 1)
+        text = f"{born.month}/{born.day}/{born.year}"
+        remarks = "the day is not certain" if number == 4 else ""
+        if number == 4 and not is_corrected:
+            text = f"2/30/{born.year}"
+        address = [customer[name] or "" for name in LEGAL_ADDRESS]
+        rows.append([customer["id"] or "", *address[:-1], "USA", text, remarks])
+    return rows[3:4] if is_corrected else rows
+
+
+def _workbook(rows: Sequence[Sequence[str]]) -> bytes:
+    """Write a workbook as people keep one: a title line, ZIP codes as numbers in a format with zeros."""
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file, {"in_memory": True}) as book:
+        book.set_properties({"created": datetime(2026, 11, 23)})
+        sheet = book.add_worksheet("Returned mail")
+        title, head, zip_code = (
+            book.add_format(one) for one in ({"bold": True}, {"bold": True}, {"num_format": "00000"})
+        )
+        sheet.write_string(0, 0, "Returned mail, November 2026", title)
+        for column, name in enumerate(MAIL_COLUMNS):
+            sheet.write_string(1, column, name, head)
+        for line, row in enumerate(rows, start=2):
+            for column, cell in enumerate(row):
+                if MAIL_COLUMNS[column] == "ZIP" and len(cell) == len("00000"):
+                    sheet.write_number(line, column, int(cell), zip_code)
+                elif cell:
+                    sheet.write_string(line, column, cell)
+        sheet.set_column(0, 0, 38)
+        sheet.set_column(1, len(MAIL_COLUMNS) - 1, 16)
+        sheet.freeze_panes(2, 1)
+    return file.getvalue()
 
 
 def _rename(rows: Iterable[Record], columns: Mapping[str, str]) -> list[Record]:

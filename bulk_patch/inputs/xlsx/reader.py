@@ -29,6 +29,9 @@ class XlsxFile:
         settings: The job's [input].
         ids: Names of which the header has one.
 
+    Attributes:
+        start: The cells of the first rows as they stand, title lines and header among them.
+
     Raises:
         InputError: It cannot be read without guessing, with the setting to write.
     """
@@ -117,6 +120,7 @@ class XlsxFile:
         """Find the header."""
         rows = (row for row in SheetRows(package, self._sheet).rows() if row.number >= self._area.top)
         start = [self._within(row) for row in islice(rows, 0, 1000 + _TITLE_ROWS)]
+        self.start = [[row.texts.get(at, "") for at in range(1, 1 + max(row.texts, default=0))] for row in start]
         header = self._find_header([row for row in start if row.texts])
         self._header_line = header.number
         self._header = header.texts
