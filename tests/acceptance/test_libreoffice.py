@@ -92,7 +92,7 @@ def test_a_list_from_libreoffice_and_its_failures_go_round_without_losing_a_zero
     book = load_workbook(failures)
     sheet = book.active
     assert sheet is not None
-    places = {str(cell.value): cell.column for cell in sheet[1]}
+    places = {str(cell.value): at for at, cell in enumerate(sheet[1], 1)}
     for column, text in (("ZIP", "02139"), ("Born", CORRECTED)):
         cell = sheet.cell(2, places[column])
         cell.value = text
