@@ -1,12 +1,14 @@
-"""The conformance suites of plug-ins, for pytest: a package with a ledger of its own runs the suite of ledgers over it.
+"""The conformance suites of plug-ins, for pytest: a package with plug-ins of its own runs the suites over them.
 
-In a test module of that package, with the fixtures that the suite names:
+In a test module of that package, with the fixtures that the suite names in its docstring:
 
     from bulk_patch.testing.ledgers import *
 
-Needed besides this package: pytest.
+The others are `targets`, `engines` and `baselines`. Needed besides this package: pytest, and for targets and engines
+Hypothesis.
 """
 
 import pytest
 
-pytest.register_assert_rewrite("bulk_patch.testing.ledgers")
+for suite in ("ledgers", "targets", "engines", "baselines"):
+    pytest.register_assert_rewrite(f"bulk_patch.testing.{suite}")

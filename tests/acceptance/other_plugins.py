@@ -12,7 +12,7 @@ other = other_plugins:OtherStore
 [bulk_patch.targets]
 club = other_plugins:Club
 [bulk_patch.engines]
-one-by-one = other_plugins:OneByOne
+traced = other_plugins:Traced
 [bulk_patch.baselines]
 cards = other_plugins:CardsBaseline
 """
@@ -27,6 +27,7 @@ from typing import Literal
 from pydantic import Field
 
 from bulk_patch.baselines import Baseline
+from bulk_patch.engines.local import LocalEngine
 from bulk_patch.job.section import BaselineOptions, Capabilities, Section, TargetOptions
 from bulk_patch.ledgers.sqlite.store import SqliteStore
 from bulk_patch.targets import IdRule
@@ -91,29 +92,23 @@ class Club(Synctera):
         return replace(request, headers={**request.headers, "X-Tier": self.spec["tier"]})
 
 
-class OneByOneSettings(Section):
+class TracedSettings(Section):
     traces: Path = Field(strict=False)
 
 
-class OneByOne:
-    """Sends one row after another."""
+class Traced(LocalEngine):
+    """Writes down what became of each row."""
 
-    Settings = OneByOneSettings
+    Settings = TracedSettings
 
     def __init__(self, send, settings, *, concurrency):
-        self._send = send
-        self._traces = settings.traces
+        async def traced(patch):
+            outcome = await send(patch)
+            with settings.traces.open("a") as traces:
+                traces.write(f"{patch.row} {outcome.state}\\n")
+            return outcome
 
-    async def run(self, batches):
-        async for batch in batches:
-            for patch in batch:
-                outcome = await self._send(patch)
-                with self._traces.open("a") as traces:
-                    traces.write(f"{patch.row} {outcome.state}\\n")
-                yield [outcome]
-
-    def abort(self):
-        pass
+        super().__init__(traced, settings, concurrency=concurrency)
 
 
 class CardsSettings(BaselineOptions):
@@ -151,6 +146,112 @@ class CardsBaseline(Baseline):
 '''
 
 
+#: The distribution's own tests: the suites of bulk_patch over its four plug-ins.
+TESTS = {
+    "conftest.py": """
+from hypothesis import settings
+
+settings.register_profile("few", max_examples=5, deadline=None)
+settings.load_profile("few")
+""",
+    "test_shelf.py": """
+import functools
+
+import pytest
+from bulk_patch.testing.ledger_plans import JOB
+from bulk_patch.testing.ledgers import *
+from other_plugins import ShelfStore, ShelfSettings
+
+
+class FixedStore(ShelfStore):
+    draw_salts = staticmethod(bytes)
+
+
+@pytest.fixture
+def open_ledger(tmp_path):
+    return functools.partial(FixedStore(tmp_path, ShelfSettings(shelf="top")).write, JOB)
+
+
+@pytest.fixture
+def ledger(open_ledger):
+    with open_ledger() as opened:
+        yield opened
+""",
+    "test_club.py": """
+import datetime as dt
+import json
+
+import pytest
+from bulk_patch.testing.targets import *
+from other_plugins import Club
+
+ANN = "7d943c51-e4ff-4e57-9558-08cab6b963c7"
+
+
+@pytest.fixture
+def target():
+    return Club("silver", today=dt.date(2030, 1, 1))
+
+
+@pytest.fixture
+def sample():
+    return Sample(
+        record={"id": ANN, "email": "new@example.com"},
+        record_id=ANN,
+        body={"email": "new@example.com"},
+        before={"email": "old@example.com"},
+        options={"tier": "silver"},
+        page=lambda records: json.dumps({"customers": list(records)}).encode(),
+        not_ids=(ANN.upper(), ANN[:-1]),
+    )
+""",
+    "test_traced.py": """
+import pytest
+from bulk_patch.testing.engines import *
+from other_plugins import Traced, TracedSettings
+
+
+@pytest.fixture
+def make_engine(tmp_path):
+    settings = TracedSettings(traces=tmp_path / "traces.txt")
+    return lambda send, concurrency: Traced(send, settings, concurrency=concurrency)
+""",
+    "test_cards.py": """
+import datetime as dt
+import json
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+from bulk_patch.ledgers.sqlite.store import SqliteStore
+from bulk_patch.testing.baselines import *
+from other_plugins import CardsBaseline, Club
+
+IDS = [f"7d943c51-e4ff-4e57-9558-{row:012x}" for row in range(1, 5)]
+
+
+@pytest.fixture
+def known():
+    records = {name: {"email": f"{name[-1]}@example.com"} for name in IDS[:3]}
+    return Known(target=Club("gold", today=dt.date(2030, 1, 1)), records=records, stranger=IDS[3])
+
+
+@pytest.fixture
+def open_baseline(tmp_path, known):
+    cards = tmp_path / "cards.json"
+    cards.write_text(json.dumps(known.records))
+    job = SimpleNamespace(baseline=CardsBaseline.Settings(cards=cards))
+
+    @asynccontextmanager
+    async def opened():
+        with SqliteStore(tmp_path).write("asking") as ledger:
+            yield Opened(CardsBaseline(job, known.target, None), ledger, tmp_path)
+
+    return opened
+""",
+}
+
+
 def install(workspace: Workspace, site: Path) -> None:
     """Install the distribution in a folder that the commands of a workspace look into."""
     install_in(site)
@@ -164,3 +265,10 @@ def install_in(site: Path) -> None:
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: other-plugins\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text(ENTRY_POINTS)
     (site / "other_plugins.py").write_text(MODULE)
+
+
+def install_tests(folder: Path) -> None:
+    """Write the distribution's own tests into a new folder."""
+    folder.mkdir()
+    for name, text in TESTS.items():
+        (folder / name).write_text(text)

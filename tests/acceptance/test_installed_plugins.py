@@ -1,20 +1,24 @@
 """A ledger, a target, an engine and a baseline of another package: entry points, their settings, and every command."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance import other_plugins
-from tests.acceptance.commands import Ended, Workspace
+from tests.acceptance.commands import REPOSITORY, Ended, Workspace
 from tests.acceptance.small_job import FILE, NAME, id_of, new_emails, write_job
 
 OURS = {
     '[baseline]\nkind = "live"': '[baseline]\nkind = "cards"\ncards = "../sample_inputs/cards.json"',
     'kind = "synctera"': 'kind = "club"\ntier = "silver"',
     "[guards]": '[ledger]\nkind = "shelf"\nshelf = "top"\nmarks = "marks"\n'
-    '[engine]\nkind = "one-by-one"\ntraces = "../traces.txt"\n[guards]',
+    '[engine]\nkind = "traced"\ntraces = "../traces.txt"\n[guards]',
 }
 
 
@@ -58,7 +62,7 @@ def test_plan_run_status_show_verify_and_undo_with_four_plugins_of_another_packa
     folder = office.root / "output" / NAME
     assert (folder / "shelf.txt").read_text() == f"top {office.root / 'jobs' / 'marks'}"
     assert not (folder / "ledger.db").exists()
-    assert (office.root / "traces.txt").read_text() == "1 applied\n2 applied\n"
+    assert sorted((office.root / "traces.txt").read_text().splitlines()) == ["1 applied", "2 applied"]
     (run,) = [path.name for path in folder.glob("2*")]
     assert json.loads((folder / run / "summary.json").read_text())["counts"] == {
         **dict.fromkeys(json.loads((folder / run / "summary.json").read_text())["counts"], 0),
@@ -87,3 +91,31 @@ def test_plan_run_status_show_verify_and_undo_with_four_plugins_of_another_packa
     with closing(sqlite3.connect(folder / "shelf.db")) as kept:
         specs = [json.loads(spec) for (spec,) in kept.execute("SELECT target_spec FROM runs")]
     assert specs == [{"kind": "club", "tier": "silver"}] * 2
+
+
+@pytest.mark.parametrize(
+    "but",
+    [pytest.param("makes_the_moves_of_the_table", id="most"), pytest.param("", id="all", marks=pytest.mark.chaos)],
+)
+def test_the_shipped_suites_pass_over_the_four_plugins_of_another_package(tmp_path: Path, but: str) -> None:
+    site, tests = tmp_path / "site", tmp_path / "tests"
+    other_plugins.install_in(site)
+    other_plugins.install_tests(tests)
+    words = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--rootdir",
+        tests,
+        *(["-k", f"not {but}"] if but else []),
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, tests],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(REPOSITORY)])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout

@@ -6,6 +6,7 @@ import pytest
 
 from bulk_patch.client.outage import Outage
 from bulk_patch.client.permits import LimiterClosed
+from bulk_patch.testing.virtual_time import virtual_loop, virtually
 from tests.support.limiters import (
     draw_brake,
     end,
@@ -19,7 +20,6 @@ from tests.support.limiters import (
     take,
     throttle,
 )
-from tests.support.virtual_time import virtual_loop, virtually
 
 
 @virtually

@@ -11,6 +11,7 @@ from bulk_patch.client.backoff import backoff_s, steps_s
 from bulk_patch.client.permits import LimiterClosed, Permit
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.concurrency import wait_or
+from bulk_patch.testing.virtual_time import Deadlock, run_virtually, virtual_loop, virtually
 from tests.support.examples import examples
 from tests.support.limiters import (
     ROUNDING,
@@ -23,7 +24,6 @@ from tests.support.limiters import (
     take,
     throttle,
 )
-from tests.support.virtual_time import Deadlock, run_virtually, virtual_loop, virtually
 
 STALE = Permit(0.0)
 

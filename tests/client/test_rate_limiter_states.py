@@ -7,9 +7,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from bulk_patch.client.permits import LimiterClosed, Permit
 from bulk_patch.client.rate_limiter import RateLimiter
+from bulk_patch.testing.virtual_time import VirtualLoop
 from tests.support.examples import examples
 from tests.support.limiters import ROUNDING, count_beyond_rate, end, fail_with, succeed, throttle
-from tests.support.virtual_time import VirtualLoop
 
 
 class Requests(RuleBasedStateMachine):

@@ -12,6 +12,7 @@ import pytest
 from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import LONGEST_PAUSE_S
 from bulk_patch.errors import Exit
+from bulk_patch.testing.virtual_time import virtually
 from tests.support.limiters import ROUNDING, count_beyond_rate, make_limiter, next_at, now, succeed, take, throttle
 from tests.support.throttling_api import (
     Admit,
@@ -24,7 +25,6 @@ from tests.support.throttling_api import (
     travel,
     whole_seconds,
 )
-from tests.support.virtual_time import virtually
 
 # --- what does not depend on our rate must not starve a run
 

@@ -1,25 +1,20 @@
-"""Every kind of engine goes through one suite: batches in, outcomes out, each row exactly once."""
+"""Every kind of engine goes through the suite that other packages run over theirs, and through bad weather."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from bulk_patch import plugins
 from bulk_patch.engines.local import LocalEngine
-from bulk_patch.model import Outcome, Patch, State
+from bulk_patch.model import State
 from bulk_patch.sandbox import random_faults
 from bulk_patch.sending.engine import Engine
-from tests.support.examples import examples
+from bulk_patch.testing.engines import *  # noqa: F403
+from bulk_patch.testing.engines import MakeEngine, Send, collect, hand_out
 from tests.support.sending import make_id, make_row, new, open_bench
-from tests.support.virtual_time import virtual_loop, virtually
-
-Send = Callable[[Patch], Awaitable[Outcome]]
 
 #: Kind -> how one is made; a new kind of engine adds a line here and nothing else.
 ENGINES: dict[str, Callable[[Send, int], Engine]] = {
@@ -28,63 +23,9 @@ ENGINES: dict[str, Callable[[Send, int], Engine]] = {
 
 
 @pytest.fixture(params=ENGINES)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Return the kind of engine that is tested."""
-    return str(request.param)
-
-
-class Broken(Exception):  # noqa: N818 - what a test breaks
-    """A bug, or a ledger that failed."""
-
-
-class Sending:
-    """Brings rows to their outcomes as `Sender` does: after a while, and when cancelled at once."""
-
-    def __init__(self, delay_s: Callable[[int], float] = lambda row: 0.01) -> None:
-        self._delay_s = delay_s
-        self.begun: list[int] = []
-        self.out = 0
-        self.most_out = 0
-        self.stopped = False
-
-    async def __call__(self, patch: Patch) -> Outcome:
-        """Send one row."""
-        if self.stopped:
-            return Outcome(patch.row, State.PENDING, "stopped")
-        self.begun.append(patch.row)
-        self.out += 1
-        self.most_out = max(self.most_out, self.out)
-        try:
-            await asyncio.sleep(self._delay_s(patch.row))
-        except asyncio.CancelledError:
-            return Outcome(patch.row, State.UNKNOWN, "cut off", ambiguous=True)
-        finally:
-            self.out -= 1
-        return Outcome(patch.row, State.APPLIED, "done")
-
-
-async def hand_out(sizes: Iterable[int], *, every_s: float = 0.0) -> AsyncIterator[list[Patch]]:
-    """Hand out batches of these sizes; rows are numbered from 1."""
-    row = 0
-    for size in sizes:
-        if every_s:
-            await asyncio.sleep(every_s)
-        yield [make_row(row + number) for number in range(1, size + 1)]
-        row += size
-
-
-async def collect(engine: Engine, batches: AsyncIterator[list[Patch]]) -> list[Outcome]:
-    """Run an engine to its end."""
-    return [outcome async for outcomes in engine.run(batches) for outcome in outcomes]
-
-
-@asynccontextmanager
-async def nothing_left_behind() -> AsyncIterator[None]:
-    """Check that no task outlives what is done inside."""
-    before = asyncio.all_tasks()
-    yield
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
+def make_engine(request: pytest.FixtureRequest) -> MakeEngine:
+    """Return what makes the engine that is tested."""
+    return ENGINES[request.param]
 
 
 def test_every_engine_that_a_job_can_name_is_tested_here() -> None:
@@ -92,224 +33,14 @@ def test_every_engine_that_a_job_can_name_is_tested_here() -> None:
     assert built_in == set(ENGINES)
 
 
-@given(
-    sizes=st.lists(st.integers(0, 30), max_size=8),
-    concurrency=st.integers(1, 20),
-    every_s=st.sampled_from([0.0, 0.005, 0.5]),
-    delays=st.lists(st.sampled_from([0.0, 0.001, 0.02, 3.0]), min_size=1, max_size=7),
-)
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_row_comes_out_exactly_once(
-    kind: str, sizes: list[int], concurrency: int, every_s: float, delays: list[float]
-) -> None:
-    @virtually
-    async def scenario() -> None:
-        sending = Sending(lambda row: delays[row % len(delays)])
-        async with nothing_left_behind():
-            outcomes = await collect(ENGINES[kind](sending, concurrency), hand_out(sizes, every_s=every_s))
-        assert sorted(outcome.row for outcome in outcomes) == list(range(1, sum(sizes) + 1))
-        assert sending.most_out <= concurrency
-        assert {outcome.state for outcome in outcomes} <= {State.APPLIED}
-
-    scenario()
-
-
-@virtually
-async def test_as_many_rows_as_allowed_are_out_at_once(kind: str) -> None:
-    sending = Sending(lambda row: 1.0)
-    begun = virtual_loop().time()
-    await collect(ENGINES[kind](sending, 10), hand_out([100]))
-    assert sending.most_out == 10
-    assert virtual_loop().time() - begun == pytest.approx(10, abs=0.5)
-
-
-@virtually
-async def test_an_engine_ends_at_once_when_there_is_nothing_to_do(kind: str) -> None:
-    begun = virtual_loop().time()
-    assert await collect(ENGINES[kind](Sending(), 4), hand_out([])) == []
-    assert await collect(ENGINES[kind](Sending(), 4), hand_out([0, 0])) == []
-    assert virtual_loop().time() - begun < 0.1
-
-
-@virtually
-async def test_an_outcome_is_there_soon_though_another_row_takes_long(kind: str) -> None:
-    sending = Sending(lambda row: 600.0 if row == 1 else 0.01)
-    begun = virtual_loop().time()
-    seen: dict[int, float] = {}
-    async for outcomes in ENGINES[kind](sending, 4).run(hand_out([3, 40])):
-        seen |= {outcome.row: virtual_loop().time() - begun for outcome in outcomes}
-    assert max(at for row, at in seen.items() if row != 1) < 1.0
-    assert seen[1] == pytest.approx(600, abs=1)
-
-
-@virtually
-async def test_what_is_done_together_comes_together(kind: str) -> None:
-    lists = [outcomes async for outcomes in ENGINES[kind](Sending(), 50).run(hand_out([200]))]
-    assert len(lists) <= 8  # one list is one transaction
-
-
-@virtually
-async def test_rows_go_on_while_a_list_is_being_recorded(kind: str) -> None:
-    sending = Sending()
-    async for _ in ENGINES[kind](sending, 2).run(hand_out([50])):
-        before = len(sending.begun)
-        await asyncio.sleep(0.2)  # a slow disk
-        assert len(sending.begun) > before or len(sending.begun) == 50
-
-
-@virtually
-async def test_a_batch_may_wait_for_the_outcomes_of_the_one_before(kind: str) -> None:
-    recorded = asyncio.Event()
-
-    async def one_by_one() -> AsyncIterator[list[Patch]]:
-        for row in range(1, 6):
-            recorded.clear()
-            yield [make_row(row)]
-            await recorded.wait()
-
-    rows: list[int] = []
-    async for outcomes in ENGINES[kind](Sending(), 4).run(one_by_one()):
-        rows += [outcome.row for outcome in outcomes]
-        recorded.set()
-    assert rows == [1, 2, 3, 4, 5]
-
-
-@virtually
-async def test_a_row_may_be_handed_out_again_with_a_new_generation(kind: str) -> None:
-    wanted = asyncio.Queue[list[Patch] | None]()
-
-    async def from_queue() -> AsyncIterator[list[Patch]]:
-        while (batch := await wanted.get()) is not None:
-            yield batch
-
-    wanted.put_nowait([make_row(1)])
-    seen = Counter[int]()
-    async for outcomes in ENGINES[kind](Sending(), 2).run(from_queue()):
-        for outcome in outcomes:
-            seen[outcome.row] += 1
-            wanted.put_nowait([make_row(1, generation=1)] if seen[outcome.row] == 1 else None)
-    assert seen == {1: 2}
-
-
-# --- abort
-
-
-@pytest.mark.parametrize("aborts", [1, 2, 5])
-@virtually
-async def test_an_abort_brings_back_at_once_what_is_out_and_every_other_row_too(kind: str, aborts: int) -> None:
-    sending = Sending(lambda row: 3600.0)
-    engine = ENGINES[kind](sending, 5)
-
-    def stop() -> None:
-        sending.stopped = True  # the dispatcher stops the session before
-        for _ in range(aborts):
-            engine.abort()
-
-    virtual_loop().call_later(1.0, stop)
-    begun = virtual_loop().time()
-    async with nothing_left_behind():
-        outcomes = await collect(engine, hand_out([20]))
-    assert virtual_loop().time() - begun < 2
-    assert sorted(outcome.row for outcome in outcomes) == list(range(1, 21))
-    assert Counter(outcome.state for outcome in outcomes) == {State.UNKNOWN: 5, State.PENDING: 15}
-
-
-@virtually
-async def test_an_abort_in_the_moment_in_which_a_row_ends_loses_nothing(kind: str) -> None:
-    for early in (0.0, 1e-6, 2e-6, 5e-6, 1e-5):
-        sending = Sending(lambda row: 1.0)
-        engine = ENGINES[kind](sending, 3)
-        virtual_loop().call_later(1.0 + early, engine.abort)
-        outcomes = await collect(engine, hand_out([3]))
-        assert sorted(outcome.row for outcome in outcomes) == [1, 2, 3]
-
-
-@virtually
-async def test_an_abort_with_nothing_out_harms_nothing(kind: str) -> None:
-    engine = ENGINES[kind](Sending(), 3)
-    engine.abort()
-    assert len(await collect(engine, hand_out([5]))) == 5
-    engine.abort()
-
-
-# --- failures
-
-
-@virtually
-async def test_a_bug_in_sending_ends_the_run_with_that_error_and_nothing_more_is_sent(kind: str) -> None:
-    sending = Sending(lambda row: 0.01 if row < 5 else 60.0)
-
-    async def broken(patch: Patch) -> Outcome:
-        outcome = await sending(patch)
-        if patch.row == 3:
-            raise Broken
-        return outcome
-
-    async with nothing_left_behind():
-        with pytest.raises(Broken):
-            await collect(ENGINES[kind](broken, 4), hand_out([100]))
-        begun = len(sending.begun)
-        await asyncio.sleep(300)
-    assert len(sending.begun) == begun <= 10
-
-
-@virtually
-async def test_batches_that_fail_end_the_run_with_that_error_and_nothing_more_is_sent(kind: str) -> None:
-    sending = Sending(lambda row: 1.0)
-
-    async def broken() -> AsyncIterator[list[Patch]]:
-        yield [make_row(row) for row in range(1, 51)]
-        await asyncio.sleep(0.5)
-        raise Broken
-
-    async with nothing_left_behind():
-        with pytest.raises(Broken):
-            await collect(ENGINES[kind](sending, 4), broken())
-        begun = len(sending.begun)
-        await asyncio.sleep(300)
-    assert len(sending.begun) == begun <= 8
-
-
-@virtually
-async def test_who_records_no_more_gets_no_more_sent(kind: str) -> None:
-    sending = Sending(lambda row: 1.0)
-
-    async def meet_a_full_disk() -> None:
-        async with aclosing(ENGINES[kind](sending, 4).run(hand_out([100]))) as lists:
-            async for _ in lists:
-                raise Broken
-
-    async with nothing_left_behind():
-        with pytest.raises(Broken):
-            await meet_a_full_disk()
-        begun = len(sending.begun)
-        await asyncio.sleep(300)
-    assert len(sending.begun) == begun <= 12
-
-
-@virtually
-async def test_a_run_that_is_cancelled_leaves_nothing_behind(kind: str) -> None:
-    sending = Sending(lambda row: 60.0)
-    async with nothing_left_behind():
-        task = asyncio.create_task(collect(ENGINES[kind](sending, 4), hand_out([100])))
-        await asyncio.sleep(1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    assert len(sending.begun) == 4
-
-
-# --- for real
-
-
 @pytest.mark.parametrize("seed", range(2))
-def test_rows_sent_through_bad_weather_all_come_out_once_and_tell_the_truth(kind: str, seed: int) -> None:
+def test_rows_sent_through_bad_weather_all_come_out_once_and_tell_the_truth(make_engine: MakeEngine, seed: int) -> None:
     async def scenario() -> None:
         weather = random_faults("500=0.08,500-after=0.08,reset=0.06,drop=0.06,422=0.04", seed)
         options: dict[str, Any] = {"retry": {"attempts": 8}, "rate_per_s": 1000}
         async with open_bench(weather, rows=150, **options) as bench:
-            engine = ENGINES[kind](bench.sender.send, 16)
-            outcomes = await collect(engine, hand_out([50, 0, 70, 30]))
+            engine = make_engine(bench.sender.send, 16)
+            outcomes = await collect(engine, hand_out([50, 0, 70, 30], make=make_row))
             assert sorted(outcome.row for outcome in outcomes) == list(range(1, 151))
             for outcome in outcomes:
                 customer = bench.sandbox.customer(make_id(outcome.row))

@@ -15,6 +15,7 @@ from bulk_patch.model import Action, Request
 from bulk_patch.sandbox import Fault, Seen
 from bulk_patch.targets.evidence import Evidence
 from bulk_patch.targets.synctera.fields import ATOMIC_OBJECTS
+from bulk_patch.testing.virtual_time import virtual_loop, virtually
 from tests.chaos.evidence import Record
 from tests.chaos.kills import COFFEE_S
 from tests.chaos.scene import Settings, draw
@@ -24,7 +25,6 @@ from tests.chaos.trouble import Trouble
 from tests.chaos.weather import LATE, Climate, Trip, Weather
 from tests.support.limiters import next_at
 from tests.support.patches import make_patch
-from tests.support.virtual_time import virtual_loop, virtually
 
 SETTINGS = Settings(
     baseline="live", rate_per_s=5.0, concurrency=2, timeout_s=75.0, longest_delay_s=2.0, give_up_after_s=1800.0

@@ -6,7 +6,7 @@ import time
 from bulk_patch.client.permits import NOTHING, Permit, Signal, SignalKind
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.model import Stop
-from tests.support.virtual_time import TICK_S, virtual_loop
+from bulk_patch.testing.virtual_time import TICK_S, virtual_loop
 
 ALLOWED_LATE_S = 0.01
 ROUNDING = 1e-6

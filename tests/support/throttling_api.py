@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bulk_patch.client.backoff import backoff_s
 from bulk_patch.client.permits import Permit, Signal, SignalKind
 from bulk_patch.client.rate_limiter import RateLimiter
-from tests.support.virtual_time import VirtualLoop
+from bulk_patch.testing.virtual_time import VirtualLoop
 
 Admit = Callable[[float], float]  # the time; 0 or the seconds until the next may pass
 Ask = Callable[[float], float | None]  # these seconds; what the API asks for

@@ -1,5 +1,6 @@
 """Where SQLite ledgers are: `output/<job>/ledger.db`."""
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,7 +42,12 @@ class SqliteStore:
         if self._refuses_shared:
             refuse_shared(folder / self.file_name)
         group = folder.is_dir() and is_shared(folder)
-        return SqliteLedger.open(folder / self.file_name, job=job, group=group, wait_s=wait_s, restored=restored)
+        path, salts = folder / self.file_name, self.draw_salts
+        return SqliteLedger.open(path, job=job, group=group, wait_s=wait_s, restored=restored, draw_salts=salts)
+
+    def draw_salts(self, size: int) -> bytes:
+        """Return random bytes for a seal; a test overrides it, so that the same plan gets the same hash."""
+        return os.urandom(size)
 
     def read(self, job: str) -> SqliteReader:
         """Open the ledger of a job to read."""
