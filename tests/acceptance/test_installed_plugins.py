@@ -101,18 +101,10 @@ def test_the_shipped_suites_pass_over_the_four_plugins_of_another_package(tmp_pa
     site, tests = tmp_path / "site", tmp_path / "tests"
     other_plugins.install_in(site)
     other_plugins.install_tests(tests)
-    words = [
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "--rootdir",
-        tests,
-        *(["-k", f"not {but}"] if but else []),
-    ]
+    words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(tests), str(tests)]
+    words += ["-k", f"not {but}"] if but else []
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, tests],
+        [sys.executable, "-m", "pytest", *words],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(REPOSITORY)])},
         cwd=tmp_path,
         capture_output=True,
