@@ -107,6 +107,19 @@ def same_target(one: str, other: str) -> bool:
     return one == other or _normalise_name(one) == _normalise_name(other)
 
 
+def same_place(one: str, other: str) -> bool:
+    """Tell whether two names of targets, `kind base-URL scope`, are of one base URL, or both of the sandbox."""
+    return same_target(one, other) or _normalise_place(one) == _normalise_place(other)
+
+
+def _normalise_place(name: str) -> str:
+    place = [*name.split(" "), ""][1]
+    try:
+        return normalise_base_url(place)
+    except ValueError:  # the sandbox
+        return place
+
+
 @lru_cache(maxsize=256)  # a ledger has few targets, and many runs
 def _normalise_name(name: str) -> str:
     kind, _, rest = name.partition(" ")

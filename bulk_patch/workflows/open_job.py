@@ -17,7 +17,7 @@ from bulk_patch.concurrency import LedgerThread
 from bulk_patch.errors import Exit, RefusedError, StoppedError
 from bulk_patch.files.atomic import check_reachable, file_mode, make_private_folder
 from bulk_patch.files.team import share_folder
-from bulk_patch.job.base_urls import same_target
+from bulk_patch.job.base_urls import same_place, same_target
 from bulk_patch.job.load import output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers import Ledger, RunReader
@@ -134,16 +134,28 @@ class OpenJob:
         return situation
 
     def run_here(self, run_id: str) -> Run:
-        """Return a run of this job and target.
+        """Return a run of this job, and use the target that it was planned with, whatever [target] says by now.
 
         Raises:
-            RefusedError: It is for another target.
+            RefusedError: It was sent somewhere else than the job's base URL, or than this rehearsal.
         """
         run = self.ledger.run(run_id)
+        if not same_place(run.target, self.job.target_name):
+            hint = f"this is {self.job.target_name}: a run is read back, sent again and undone only where it was sent"
+            raise RefusedError(f"run {run.id} was for {run.target}", hint)
         if run.target != self.job.target_name:
-            raise RefusedError(f"run {run.id} was for {run.target}", f"this is {self.job.target_name}")
+            log.info("target_of_run", run=run.id, target=run.target, reason="the job's [target] has changed since")
+            self.job = self.job.model_copy(update={"known_as": run.target})
         self.aim_at(run)
         return run
+
+    def tell_of_other_runs(self) -> None:
+        """Say which runs for the same base URL are open that the job does not continue, as its [target] has changed."""
+        name = self.job.target_name
+        for other in {run.target for run in self.ledger.runs()} - {name}:
+            if same_place(other, name) and (run := self.ledger.open_run(other)) is not None:
+                hint = "to finish it, give [target] back what it was; to take it back, undo it by its id"
+                log.warning("other_run_open", run=run.id, target=run.target, reason=f"this is {name}", hint=hint)
 
     def aim_at(self, run: Run | None) -> None:
         """Use the target that a run was planned with, whatever the job says by now; None: the one of the job."""
@@ -189,7 +201,8 @@ class OpenJob:
     def take_over_wait(self) -> None:
         """Wait on where the API asked an earlier process to wait."""
         if self.session is not None:
-            asked = [asked_to_wait_of(run.stats) for run in self.ledger.runs(self.job.target_name)]
+            here = (run for run in self.ledger.runs() if same_place(run.target, self.job.target_name))
+            asked = [asked_to_wait_of(run.stats) for run in here]
             self.session.wait_on(*max(asked, key=lambda wait: wait[1], default=(0.0, 0.0)))
 
     def keep_wait(self, run_id: str) -> None:

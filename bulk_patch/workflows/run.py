@@ -121,6 +121,7 @@ async def _run(job: Job, options: RunOptions) -> RunSummary:
     async with open_job(job, options, sends=True) as opened:
         situation = opened.situation()
         if situation.open_run is None:
+            opened.tell_of_other_runs()
             catch_up(opened)
             last = situation.last_run
             # A new input is judged by itself: what was wrong with the one before it stops nothing.
@@ -180,6 +181,7 @@ async def _plan(job: Job, options: RunOptions) -> RunSummary:
     async with open_job(job, options, sends=job.baseline.capabilities.needs_session) as opened:
         situation = opened.situation()
         if situation.open_run is None:
+            opened.tell_of_other_runs()
             catch_up(opened)
         step = decide_plan(situation, options.commands)
         if situation.open_run is not None and step is NextStep.REPLACE:

@@ -16,6 +16,7 @@ from tests.acceptance.small_job import (
     patches,
     people,
     planned_at,
+    sent_ids,
     write_input,
     write_job,
     write_rows,
@@ -234,3 +235,41 @@ def test_a_plan_that_was_never_finished_cannot_be_retried(office: Workspace) -> 
         assert ended.code == 9, ended.err
         assert f"error: run {run['id']} has no finished plan" in ended.err
         assert patches(api) == []
+
+
+def test_old_runs_are_read_back_finished_and_undone_as_what_they_were_whatever_the_job_says_now(
+    office: Workspace,
+) -> None:
+    trouble = Trouble(Fault(status=422, body=b'{"code": "INVALID_STATUS"}', cached=True), customer=2)
+    with Sandbox(people(12), token=TOKEN, fault=trouble) as api:
+        write_job(office, new_emails(1, 2))
+        assert office.run("run", FILE, *aimed_at(api)).code == 3
+        run = office.runs(NAME)[0]["id"]
+        trouble.mend()
+        file = office.root / FILE
+        file.write_text(file.read_text(encoding="utf-8").replace("[target]", '[target]\nresource = "persons"'))
+        retried = office.run("retry", run, *aimed_at(api))
+        assert retried.code == 0, retried.err
+        verified = office.run("verify", run, *planned_at(api))
+        assert verified.code == 0, verified.err
+        begun = office.run("undo", run, *aimed_at(api))
+        assert begun.code == 0, begun.err
+        assert {entry["path"].split("/")[2] for entry in patches(api)} == {"customers"}
+        assert {row["target"] for row in office.runs(NAME)} == {f"synctera {api.base_url} customers"}
+        assert api.customer(id_of(2))["email"] == "ann2@example.com"
+        elsewhere = office.run("verify", run, "--set", "target.base_url=http://127.0.0.1:1/v0")
+        assert elsewhere.code == 9, elsewhere.err
+        assert "only where it was sent" in elsewhere.err
+
+
+def test_a_run_that_a_changed_job_does_not_continue_is_named(office: Workspace, api: Sandbox) -> None:
+    write_job(office, new_emails(1, 2))
+    assert office.run("run", FILE, *aimed_at(api), "--limit", "1").code == 4
+    run = office.runs(NAME)[0]["id"]
+    other = office.run("plan", FILE, *planned_at(api), "--set", "target.resource=persons")
+    assert other.code == 0, other.err
+    assert f"run={run}" in next(line for line in other.err.splitlines() if "other_run_open" in line)
+    assert "give [target] back what it was" in other.err
+    finished = office.run("run", FILE, *aimed_at(api))
+    assert finished.code == 0, finished.err
+    assert sent_ids(api) == [id_of(1), id_of(2)]
