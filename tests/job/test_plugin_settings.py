@@ -26,7 +26,7 @@ token = "env:TOKEN"
 kind = "shelf"
 shelf = "top"
 [engine]
-kind = "one-by-one"
+kind = "traced"
 traces = "traces.txt"
 """
 
