@@ -56,7 +56,7 @@ def _scan(path: Path, input_id: str, target: Target) -> Source:
         raise InputError(f"baseline file: {path.name} is an Excel workbook", "save it as CSV UTF-8 or Parquet")
     header = source.read_header(path, (input_id, "id"))
     failure = InputError(
-        f"{path.name} has no column 'id' or {input_id!r}", "each row of a baseline needs the customer's id"
+        f"{path.name} has no column 'id' or {input_id!r}", f"each row of a baseline needs the id of a {target.noun}"
     )
     for id_column in dict.fromkeys(name for name in (input_id, "id") if name in header):
         foreign = {name: "" for name in header if name != id_column and target.field(name) is None}
@@ -67,7 +67,7 @@ def _scan(path: Path, input_id: str, target: Target) -> Source:
             failure = error
             continue
         if found.repeated_ids:
-            hint = "a baseline has each customer once: remove the repeated rows"
+            hint = f"a baseline has each {target.noun} once: remove the repeated rows"
             raise InputError(f"{path.name}: {len(found.repeated_ids)} ids occur more than once", hint)
         # An object is compared by its dotted columns; one in a single cell has no spelling to rely on. And the name
         # `id` always means the customer, whatever a file calls so.

@@ -37,6 +37,7 @@ from bulk_patch.ledgers.records import LedgerRow, Run
 from bulk_patch.model import State
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Visibility
+from bulk_patch.words import amount
 
 PORTION_ROWS = 50_000
 _ID, _AT = "id", "at"  # columns beside the fields; `at`: when the customer was last confirmed or in doubt, Unix seconds
@@ -94,7 +95,7 @@ class LastRunBaseline(Baseline):
     def warnings(self) -> list[str]:
         """Say when there is nothing to compare with, and how many customers that is true of."""
         if self._lookup is not None and self._unknown:
-            what = "1 customer is" if self._unknown == 1 else f"{self._unknown:,} customers are"
+            what = f"{amount(self._unknown, self._target.noun)} {'is' if self._unknown == 1 else 'are'}"
             return [*self._notes, f"baseline last-run: {what} new to it, so all that is given is sent"]
         return self._notes
 

@@ -155,7 +155,7 @@ def nowhere_screen(root: Path, *, jobs: int, runs: int, is_id: bool) -> str:
     if not runs:
         lines += wrap("there are no runs in it; --output names another folder")
         return join(lines)
-    lines += wrap("no run of any job there has a row for this customer; unchanged rows are only counted, not kept")
+    lines += wrap("no run of any job there has a row for this id; unchanged rows are only counted, not kept")
     if not is_id:
-        lines += wrap("this does not look like a customer id of these jobs' targets; lookup needs the id")
+        lines += wrap("this does not look like an id of these jobs' targets; lookup needs the id")
     return join(lines)

@@ -11,13 +11,13 @@ from bulk_patch.job.load import output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State
-from bulk_patch.observe import ProgressBar
+from bulk_patch.observe import ProgressBar, SendProgress
 from bulk_patch.reports.rows import find_causes
 from bulk_patch.reports.runs import read_ledger
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.sending.claims import fewest_claimed
 from bulk_patch.words import amount, duration_words
-from bulk_patch.workflows.observer import SendProgress
+from bulk_patch.workflows.observer import ReadEstimate
 from bulk_patch.workflows.signals import interruptible
 
 
@@ -90,20 +90,21 @@ class Terminal:
             self.plan_shown = run.id
             say(plan_screen(run, counts, rate_per_s=self._rate, canary=canary, ids_per_read=min(100, together)))
 
-    def reading(self, customers: int, requests: int) -> None:
+    def reading(self, estimate: ReadEstimate) -> None:
         """Say what reading a live baseline will cost."""
+        records, requests = estimate.records, estimate.requests
         if requests and not self._quiet:
             at = f", {duration_words(requests / self._rate)}" if self._rate else ""
             about = f"about {amount(requests, 'request')}{at}"  # the API may answer in smaller pages
-            say(f"reading up to {amount(customers, 'customer')}: {about}", stream=sys.stderr)
+            say(f"reading up to {amount(records, estimate.noun)}: {about}", stream=sys.stderr)
         if requests:
-            self._progress, self._read = ProgressBar(customers, enabled=self._bar, desc="reading"), 0
+            self._progress, self._read = ProgressBar(records, enabled=self._bar, desc="reading"), 0
 
-    def read(self, customers: int) -> None:
+    def read(self, records: int) -> None:
         """Move the bar of reading."""
-        self._read += customers
+        self._read += records
         if self._progress is not None:
-            self._progress.update(self._read)
+            self._progress.update(SendProgress(done=self._read))
 
     def sending(self, run: Run, rows: int) -> None:
         """Open the bar."""
@@ -112,15 +113,7 @@ class Terminal:
     def progress(self, progress: SendProgress) -> None:
         """Move the bar."""
         if self._progress is not None:
-            self._progress.update(
-                progress.done,
-                ok=progress.ok,
-                refused=progress.refused,
-                throttled=progress.throttled,
-                limit_per_s=progress.limit_per_s,
-                paused_s=progress.paused_s,
-                note=progress.pause_reason,
-            )
+            self._progress.update(progress)
 
     def sent(self) -> None:
         """Close the bar."""

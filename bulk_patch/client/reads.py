@@ -57,7 +57,7 @@ async def read_one(session: ApiSession, record_id: str) -> Read:
     if record is None and verdict.meaning is not Meaning.NOT_FOUND:  # refused, or not an answer to this question
         raise Unreadable(verdict)
     if record is not None and (why := session.target.evidence.oddity(record)):
-        raise _unusable(verdict, f"the customer's record cannot be used: {why}")
+        raise _unusable(verdict, f"the {session.target.noun}'s record cannot be used: {why}")
     sent = http_date(reply.headers.get("date"))
     return Read(record, sent.timestamp() - time.time() if sent is not None else 0.0)
 
@@ -111,7 +111,7 @@ async def read_live(session: ApiSession, ids: Sequence[str], *, what: str = "the
         raise as_error(halt.stop) from None
     except LimiterClosed:
         hint = "run the same command again"
-        raise IncompleteError("this command is stopping and reads no more customers", hint) from None
+        raise IncompleteError(f"this command is stopping and reads no more {session.target.noun}s", hint) from None
 
 
 def as_error(stop: Stop) -> BulkPatchError:
@@ -208,7 +208,7 @@ async def _read_pages(session: ApiSession, ids: Sequence[str]) -> list[Record]:
             raise Unreadable(verdict)
         page = session.target.page(reply)
         if page is None:
-            raise _unusable(verdict, "the answer is not a list of customers")
+            raise _unusable(verdict, f"the answer is not a list of {session.target.noun}s")
         for record in page.records:
             record_id = session.target.record_id(record)
             is_proof = is_proof and record_id in asked
@@ -220,11 +220,12 @@ async def _read_pages(session: ApiSession, ids: Sequence[str]) -> list[Record]:
         if not missing or token is None:
             break
         if token in tokens or len(tokens) >= 2 * len(ids) + _MOST_PAGES:
-            raise _unusable(verdict, "the list of customers does not end")
+            raise _unusable(verdict, f"the list of {session.target.noun}s does not end")
         tokens.add(token)
     if missing and not is_proof:
         raise _unusable(
-            verdict, "the list holds others than the customers asked for, so it does not show who is missing"
+            verdict,
+            f"the list holds others than the {session.target.noun}s asked for, so it does not show who is missing",
         )
     return found
 

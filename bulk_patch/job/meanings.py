@@ -99,7 +99,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
         'kind = "file"',
     ),
     "baseline.path": (
-        "A .csv or .parquet file of customers with dotted columns, its id in `customer_id` or `id`; required "
+        "A .csv or .parquet file of records with dotted columns, its id in `customer_id` or `id`; required "
         'with `kind = "file"` and refused otherwise',
         'path = "customers.parquet"',
     ),
@@ -189,7 +189,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "canary = 25",
     ),
     "guards.watch": (
-        "Fields and the values that they should keep. A customer counts when its value was in the list and the "
+        "Fields and the values that they should keep. A record counts when its value was in the list and the "
         "answer's is not; one in the canary, later ten in the last 500 rows, stop the run",
         'watch = { kyc_status = ["ACCEPTED"] }',
     ),

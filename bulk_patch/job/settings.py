@@ -155,7 +155,7 @@ class Guards(Section):
     @classmethod
     def _watch_lists_values(cls, watch: dict[str, list[str]]) -> dict[str, list[str]]:
         if empty := [name for name, fine in watch.items() if not fine]:
-            raise ValueError(f"lists no value for {empty[0]}: name the values that customers should keep")
+            raise ValueError(f"lists no value for {empty[0]}: name the values that should be kept")
         return watch
 
 

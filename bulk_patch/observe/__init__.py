@@ -10,13 +10,14 @@ Nothing here raises into the program: a terminal that is gone, or a full disk, c
 """
 
 from bulk_patch.observe.log import attach_log_file, detach_log_file, get_logger, start_logging
-from bulk_patch.observe.progress import ProgressBar
+from bulk_patch.observe.progress import ProgressBar, SendProgress
 from bulk_patch.observe.redact import ALLOWED_KEYS, mask
 from bulk_patch.observe.stderr import silence
 
 __all__ = [
     "ALLOWED_KEYS",
     "ProgressBar",
+    "SendProgress",
     "attach_log_file",
     "detach_log_file",
     "get_logger",

@@ -54,6 +54,29 @@ class _Figures:
         return mask(", ".join(str(word) for word in words if word))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendProgress:
+    """How far a session of sending, or of reading, is.
+
+    Attributes:
+        done: Rows whose outcome is recorded, or that were read.
+        ok: Of these, applied; None: rows are not told apart here.
+        refused: Of these, rejected or mismatched.
+        throttled: 429s received by the session.
+        limit_per_s: Requests a second at the moment; None or infinity: unlimited.
+        paused_s: Seconds until the next request may be sent; 0: not paused.
+        pause_reason: Why it is paused, or what else there is to say.
+    """
+
+    done: int
+    ok: int | None = None
+    refused: int | None = None
+    throttled: int = 0
+    limit_per_s: float | None = None
+    paused_s: float = 0.0
+    pause_reason: str = ""
+
+
 class ProgressBar:
     """The progress bar, or the log lines in place of it.
 
@@ -92,40 +115,20 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def update(
-        self,
-        done: int,
-        *,
-        ok: int | None = None,
-        refused: int | None = None,
-        throttled: int = 0,
-        limit_per_s: float | None = None,
-        paused_s: float = 0.0,
-        note: str = "",
-    ) -> None:
-        """Show how far it is.
-
-        Args:
-            done: Rows that are done, in all.
-            ok: Of these, rows that reached their goal; None: rows are not told apart here.
-            refused: Of these, rows that did not.
-            throttled: 429s received.
-            limit_per_s: The rate that holds now; None or infinite: none.
-            paused_s: How long the pause still lasts, seconds.
-            note: What else to say; during a pause, why.
-        """
-        now = self._clock()
+    def update(self, progress: SendProgress) -> None:
+        """Show how far it is."""
+        now, done, limit_per_s = self._clock(), progress.done, progress.limit_per_s
         rate_per_s = self._measure(now, done)
         figures = _Figures(
             done=done,
             total=self._total,
             rate_per_s=None if rate_per_s is None else round(rate_per_s, 1),
             eta_s=round((self._total - done) / rate_per_s) if self._total is not None and rate_per_s else None,
-            ok=ok,
-            refused=refused,
-            throttled=throttled,
+            ok=progress.ok,
+            refused=progress.refused,
+            throttled=progress.throttled,
             limit_per_s=None if limit_per_s is None or math.isinf(limit_per_s) else round(limit_per_s, 1),
-            note=_describe_pause(paused_s, note) or None,
+            note=_describe_pause(progress.paused_s, progress.pause_reason) or None,
         )
         if self._bar is not None:
             self._bar.set_postfix_str(figures.as_words(), refresh=False)

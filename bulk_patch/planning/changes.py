@@ -115,6 +115,7 @@ class BodyContext:
         self, snapshot: Snapshot | None, target: Target, given: Iterable[str], *, watch: Collection[str] = ()
     ) -> None:
         self.watch = tuple(watch)
+        self.noun = target.noun
         self._target = target
         self._complete = snapshot is not None and snapshot.complete
         self._sparse = snapshot is not None and snapshot.sparse
@@ -254,11 +255,13 @@ def _make_change(
                 image[name] = context.json_of(top.field, old) if old else None
             continue
         if atomic.open and not is_known:  # what else is in it would be lost
-            return Problem(name, "is not known", _completion_hint(name, is_known=is_known))
+            return Problem(name, "is not known", _completion_hint(name, context.noun, is_known=is_known))
         there = _object_in(top, texts) if was else None
         made, is_completed = _completed(top, there or {}, given)
         if lacking := [part for part in atomic.required if not made.get(part)]:
-            return Problem(name, f"lacks {', '.join(lacking)}", _completion_hint(name, lacking, is_known=is_known))
+            return Problem(
+                name, f"lacks {', '.join(lacking)}", _completion_hint(name, context.noun, lacking, is_known=is_known)
+            )
         body[name] = made
         completed = completed or is_completed or atomic.open
         if is_known:
@@ -313,10 +316,10 @@ def _copy(value: dict[str, Any]) -> dict[str, Any]:
     return {name: _copy(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
 
 
-def _completion_hint(top: str, lacking: Sequence[str] = (), *, is_known: bool) -> str:
+def _completion_hint(top: str, noun: str, lacking: Sequence[str] = (), *, is_known: bool) -> str:
     parts = " and ".join(f"{top}.{part}" for part in lacking)
     if is_known:
-        return f"the customer has no {top} yet, and the API accepts it only as a whole: also give {parts}"
+        return f"the {noun} has no {top} yet, and the API accepts it only as a whole: also give {parts}"
     ways = f"give {parts}, or use a live baseline" if lacking else "use a live baseline"
     return f"the API accepts {top} only as a whole, and the baseline does not have it: {ways}"
 

@@ -52,8 +52,9 @@ def reverse_row(
     if problems:
         return problems
     if record is None:
+        noun = target.noun
         return [
-            Problem("row", "is for a customer that no longer exists in the API", "check what happened to the customer")
+            Problem("row", f"is for a {noun} that no longer exists in the API", f"check what happened to the {noun}")
         ]
     as_planned = Patch(row.row, row.customer_id, body=row.body, before=row.body, key="")
     as_before = replace(as_planned, before=row.before)

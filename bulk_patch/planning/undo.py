@@ -102,8 +102,8 @@ async def write_undo(
 
 def _reverse(row: LedgerRow, record: Record | str | None, job: Job, target: Target) -> Reversal:
     if isinstance(record, str):
-        said = f"is for a customer whose record in the API cannot be used: {record}"
-        return [Problem("row", said, "ask the API's support to repair the customer")]
+        said = f"is for a {target.noun} whose record in the API cannot be used: {record}"
+        return [Problem("row", said, f"ask the API's support to repair the {target.noun}")]
     return reverse_row(row, record, target, may_clear=job.input.may_clear, watch=job.guards.watch)
 
 

@@ -29,12 +29,12 @@ NOTES = ("_status", "_reason", "_hint", "_row", "_run")
 #: What a person can do about a row that has failed.
 ADVICE: Mapping[State, str] = {
     State.PENDING: "not sent yet: run the job again",
-    State.UNKNOWN: "run the job again; once it is given up, look at the customer and retry the run",
+    State.UNKNOWN: "run the job again; once it is given up, look at the record and retry the run",
     State.REJECTED: "correct the row and run this file, or retry the run once the cause is fixed",
-    State.MISMATCH: "the API accepted it but shows another value: look at the customer; the row is not sent again",
-    State.DRIFTED: "someone has changed the customer since the plan: look at it, then run this file",
+    State.MISMATCH: "the API accepted it but shows another value: look at the record; the row is not sent again",
+    State.DRIFTED: "someone has changed the record since the plan: look at it, then run this file",
     State.INVALID: "correct the row and run this file",
-    State.KEPT: "someone has changed the customer since: look at it, nothing was undone",
+    State.KEPT: "someone has changed the record since: look at it, nothing was undone",
 }
 
 

@@ -10,9 +10,6 @@ from bulk_patch.model import Patch, State
 from bulk_patch.targets import Record, Target
 from bulk_patch.targets.fields import hidden
 
-GONE = "the customer no longer exists in the API"
-
-
 _SENT = frozenset({State.APPLIED, State.MISMATCH, State.UNKNOWN, State.SENDING})
 
 
@@ -27,7 +24,7 @@ def find_drift(run: Run, row: LedgerRow, record: Record | None, target: Target, 
         ledger: Knows what later runs of the job sent.
     """
     if record is None:
-        return Drift(row.row, row.customer_id, GONE, ())
+        return Drift(row.row, row.customer_id, f"the {target.noun} no longer exists in the API", ())
     patch = _as_patch(row)
     names = (*target.evidence.missing(patch, record), *_added(patch, record, target))
     if not names:

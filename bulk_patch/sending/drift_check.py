@@ -69,16 +69,16 @@ class DriftCheck:
                 return left
 
     async def _find_drifted(self, rows: Sequence[tuple[Patch, State]]) -> list[tuple[Outcome, State]]:
-        evidence = self._session.target.evidence
+        evidence, noun = self._session.target.evidence, self._session.target.noun
         read = await self._read([patch.customer_id for patch, _ in rows])
         live = read.by_id
         drifted = []
         for patch, state in rows:
             record = live.get(patch.customer_id)
             names: tuple[str, ...] = ()
-            reason = "the customer no longer exists in the API"
+            reason = f"the {noun} no longer exists in the API"
             if (why := read.unreadable.get(patch.customer_id)) is not None:
-                reason = f"not sent: the customer's record in the API cannot be used: {why}"
+                reason = f"not sent: the {noun}'s record in the API cannot be used: {why}"
             elif record is not None:
                 names = evidence.differences(patch, record, ignore_unknown=True)
                 if not names:

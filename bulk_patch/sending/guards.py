@@ -75,7 +75,7 @@ def check_input(
 
 
 def check_plan(
-    guards: Guards, counts: Counts, *, changes: int, input_rows: int, waived: Iterable[str]
+    guards: Guards, counts: Counts, *, changes: int, input_rows: int, waived: Iterable[str], noun: str = "record"
 ) -> tuple[str, Stop] | None:
     """Return the guard that a sealed plan trips, with the stop; None if it trips none.
 
@@ -85,9 +85,10 @@ def check_plan(
         changes: Rows that would be sent.
         input_rows: Rows of the input.
         waived: Guards that a person waived for this run.
+        noun: What the target calls a record.
     """
     if guards.max_changes is not None and changes > guards.max_changes and "max_changes" not in waived:
-        reason = f"guard max_changes: the plan would change {changes:,} customers, {guards.max_changes:,} are allowed"
+        reason = f"guard max_changes: the plan would change {changes:,} {noun}s, {guards.max_changes:,} are allowed"
         return "max_changes", Stop(Exit.STOPPED, reason, "look at the plan: is it the right file, the right baseline?")
     invalid = counts.get(State.INVALID, 0)
     if invalid > share_of(guards.max_invalid, input_rows) and "max_invalid" not in waived:
@@ -152,7 +153,7 @@ def check_canary(outcome: Outcome, *, number: int, of: int) -> Stop | None:
     names = f" ({', '.join(outcome.fields)})" if outcome.fields else ""
     ended = f"number {number} of the first {of}, ended {outcome.state}: {outcome.reason}{names}"
     reason = f"guard canary: row {outcome.row}, {ended}"
-    return Stop(Exit.STOPPED, reason, "look at that row first: show it, and read the customer in the API")
+    return Stop(Exit.STOPPED, reason, "look at that row first: show it, and read its record in the API")
 
 
 class WatchGuard:
@@ -189,7 +190,7 @@ class WatchGuard:
         if not left or len(rows) < (1 if in_canary else AT_LEAST):
             return None
         reason = f"guard watch: {', '.join(left)} left the values to be kept, rows {', '.join(rows)}"
-        return Stop(Exit.STOPPED, reason, "look at these customers in the API before any more are changed")
+        return Stop(Exit.STOPPED, reason, "look at these rows in the API before any more are sent")
 
 
 class RunGuards:

@@ -26,6 +26,7 @@ class Evidence:
         objects: Atomic objects by their top-level names.
         as_held: Gives an object the form in which the server holds it; see `Target.as_held`.
         changed_at: When a record was last changed; see `Target.changed_at`.
+        noun: What a record is called.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Evidence:
         *,
         as_held: Callable[[str, Any], Any] = lambda name, value: value,
         changed_at: Callable[[Record], datetime | None] = lambda record: None,
+        noun: str = "record",
     ) -> None:
         self._field = field
         self._objects = objects
         self._held = as_held
         self._changed_at = changed_at
+        self._noun = noun
 
     def weigh(self, patch: Patch, record: Record | None, act: Action, *, cached: bool, skew_s: float) -> Verdict:
         """Decide what becomes of a row whose answer proved nothing, by what a read of the record shows.
@@ -55,7 +58,7 @@ class Evidence:
             APPLIED, MISMATCH, REJECTED, RETRY or NEW_KEY where the read proves it, else UNKNOWN.
         """
         if record is None:
-            return Verdict(Action.UNKNOWN, "the customer no longer exists in the API")
+            return Verdict(Action.UNKNOWN, f"the {self._noun} no longer exists in the API")
         missing = self.missing(patch, record)
         if not missing and (act is Action.CONFIRM or self._proves(patch)):
             return Verdict(Action.APPLIED, "read back")

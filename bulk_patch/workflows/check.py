@@ -218,7 +218,8 @@ def _read_once(job: Job, target: Target, customer_id: str) -> str:
         async with open_session(spec, target, sandbox_token=job.sandbox_token) as session:
             found = await read_live(session, [customer_id], what="the API")
         took = milliseconds_words(1000 * (time.monotonic() - started))
-        known = "it knows the first customer of the input" if found.by_id else "it does not know the first customer"
+        first = f"the first {target.noun}"
+        known = f"it knows {first} of the input" if found.by_id else f"it does not know {first}"
         return f"answered a read in {took}; {known}"
 
     return run_in_event_loop(read())

@@ -5,29 +5,22 @@ from typing import Protocol
 
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts
+from bulk_patch.observe import SendProgress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendProgress:
-    """How far a session of sending is.
+@dataclass(frozen=True, slots=True)
+class ReadEstimate:
+    """What is going to be read.
 
     Attributes:
-        done: Rows whose outcome is recorded.
-        ok: Of these, applied.
-        refused: Of these, rejected or mismatched.
-        throttled: 429s received by the session.
-        limit_per_s: Requests a second at the moment; infinity: unlimited.
-        paused_s: Seconds until the next request may be sent; 0: not paused.
-        pause_reason: Why it is paused, "" when it is not.
+        records: How many at most.
+        requests: About how many it takes; 0: nothing is read.
+        noun: What the target calls a record.
     """
 
-    done: int
-    ok: int
-    refused: int
-    throttled: int
-    limit_per_s: float
-    paused_s: float
-    pause_reason: str
+    records: int
+    requests: int
+    noun: str
 
 
 class Observer(Protocol):
@@ -36,11 +29,11 @@ class Observer(Protocol):
     def planned(self, run: Run, counts: Counts) -> None:
         """See a plan that has just been sealed."""
 
-    def reading(self, customers: int, requests: int) -> None:
+    def reading(self, estimate: ReadEstimate) -> None:
         """Learn what a live baseline is going to read."""
 
-    def read(self, customers: int) -> None:
-        """Learn that so many more customers have been read."""
+    def read(self, records: int) -> None:
+        """Learn that so many more records have been read."""
 
     def sending(self, run: Run, rows: int) -> None:
         """Learn that sending starts, with so many rows to do."""
@@ -58,10 +51,10 @@ class NullObserver:
     def planned(self, run: Run, counts: Counts) -> None:
         """Do nothing."""
 
-    def reading(self, customers: int, requests: int) -> None:
+    def reading(self, estimate: ReadEstimate) -> None:
         """Do nothing."""
 
-    def read(self, customers: int) -> None:
+    def read(self, records: int) -> None:
         """Do nothing."""
 
     def sending(self, run: Run, rows: int) -> None:

@@ -17,6 +17,7 @@ from bulk_patch.planning.build import FRAME_ROWS, LIVE_FRAME_ROWS, write_plan
 from bulk_patch.planning.undo import columns_of, write_undo
 from bulk_patch.sending.guards import INPUT_GUARDS, InputSize, check_input, check_plan, check_undone
 from bulk_patch.workflows.new_run import input_facts, new_run, scan_both, sealed_runs
+from bulk_patch.workflows.observer import ReadEstimate
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.report_step import plain_counts
 
@@ -92,7 +93,7 @@ def _keeping_wait(opened: OpenJob, run: Run) -> Iterator[None]:
 def _begin(opened: OpenJob, run: Run, *, rows: int, reads: int) -> None:
     opened.log_to(run.id)
     log.info("planning", run=run.id, job=run.job, target=run.target, rows=rows)
-    opened.options.observer.reading(rows, reads)
+    opened.options.observer.reading(ReadEstimate(rows, reads, opened.target.noun))
     if opened.session is not None:
         opened.session.on_read = opened.options.observer.read
 
@@ -133,7 +134,8 @@ def tripped_guard(opened: OpenJob, run: Run, counts: Counts) -> tuple[str, Stop]
     waived = run.waived if run.kind == "run" else (*run.waived, "max_invalid")
     if (tripped := check_undone(run.summary, run.waived)) is not None:
         return tripped
-    return check_plan(guards, counts, changes=run.summary.changes, input_rows=run.input_rows, waived=waived)
+    changes, noun = run.summary.changes, opened.target.noun
+    return check_plan(guards, counts, changes=changes, input_rows=run.input_rows, waived=waived, noun=noun)
 
 
 def _size_of(opened: OpenJob, run: Run) -> InputSize:

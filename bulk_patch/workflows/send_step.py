@@ -10,7 +10,7 @@ from bulk_patch.errors import Exit, InputError
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import State
-from bulk_patch.observe import get_logger
+from bulk_patch.observe import SendProgress, get_logger
 from bulk_patch.reports.html.events import REASON_GIVEN
 from bulk_patch.reports.summary import RunSummary
 from bulk_patch.review.approvals import missing_approval
@@ -20,7 +20,6 @@ from bulk_patch.sending.claims import SendScope
 from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
 from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
-from bulk_patch.workflows.observer import SendProgress
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.options import always
 from bulk_patch.workflows.plan_step import tripped_guard

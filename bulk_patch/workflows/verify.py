@@ -25,6 +25,7 @@ from bulk_patch.review.drift import find_drift
 from bulk_patch.targets import Target
 from bulk_patch.targets.fields import Visibility
 from bulk_patch.workflows.event_loop import run_in_event_loop
+from bulk_patch.workflows.observer import ReadEstimate
 from bulk_patch.workflows.open_job import OpenJob, open_job
 from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.resume_policy import no_plan_error
@@ -138,7 +139,7 @@ async def _read_back(opened: OpenJob, run: Run, checking: CheckWriter, totals: _
     size = opened.target.ids_per_read
     at_once = min(_BATCHES_AT_ONCE, opened.job.limits.concurrency) * size
     trusted: set[str] = set()  # later runs whose rows may explain what is found
-    observer.reading(left, -(-left // size))
+    observer.reading(ReadEstimate(left, -(-left // size), opened.target.noun))
     session.on_read = observer.read
     try:
         for rows in _portions(opened.ledger, run, checking.check, at_once):
@@ -155,7 +156,7 @@ async def _read_back(opened: OpenJob, run: Run, checking: CheckWriter, totals: _
                 trusted.add(later)
             unread = [row for row in rows if row.customer_id in read.unreadable]
             for row in unread:
-                reason = f"the customer's record cannot be used: {read.unreadable[row.customer_id]}"
+                reason = f"the {opened.target.noun}'s record cannot be used: {read.unreadable[row.customer_id]}"
                 log.warning("row_not_read_back", row=row.row, reason=reason)
             for row in rows:
                 if row.customer_id not in read.unreadable:

@@ -180,7 +180,7 @@ def test_the_canary_stops_at_its_first_refusal_and_names_the_row(office: Workspa
     with api_of(12, refusing(2)) as api:
         stopped = office.run("run", FILE, *aimed_at(api), *setting(canary=5))
         reason = "guard canary: row 2, number 2 of the first 5, ended rejected: INVALID_STATUS"
-        hint = "look at that row first: show it, and read the customer in the API"
+        hint = "look at that row first: show it, and read its record in the API"
         assert_stopped(office, stopped, "canary", reason, hint)
         assert sent_ids(api) == [id_of(1), id_of(2), id_of(2)]  # the refusal is confirmed
         assert office.run("run", FILE, *aimed_at(api), *setting(canary=5)).code == 5
@@ -230,7 +230,7 @@ def test_one_customer_that_leaves_its_state_in_the_canary_stops_the_run(office: 
     with reviewing(2, count=12) as api:
         stopped = office.run("run", FILE, *aimed_at(api), *setting(canary=5), *WATCH)
         reason = "guard watch: kyc_status left the values to be kept, rows 2"
-        hint = "look at these customers in the API before any more are changed"
+        hint = "look at these rows in the API before any more are sent"
         assert_stopped(office, stopped, "watch", reason, hint)
         assert set(office.states(NAME).values()) == {"applied", "pending"}
         assert len(patches(api)) == 2

@@ -57,14 +57,14 @@ def test_lookup_of_a_customer_that_no_run_touched_says_so(told: Workspace) -> No
     ended = told.run("lookup", id_of(9))
     assert ended.code == 0
     assert f"searched {told.root / 'output'}: 2 jobs, 3 runs\n" in ended.out
-    assert "no run of any job there has a row for this customer" in ended.out
+    assert "no run of any job there has a row for this id" in ended.out
     assert "does not look like" not in ended.out
 
 
 def test_lookup_of_what_is_no_id_says_so(told: Workspace) -> None:
     ended = told.run("lookup", "ann1@example.com")
     assert ended.code == 0
-    assert "does not look like a customer id" in ended.out
+    assert "does not look like an id" in ended.out
     assert "ann1@example.com" not in ended.out
 
 

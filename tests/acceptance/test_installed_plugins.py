@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -70,6 +71,9 @@ def test_plan_run_status_show_verify_and_undo_with_four_plugins_of_another_packa
         "unchanged": 1,
         "invalid": 1,
     }
+    page = (folder / run / "report.html").read_text()
+    assert '<th scope="col">Member</th>' in page
+    assert not re.search(r"\b(the|a) customers?\b", page), "what a record is called is for the target to say"
     assert "is not a member number" in (folder / run / "failures.csv").read_text()
     assert run in play(office, "status", "--output", str(office.root / "output")).out
     for words in (["status", run], ["show", run], ["report", run], ["export", run, "--to", "rows.csv"]):

@@ -31,9 +31,10 @@ from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
+from bulk_patch.observe import SendProgress
 from bulk_patch.targets.synctera.target import Synctera
 from bulk_patch.testing import ledger_calls as calls
-from bulk_patch.workflows.observer import NullObserver, SendProgress
+from bulk_patch.workflows.observer import NullObserver
 from bulk_patch.workflows.open_job import OpenJob
 from bulk_patch.workflows.options import RunOptions
 from bulk_patch.workflows.send_step import send_run
@@ -61,7 +62,7 @@ class _Shown(NullObserver):
 
     def progress(self, progress: SendProgress) -> None:
         """Keep what counts as done."""
-        self.lines.append({"ok": progress.ok, "refused": progress.refused})
+        self.lines.append({"ok": progress.ok or 0, "refused": progress.refused or 0})
 
 
 @dataclass(slots=True)

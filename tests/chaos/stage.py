@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import bulk_patch
+from bulk_patch.observe import SendProgress
 from bulk_patch.sandbox import Fault, Seen
-from bulk_patch.workflows.observer import NullObserver, SendProgress
+from bulk_patch.workflows.observer import NullObserver
 from bulk_patch.workflows.options import RunOptions
 from tests.chaos.evidence import Notebook
 from tests.chaos.kill import LONGEST_S, count_to, shepherd, take_what_is_left

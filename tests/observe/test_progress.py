@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bulk_patch.observe import ProgressBar, get_logger, start_logging
+from bulk_patch.observe import ProgressBar, SendProgress, get_logger, start_logging
 from tests.support.observing import ROOT, read_lines, run_child
 
 
@@ -46,7 +46,7 @@ def test_without_a_terminal_progress_is_a_line_every_ten_seconds(clock: Clock, r
     with ProgressBar(1000, clock=clock) as progress:
         for second in range(1, 36):
             clock.now_s = 100.0 + second
-            progress.update(second * 20, ok=second * 20 - 1, refused=1, throttled=2, limit_per_s=20)
+            progress.update(SendProgress(done=second * 20, ok=second * 20 - 1, refused=1, throttled=2, limit_per_s=20))
     lines = read_lines(run_log)
     assert [line["done"] for line in lines] == [200, 400, 600]
     del lines[1]["timestamp"]
@@ -69,18 +69,18 @@ def test_lines_do_not_catch_up_after_a_silence(clock: Clock, run_log: Path) -> N
     progress = ProgressBar(10, clock=clock)
     for now_s in (165.0, 166.0, 174.9, 175.0):
         clock.now_s = now_s
-        progress.update(5)
+        progress.update(SendProgress(done=5))
     assert len(read_lines(run_log)) == 2
 
 
 def test_a_pause_is_told_with_its_reason(clock: Clock, run_log: Path) -> None:
     progress = ProgressBar(10, clock=clock)
     clock.now_s += 10
-    progress.update(5, paused_s=11.2, note="rate limited")
+    progress.update(SendProgress(done=5, paused_s=11.2, pause_reason="rate limited"))
     clock.now_s += 10
-    progress.update(5, paused_s=1.0)
+    progress.update(SendProgress(done=5, paused_s=1.0))
     clock.now_s += 10
-    progress.update(5, note="reading back")
+    progress.update(SendProgress(done=5, pause_reason="reading back"))
     assert [line["note"] for line in read_lines(run_log)] == ["paused 12 s: rate limited", "paused 1 s", "reading back"]
 
 
@@ -90,7 +90,7 @@ def test_the_rate_is_that_of_the_last_half_minute_and_leaves_out_what_was_done_b
     progress = ProgressBar(100_000, initial=50_000, clock=clock)
     for second in range(1, 61):
         clock.now_s += 1
-        progress.update(50_000 + min(second, 40) * 100)
+        progress.update(SendProgress(done=50_000 + min(second, 40) * 100))
     rates = [line["rate_per_s"] for line in read_lines(run_log)]
     assert rates == pytest.approx([100, 100, 100, 100, 66.7, 33.3], abs=4)
 
@@ -98,7 +98,7 @@ def test_the_rate_is_that_of_the_last_half_minute_and_leaves_out_what_was_done_b
 def test_without_any_speed_there_is_no_end_in_sight(clock: Clock, run_log: Path) -> None:
     progress = ProgressBar(10, clock=clock)
     clock.now_s += 10
-    progress.update(0, limit_per_s=math.inf)
+    progress.update(SendProgress(done=0, limit_per_s=math.inf))
     (line,) = read_lines(run_log)
     assert line["rate_per_s"] == 0
     assert {"eta_s", "limit_per_s", "ok", "note"}.isdisjoint(line)
@@ -107,7 +107,7 @@ def test_without_any_speed_there_is_no_end_in_sight(clock: Clock, run_log: Path)
 def test_reading_is_told_without_a_total(clock: Clock, run_log: Path) -> None:
     progress = ProgressBar(None, desc="reading", clock=clock)
     clock.now_s += 10
-    progress.update(700)
+    progress.update(SendProgress(done=700))
     (line,) = read_lines(run_log)
     assert line.items() >= {"phase": "reading", "done": 700}.items()
     assert "total" not in line
@@ -116,7 +116,7 @@ def test_reading_is_told_without_a_total(clock: Clock, run_log: Path) -> None:
 def test_switched_off_it_says_nothing(clock: Clock, run_log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar(10, enabled=False, clock=clock) as progress:
         clock.now_s += 60
-        progress.update(5)
+        progress.update(SendProgress(done=5))
     assert read_lines(run_log) == []
     assert capsys.readouterr().err == ""
 
@@ -131,7 +131,7 @@ def last_bar(printed: str) -> str:
 def test_the_bar_shows_all_figures_and_its_last_bar_stays(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     progress = ProgressBar(1000, enabled=True, clock=clock)
     clock.now_s += 10
-    progress.update(250, ok=240, refused=10, throttled=3, limit_per_s=24.96)
+    progress.update(SendProgress(done=250, ok=240, refused=10, throttled=3, limit_per_s=24.96))
     progress.close()
     progress.close()
     printed = capsys.readouterr().err
@@ -144,7 +144,9 @@ def test_the_bar_shows_all_figures_and_its_last_bar_stays(clock: Clock, capsys: 
 
 def test_the_bar_says_why_all_wait_before_anything_else(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar(1000, enabled=True, clock=clock) as progress:
-        progress.update(250, ok=250, refused=0, throttled=0, paused_s=11.5, note="rate limited")
+        progress.update(
+            SendProgress(done=250, ok=250, refused=0, throttled=0, paused_s=11.5, pause_reason="rate limited")
+        )
     assert last_bar(capsys.readouterr().err).endswith(", paused 12 s: rate limited, ok 250]")
 
 
@@ -154,13 +156,13 @@ def test_the_bar_is_drawn_again_while_nothing_moves(
     monkeypatch.setattr("bulk_patch.observe.progress.REDRAW_EVERY_S", 0)
     with ProgressBar(1000, enabled=True, clock=clock) as progress:
         for left_s in (3, 2, 1):
-            progress.update(250, paused_s=left_s)
+            progress.update(SendProgress(done=250, paused_s=left_s))
         assert re.findall(r"paused \d s", capsys.readouterr().err) == ["paused 3 s", "paused 2 s", "paused 1 s"]
 
 
 def test_a_bar_without_a_total_counts(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar(None, enabled=True, desc="reading", clock=clock) as progress:
-        progress.update(300)
+        progress.update(SendProgress(done=300))
     assert re.fullmatch(r"reading: 300 \[00:\d\d\]", last_bar(capsys.readouterr().err))
 
 
@@ -219,12 +221,12 @@ def look_at(written: str) -> list[str]:
 
 BAR_AND_LINES = """
 import logging, sys, threading
-from bulk_patch.observe import ProgressBar, get_logger, start_logging
+from bulk_patch.observe import ProgressBar, SendProgress, get_logger, start_logging
 with start_logging(quiet=False, verbose=False):
     for phase in ("reading", "sending"):
         with ProgressBar(40, desc=phase) as progress:
             for done in range(1, 41):
-                progress.update(done, ok=done, refused=0, throttled=0, limit_per_s=20.0)
+                progress.update(SendProgress(done=done, ok=done, refused=0, throttled=0, limit_per_s=20.0))
                 get_logger().info("told", row=done)
             logging.getLogger("asyncio").error("slow callback")
             assert threading.active_count() == 1
@@ -264,14 +266,14 @@ def test_a_terminal_that_does_not_know_its_size_shows_the_bar() -> None:
 BUSY = """
 import sys, time
 from pathlib import Path
-from bulk_patch.observe import ProgressBar, get_logger, start_logging
+from bulk_patch.observe import ProgressBar, SendProgress, get_logger, start_logging
 with start_logging(log_file=Path(sys.argv[1]), quiet=False, verbose=False):
     with ProgressBar(300, enabled=True) as progress:
         get_logger().info("begun")
         sys.stdin.readline()
         for done in range(300):
             get_logger().info("told", row=done)
-            progress.update(done)
+            progress.update(SendProgress(done=done))
 sys.exit(4)
 """
 
@@ -330,8 +332,8 @@ def test_a_standard_error_that_the_program_itself_closed_is_no_terminal(
     monkeypatch.setattr(sys, "stderr", gone)
     with ProgressBar(10, clock=clock) as progress, ProgressBar(10, enabled=True, clock=clock) as bar:
         clock.now_s += 10
-        progress.update(5)
-        bar.update(5)
+        progress.update(SendProgress(done=5))
+        bar.update(SendProgress(done=5))
     assert len(read_lines(run_log)) == 1
 
 
@@ -356,13 +358,13 @@ def test_a_line_in_the_middle_of_another_write_is_lost_and_nothing_else(
 def test_threads_can_still_log_after_the_reader_of_the_bar_left() -> None:
     program = """
 import os, threading
-from bulk_patch.observe import ProgressBar, get_logger, start_logging
+from bulk_patch.observe import ProgressBar, SendProgress, get_logger, start_logging
 ours, theirs = os.pipe()
 os.dup2(theirs, 2)
 os.close(theirs)
 os.close(ours)
 with start_logging(quiet=False, verbose=False), ProgressBar(10, enabled=True) as progress:
-    progress.update(1)
+    progress.update(SendProgress(done=1))
     thread = threading.Thread(target=get_logger().info, args=("told",), daemon=True)
     thread.start()
     thread.join(20)

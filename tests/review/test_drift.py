@@ -9,7 +9,7 @@ import pytest
 from bulk_patch.ledgers.records import Drift, FieldDrift, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
-from bulk_patch.review.drift import GONE, find_drift
+from bulk_patch.review.drift import find_drift
 from bulk_patch.testing import ledger_calls as calls
 from tests.support.report_runs import ACTOR, ADDRESS, NOON, SYNCTERA, applied, change, customer, moved, plan, send
 
@@ -41,7 +41,9 @@ def test_what_is_as_it_was_sent_is_no_drift(tmp_path: Path, body: dict[str, Any]
 
 
 def test_a_customer_that_is_gone_is_drift(tmp_path: Path) -> None:
-    assert drift_of(tmp_path, {"last_name": "Null"}, None, "last_name") == Drift(1, customer(1), GONE, ())
+    assert drift_of(tmp_path, {"last_name": "Null"}, None, "last_name") == Drift(
+        1, customer(1), "the customer no longer exists in the API", ()
+    )
 
 
 def test_a_part_that_somebody_added_to_an_object_is_drift(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from bulk_patch.errors import Exit
 from bulk_patch.files.atomic import REVEALED_PAGE, explaining, remove_draft, replacing
 from bulk_patch.ledgers import RunReader
-from bulk_patch.ledgers.records import MOST_SESSIONS, Note, Run, SessionRecord
+from bulk_patch.ledgers.records import MOST_SESSIONS, Note, Run
 from bulk_patch.ledgers.undos import Undone
 from bulk_patch.model import State
 from bulk_patch.observe.totals import Totals
@@ -51,26 +51,26 @@ from bulk_patch.targets import Target
 from bulk_patch.words import amount, duration_words, milliseconds_words, time_words
 
 _COLUMNS = (
-    *(("row", "Row"), ("customer", "Customer"), ("status", "Status"), ("changes", "Changes")),
+    *(("row", "Row"), ("customer", "{noun}"), ("status", "Status"), ("changes", "Changes")),
     *(("reason", "Why, and what to do"), ("sent", "Sent")),
 )
 _MEANINGS: Mapping[State, str] = {
     State.APPLIED: "the API holds the planned values",
-    State.UNCHANGED: "nothing to change: the customer already has these values",
+    State.UNCHANGED: "nothing to change: the {noun} already has these values",
     State.DUPLICATE: "another row carries the same change",
     State.PENDING: "not sent",
     State.UNKNOWN: "sent, and not yet known whether it was applied",
     State.REJECTED: "the API refused it",
     State.MISMATCH: "accepted, but a read shows another value",
-    State.DRIFTED: "someone has changed the customer since the plan; not sent",
+    State.DRIFTED: "someone has changed the {noun} since the plan; not sent",
     State.INVALID: "the row breaks a rule; not sent",
     State.KEPT: "an undo took this value back; not sent",
 }
 _MEANINGS_OF_UNDO: Mapping[State, str] = {
-    State.KEPT: "someone has changed the customer since; not undone",
+    State.KEPT: "someone has changed the {noun} since; not undone",
     State.APPLIED: "undone: the API holds the previous values",
-    State.UNCHANGED: "nothing to undo: the customer already has the previous values",
-    State.DRIFTED: "someone has changed the customer since the undo was planned; not undone",
+    State.UNCHANGED: "nothing to undo: the {noun} already has the previous values",
+    State.DRIFTED: "someone has changed the {noun} since the undo was planned; not undone",
     State.INVALID: (
         "cannot be undone: the old value is masked or not known, or the field was absent and input.may_clear does not "
         "name it; nothing was sent"
@@ -180,10 +180,10 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
         "undone": [Undone(**undo).words for undo in summary.undone_by],
         "stop": (_stop_words(run), run.stop_hint) if run.stop_reason else None,
         "warnings": run.summary.warnings,
-        "facts": list(_facts(run, summary, notes, view.ledger.sessions(run.id))),
+        "facts": list(_facts(view, summary, notes)),
         "approvals": [_approval(approval, run, notes) for approval in approvals_of(notes)],
         "no_approval": _no_approval(run),
-        "balance": _balance(run, summary),
+        "balance": _balance(view, summary),
         "balance_bar": _balance_bar(summary),
         "fields": _fields(run),
         "plots": [
@@ -191,7 +191,8 @@ def _render(view: PageContext, summary: RunSummary, *, revealed_by: str, most_ro
         ],
         "speed_words": _speed_words(summary),
         "gathered": gathered,
-        "columns": _COLUMNS,
+        "noun": view.target.noun,
+        "columns": [(name, words.format(noun=view.target.noun.capitalize())) for name, words in _COLUMNS],
         "about_rows": list(_about_rows(view, summary, listed, most_rows)),
         "printed_words": _printed_words(listed, len(gathered.printed)),
         "events": list_events(view.ledger, run, notes, stats.series.pauses, running=summary.state == "running"),
@@ -240,9 +241,8 @@ def _stop_words(run: Run) -> str:
     return f"Stopped by {run.stopped_by}: {run.stop_reason}" if run.stopped_by else f"It ended early: {run.stop_reason}"
 
 
-def _facts(
-    run: Run, summary: RunSummary, notes: Sequence[Note], sessions: Sequence[SessionRecord]
-) -> Iterator[tuple[str, str]]:
+def _facts(view: PageContext, summary: RunSummary, notes: Sequence[Note]) -> Iterator[tuple[str, str]]:
+    run, sessions, noun = view.run, view.ledger.sessions(view.run.id), view.target.noun
     reason, ticket = why_words(run, notes)
     yield "Job", run.job
     yield "Target", run.target
@@ -256,7 +256,8 @@ def _facts(
             failed = f"; {one.failed:,} cannot be converted" if one.failed else ""
             samples = "".join(f"; {count:,} × {old} → {new}" for old, new, count in one.samples)
             yield f"Converted: {one.column}", f"{one.rule}, {amount(one.rows, 'row')}{failed}{samples}"
-    yield "Compared with", _BASELINES.get(run.baseline, run.baseline)
+    known = _BASELINES.get(run.baseline)
+    yield "Compared with", known.format(noun=noun) if known else run.baseline
     yield "Planned", f"{time_words(run.created_at)}, {who_words(run.actor)}"
     yield "Reason", reason or "none given"
     yield "Ticket", ticket or "none given"
@@ -268,8 +269,8 @@ def _facts(
 
 
 _BASELINES = {
-    "live": "the customers as the API showed them",
-    "file": "a file of customers",
+    "live": "the {noun}s as the API showed them",
+    "file": "a file of {noun}s",
     "last-run": "what this job sent before",
     "none": "nothing: every row is a change",
 }
@@ -303,10 +304,10 @@ def _no_approval(run: Run) -> str:
 # --- numbers
 
 
-def _balance(run: Run, summary: RunSummary) -> list[tuple[str, int, str]]:
-    meanings = {**_MEANINGS, **(_MEANINGS_OF_UNDO if run.kind == "undo" else {})}
+def _balance(view: PageContext, summary: RunSummary) -> list[tuple[str, int, str]]:
+    meanings = {**_MEANINGS, **(_MEANINGS_OF_UNDO if view.run.kind == "undo" else {})}
     return [
-        (str(state), summary.counts[state], meaning)
+        (str(state), summary.counts[state], meaning.format(noun=view.target.noun))
         for state, meaning in meanings.items()
         if summary.counts[state] or state in _ALWAYS_TOLD
     ]

@@ -57,7 +57,9 @@ class Synctera:
         self._resource = resource
         self.spec: TargetSpec = {"kind": "synctera", "resource": resource}
         self._fields = {field.name: field for field in synctera_fields(resource, today)}
-        self.evidence = Evidence(self.field, ATOMIC_OBJECTS, as_held=self.as_held, changed_at=self.changed_at)
+        self.evidence = Evidence(
+            self.field, ATOMIC_OBJECTS, as_held=self.as_held, changed_at=self.changed_at, noun=self.noun
+        )
         self._faults = FaultTable(self, noun=self.noun)
 
     @staticmethod
