@@ -16,7 +16,7 @@
     └── RefusedError        9  the plan cannot run as things are
 
 Foreign errors are translated where they arise, never shown raw. A new exit code is added to `Exit`, its words and
-`PRECEDENCE`, and gets a class here if it can be raised. These list codes too: `as_error` in `client/reads.py`,
+`PRECEDENCE`, and gets a class here if it can be raised. These list codes too:
 `FIX_FIRST` in `reports/next_command.py`, `_FIX_FIRST` in `cli/entry.py`, `_FROM_ROWS` in `reports/summary.py` and
 `SessionResult.by_itself` in `sending/dispatcher.py`.
 """
@@ -167,3 +167,13 @@ class RefusedError(BulkPatchError):
     """The plan cannot run as things are."""
 
     exit_code = Exit.REFUSED
+
+
+_KINDS: dict[Exit, type[BulkPatchError]] = {kind.exit_code: kind for kind in BulkPatchError.__subclasses__()}
+
+
+def error_with(code: Exit, message: str, hint: str = "") -> BulkPatchError:
+    """Return the error of an exit code; one that no error stands for, as after a signal, keeps its code."""
+    error = _KINDS.get(code, BulkPatchError)(message, hint)
+    error.exit_code = code
+    return error

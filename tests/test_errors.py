@@ -4,7 +4,7 @@ import re
 import pytest
 
 from bulk_patch import errors
-from bulk_patch.errors import BulkPatchError, Exit, gravest
+from bulk_patch.errors import BulkPatchError, Exit, error_with, gravest
 
 # The exit codes and their order as the interface has them.
 CODES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130, 143)
@@ -90,3 +90,13 @@ def test_the_tree_in_the_docstring_names_every_error_below_its_parent_with_its_c
             assert kind.__bases__[0].__name__ == parents[depth - 1], name
             assert kind.exit_code == int(code), name
     assert {name for _, name, _ in drawn} == {kind.__name__ for kind in KINDS} | {"BulkPatchError"}
+
+
+@pytest.mark.parametrize("code", [code for code in Exit if code is not Exit.OK])
+def test_a_stop_is_the_error_of_its_exit_code_whatever_that_is(code: Exit) -> None:
+    error = error_with(code, "what happened", "what to do")
+    assert (error.exit_code, error.message, error.hint) == (code, "what happened", "what to do")
+    raised = {2: errors.UsageError, 4: errors.IncompleteError, 5: errors.StoppedError, 6: errors.CredentialError}
+    raised |= {7: errors.LedgerError, 8: errors.LockedError, 9: errors.RefusedError}
+    assert type(error) is raised.get(int(code), BulkPatchError)
+    assert BulkPatchError.exit_code is Exit.BUG

@@ -1,5 +1,6 @@
 """The token: fetched when it is needed, held in memory only, fetched again when the API refuses it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,26 +11,29 @@ from bulk_patch.job.secrets import read_secret
 
 
 class Credential:
-    """A bearer token by reference; neither `repr` nor a traceback shows it.
+    """A token by reference; neither `repr` nor a traceback shows it.
 
     Args:
         reference: See `read_secret`.
         folder: The job file's folder.
+        login: Headers that show the token to the API, see `Target.login`.
     """
 
-    __slots__ = ("_folder", "_reference", "_token", "version")
+    __slots__ = ("_folder", "_lines", "_login", "_reference", "_token", "version")
 
-    def __init__(self, reference: str, folder: Path) -> None:
+    def __init__(self, reference: str, folder: Path, login: Mapping[str, str]) -> None:
         self._reference = reference
         self._folder = folder
         self._token = read_secret(reference, folder)
         self.version = 1
+        self.show_by(login)
 
     @classmethod
-    def of_sandbox(cls, token: str) -> "Credential":
+    def of_sandbox(cls, token: str, login: Mapping[str, str]) -> "Credential":
         """Make the credential of a rehearsal: the job's own token is neither read nor needed."""
         made = cls.__new__(cls)
         made._reference, made._folder, made._token, made.version = "", Path(), token, 1
+        made.show_by(login)
         return made
 
     def __repr__(self) -> str:
@@ -38,9 +42,18 @@ class Credential:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a credential stays in its process: pass the reference of the token on, never the token")
 
-    def header(self) -> str:
-        """Return the value of the Authorization header."""
-        return f"Bearer {self._token}"
+    def show_by(self, login: Mapping[str, str]) -> None:
+        """Show the token to the API by these headers from now on."""
+        self._login = dict(login)
+        self._write_lines()
+
+    def _write_lines(self) -> None:
+        shown = ((name, value.replace("{token}", self._token)) for name, value in self._login.items())
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in shown)
+
+    def header_lines(self) -> str:
+        """Return the headers that show the token, each with its line end."""
+        return self._lines
 
     def is_in(self, text: str) -> bool:
         """Tell whether a text repeats the token, in whatever case."""
@@ -50,6 +63,7 @@ class Credential:
         """Fetch the token again: a file or command may give another one by now."""
         if self._reference:
             self._token = read_secret(self._reference, self._folder)
+            self._write_lines()
         self.version += 1
 
 

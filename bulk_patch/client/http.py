@@ -28,7 +28,7 @@ class HttpClient:
 
     Args:
         base_url: https, or http to loopback; data of rows never changes it.
-        credential: The bearer token.
+        credential: The token.
         limiter: Of the run; every request comes with a permit of it.
         timeout_s: For a whole exchange: connecting, sending and reading.
         proxy: As the job names it; proxies of the environment are not used.
@@ -92,7 +92,7 @@ class HttpClient:
         """
         path = self._path(request.path)
         version = self._credential.version
-        headers = f"{_HEADERS}Authorization: {self._credential.header()}\r\n"
+        headers = _HEADERS + self._credential.header_lines()
         for name, value in request.headers.items():
             if not (name.isprintable() and value.isprintable()):  # a line break would begin another header
                 raise ValueError("a header of a request is not one line of text")

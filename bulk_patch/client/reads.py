@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from bulk_patch.client.attempts import Attempts
 from bulk_patch.client.permits import LimiterClosed
-from bulk_patch.client.session import NOT_THE_API, ApiSession, RunHalted
-from bulk_patch.errors import BulkPatchError, CredentialError, Exit, IncompleteError, InputError, StoppedError
-from bulk_patch.model import Action, History, Meaning, NetworkFailure, Reply, Request, Stop, Verdict
+from bulk_patch.client.session import ApiSession, RunHalted
+from bulk_patch.errors import CredentialError, IncompleteError, InputError, error_with
+from bulk_patch.model import Action, History, Meaning, NetworkFailure, Reply, Request, Verdict
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Record
 from bulk_patch.targets.answers import http_date
+from bulk_patch.targets.faults import NOT_THE_API, NOTHING_THERE, TOO_MANY_IDS
 
-TOO_MANY_IDS = frozenset({400, 414, 431})  # whoever says so: a gateway may be what finds an address too long
 _MOST_PAGES = 100  # of a list, and two for each customer
 
 log = get_logger()
@@ -101,23 +101,21 @@ async def read_live(session: ApiSession, ids: Sequence[str], *, what: str = "the
         if verdict.meaning is Meaning.FORBIDDEN:
             hint = "the token lacks a permission, or belongs to another workspace"
             raise CredentialError(f"{what} may not be read: {verdict.reason}", hint) from None
-        if verdict.status == 404 or verdict.meaning in NOT_THE_API:
-            what = "404" if verdict.status == 404 else f"a page that is not the API's ({verdict.reason})"
+        if verdict.status == NOTHING_THERE or verdict.meaning in NOT_THE_API:
+            what = (
+                f"{NOTHING_THERE}"
+                if verdict.status == NOTHING_THERE
+                else f"a page that is not the API's ({verdict.reason})"
+            )
             hint = "check target.base_url and target.resource; nothing was sent for this input"
             raise InputError(f"the baseline's address answers {what}", hint) from None
         hint = "nothing was sent for this input; run the same command again when the API answers"
         raise IncompleteError(f"{what} could not be read: {verdict.reason}", hint) from None
     except RunHalted as halt:
-        raise as_error(halt.stop) from None
+        raise error_with(halt.stop.exit_code, halt.stop.reason, halt.stop.hint) from None
     except LimiterClosed:
         hint = "run the same command again"
         raise IncompleteError(f"this command is stopping and reads no more {session.target.noun}s", hint) from None
-
-
-def as_error(stop: Stop) -> BulkPatchError:
-    """Turn a stop that came before anything was sent into the error of its exit code."""
-    kinds = {Exit.CREDENTIAL: CredentialError, Exit.STOPPED: StoppedError, Exit.INCOMPLETE: IncompleteError}
-    return kinds[stop.exit_code](stop.reason, stop.hint)
 
 
 @dataclass(slots=True, kw_only=True)

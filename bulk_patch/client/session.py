@@ -19,13 +19,12 @@ from bulk_patch.model import NEVER_LEFT, Action, History, Meaning, NetworkFailur
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
 from bulk_patch.targets.answers import UNKNOWN_CODE, repeats_a_value
+from bulk_patch.targets.faults import NOT_THE_API
 
 if TYPE_CHECKING:
     from bulk_patch.client.http import HttpClient
 
 _REFUSALS = frozenset({Meaning.REFUSED, Meaning.FORBIDDEN, Meaning.NOT_FOUND})  # in the API's own words
-#: Answers that something else than the API gave.
-NOT_THE_API = frozenset({Meaning.FOREIGN, Meaning.UNREADABLE})
 
 
 log = get_logger()
@@ -70,6 +69,11 @@ class ApiSession:
         self._refused: Stop | None = None  # why a renewed credential does not help
         self._said_unread_wish = False
         self._too_early: Stop | None = None  # an earlier process was asked for a longer wait than this one should sleep
+
+    def aim(self, target: Target) -> None:
+        """Use another target of the same API from now on: the one that a run was planned with."""
+        self.target, self.ids_per_read = target, target.ids_per_read
+        self._credential.show_by(target.login)
 
     def stop(self) -> None:
         """Send nothing new; what is under way may finish."""
@@ -217,9 +221,9 @@ class ApiSession:
         signal = _signal(verdict) if verdict.meaning is Meaning.THROTTLED else NOTHING
         if (stop := self.limiter.settle(permit, signal)) is not None:
             raise RunHalted(stop)
-        if verdict.status == 401:
+        if verdict.meaning is Meaning.UNAUTHENTICATED:
             hint = "check [target] token: is it for this workspace, and still valid? Then run the same command again"
-            return Stop(Exit.CREDENTIAL, "the API refuses the token (HTTP 401)", hint)
+            return Stop(Exit.CREDENTIAL, f"the API refuses the token (HTTP {verdict.status})", hint)
         return None
 
 
@@ -269,7 +273,11 @@ async def open_session(
     """
     from bulk_patch.client.http import HttpClient  # here, so that a plan that asks no API does without aiohttp
 
-    credential = Credential.of_sandbox(sandbox_token) if sandbox_token else Credential(spec.token, spec.folder)
+    credential = (
+        Credential.of_sandbox(sandbox_token, target.login)
+        if sandbox_token
+        else Credential(spec.token, spec.folder, target.login)
+    )
     limiter = RateLimiter(
         spec.rate_per_s,
         longest_delay_s=spec.retry.longest_delay_s,

@@ -206,7 +206,7 @@ class Sender:
         """Ask for a new generation, once: if a fresh key is refused again, the refusal did not come from a cache."""
         row = attempt.patch.row
         if row in self._rekeyed:
-            reason = "the API refuses the PATCH (HTTP 401) though it accepts the token for reading"
+            reason = f"the API refuses the PATCH (HTTP {verdict.status}) though it accepts the token for reading"
             return attempt.stays_open(reason, Stop(Exit.CREDENTIAL, reason, "check what the token may do"))
         self._rekeyed.add(row)
         return attempt.ends(State.PENDING, verdict.reason, new_generation=True)

@@ -87,6 +87,7 @@ class Target(Protocol):
     spec: TargetSpec  # kept with every run: `from_spec` makes the same target of it, whatever the job says by then
     noun: str  # what a record is called: "customer"
     ids: IdRule
+    login: Mapping[str, str]  # headers that show the token to the API; `{token}` in them stands for it
     ids_per_read: int
     evidence: "Evidence"  # compares records with planned bodies and before-images
     streaks: Mapping[Meaning, Streak]  # by meaning of an answer: how many in a row stop a run

@@ -89,6 +89,11 @@ HINTS: Mapping[Meaning, str] = {
     M.FOREIGN_PEER: "use https: plain http is only for this machine, and the name leads elsewhere",
 }
 
+#: Answers that something else than the API gave.
+NOT_THE_API = frozenset({M.FOREIGN, M.UNREADABLE})
+#: To a read of many records, whoever says so: a gateway may be what finds an address too long.
+TOO_MANY_IDS = frozenset({400, 414, 431})
+NOTHING_THERE = 404  # whoever says so: the base URL is wrong where a read of many records gets it
 UNSETTLED_STATUSES = frozenset({408, 423, 424, 425, 499})
 _BY_FAILURE = {
     FailureKind.CERTIFICATE: M.BAD_CERTIFICATE,

@@ -113,6 +113,14 @@ def test_the_sealed_bytes_and_the_key_go_out_as_they_are(target: Target, sample:
     assert request.path.startswith("/")
 
 
+def test_the_token_has_one_place_among_the_headers(target: Target, sample: Sample) -> None:
+    assert sum(value.count("{token}") for value in target.login.values()) == 1
+    assert all(f"{name}{value}".isprintable() for name, value in target.login.items())
+    requests = (target.request(sample.patch()), target.read_one(sample.record_id), target.read([sample.record_id]))
+    for request in requests:
+        assert not {name.lower() for name in target.login} & {name.lower() for name in request.headers}
+
+
 @pytest.mark.parametrize("evil", ["", " ", ".", "..", "../..", "%2e%2e", "/", "//evil.example", "?", "#", "a/b", "a,b"])
 def test_what_leads_elsewhere_never_gets_into_a_path(target: Target, sample: Sample, evil: str) -> None:
     _refuse(target, sample, evil)

@@ -169,7 +169,7 @@ class OpenJob:
             return
         self.target = target
         if self.session is not None:
-            self.session.target = target
+            self.session.aim(target)
 
     def refuse_stopped(self, run: Run | None) -> None:
         """Refuse to resume a stopped run, until a person waives that one stop with `--continue`.

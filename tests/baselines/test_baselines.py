@@ -14,7 +14,6 @@ import pytest
 from bulk_patch import plugins
 from bulk_patch.baselines import Baseline
 from bulk_patch.baselines.snapshot import Snapshot
-from bulk_patch.client.reads import as_error
 from bulk_patch.errors import (
     BulkPatchError,
     CredentialError,
@@ -27,7 +26,6 @@ from bulk_patch.inputs import source
 from bulk_patch.inputs.parts import sha256_of
 from bulk_patch.job.settings import InputSettings, Job
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
-from bulk_patch.model import Stop
 from bulk_patch.sandbox import Fault, Hook, Seen
 from tests.support.job_files import ANN, BEN, CAM, make_job, make_target, write_csv, write_parquet
 from tests.support.sending import Bench, faults, make_id, open_bench, page, refusal
@@ -370,15 +368,6 @@ def test_a_wrong_token_is_refused_before_anything_is_sent(tmp_path: Path) -> Non
 def test_an_api_that_recovers_is_read_all_the_same(tmp_path: Path) -> None:
     stumbles = faults(reads=[Fault(wire="reset"), Fault(status=500), Fault(status=429), page(502)])
     assert len(reading(tmp_path, [make_id(1)], stumbles).frame) == 1
-
-
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [(Exit.CREDENTIAL, CredentialError), (Exit.STOPPED, StoppedError), (Exit.INCOMPLETE, IncompleteError)],
-)
-def test_a_stop_before_anything_was_sent_is_the_error_of_its_exit_code(code: Exit, kind: type[BulkPatchError]) -> None:
-    error = as_error(Stop(code, "what happened", "what to do"))
-    assert (type(error), error.message, error.hint) == (kind, "what happened", "what to do")
 
 
 def test_a_file_of_another_customer_says_nothing_of_this_one(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from bulk_patch.ledgers.records import PlanRow, PlanSummary, Run
 from bulk_patch.ledgers.sqlite.ledger import SqliteLedger
 from bulk_patch.model import State
 from bulk_patch.observe import SendProgress
-from bulk_patch.targets.synctera.target import Synctera
+from bulk_patch.targets.synctera.target import LOGIN, Synctera
 from bulk_patch.testing import ledger_calls as calls
 from bulk_patch.workflows.observer import NullObserver
 from bulk_patch.workflows.open_job import OpenJob
@@ -253,7 +253,7 @@ class Simulation:
             life.ledger = SqliteLedger.open(life.output / "ledger.db", job=JOB)
             self.fragile = FragileLedger(life.ledger, universe, trouble)
             ledger = cast(Ledger, self.fragile)
-            credential = Credential(job.target.token, job.file.parent)
+            credential = Credential(job.target.token, job.file.parent, LOGIN)
             rate = cast(float, job.limits.rate_per_s)
             limiter = RateLimiter(
                 rate,

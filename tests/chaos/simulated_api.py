@@ -180,13 +180,15 @@ class SimulatedHttp(HttpClient):
         universe = self._universe
         if universe.is_dead:
             raise Killed
-        header, version = self._credential.header(), self._credential.version
+        header, version = self._credential.header_lines(), self._credential.version
         begun = universe.now_s
         self._under_way += 1
         self.most_under_way = max(self.most_under_way, self._under_way)
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
-                reply = await self._exchange(request, permit, header.removeprefix("Bearer "), deadline)
+                reply = await self._exchange(
+                    request, permit, header.removeprefix("Authorization: Bearer ").rstrip(), deadline
+                )
         except TimeoutError:
             reply = NetworkFailure(FailureKind.TIMEOUT)
         finally:

@@ -13,6 +13,7 @@ from bulk_patch.client.credential import Credential, with_login
 from bulk_patch.errors import CredentialError, Exit
 from bulk_patch.job import secret_command
 from bulk_patch.job.secrets import read_secret
+from bulk_patch.targets.synctera.target import LOGIN
 from tests.support.private import write_private
 
 TOKEN = "s3cr3t-t0ken"
@@ -30,7 +31,7 @@ def program(folder: Path, source: str) -> str:
 
 def test_a_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("API_KEY_OF_TEST", TOKEN)
-    assert Credential("env:API_KEY_OF_TEST", tmp_path).header() == f"Bearer {TOKEN}"
+    assert Credential("env:API_KEY_OF_TEST", tmp_path, LOGIN).header_lines() == f"Authorization: Bearer {TOKEN}\r\n"
 
 
 def test_a_token_comes_from_a_file_beside_the_job(tmp_path: Path) -> None:
@@ -142,33 +143,33 @@ def test_a_token_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_renewing_fetches_the_token_again_and_counts(tmp_path: Path) -> None:
     write_private(tmp_path / "token", "first")
-    credential = Credential("file:token", tmp_path)
+    credential = Credential("file:token", tmp_path, LOGIN)
     version = credential.version
     write_private(tmp_path / "token", "second")
-    assert credential.header() == "Bearer first"
+    assert credential.header_lines() == "Authorization: Bearer first\r\n"
     credential.renew()
-    assert credential.header() == "Bearer second"
+    assert credential.header_lines() == "Authorization: Bearer second\r\n"
     assert credential.version == version + 1
 
 
 def test_the_old_token_stays_when_it_cannot_be_renewed(tmp_path: Path) -> None:
     write_private(tmp_path / "token", "first")
-    credential = Credential("file:token", tmp_path)
+    credential = Credential("file:token", tmp_path, LOGIN)
     (tmp_path / "token").unlink()
     with pytest.raises(CredentialError):
         credential.renew()
-    assert credential.header() == "Bearer first"
+    assert credential.header_lines() == "Authorization: Bearer first\r\n"
 
 
 def test_the_token_of_a_rehearsal_needs_no_reference() -> None:
-    credential = Credential.of_sandbox(TOKEN)
+    credential = Credential.of_sandbox(TOKEN, LOGIN)
     credential.renew()
-    assert credential.header() == f"Bearer {TOKEN}"
+    assert credential.header_lines() == f"Authorization: Bearer {TOKEN}\r\n"
 
 
 def test_no_way_of_showing_a_credential_shows_the_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_private(tmp_path / "token", TOKEN)
-    credential = Credential("file:token", tmp_path)
+    credential = Credential("file:token", tmp_path, LOGIN)
     logging.getLogger("test").warning("%s %r", credential, credential)
     shown = [
         repr(credential),
@@ -184,7 +185,7 @@ def test_no_way_of_showing_a_credential_shows_the_token(tmp_path: Path, caplog: 
 
 
 def test_a_credential_cannot_be_pickled_or_copied_out_of_its_process() -> None:
-    held = Credential.of_sandbox("a-secret-token")
+    held = Credential.of_sandbox("a-secret-token", LOGIN)
     for give_away in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="stays in its process") as caught:
             give_away(held)

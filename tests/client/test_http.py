@@ -18,6 +18,7 @@ from bulk_patch.client.http import HttpClient
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.transport import BODY_CAP
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
+from bulk_patch.targets.synctera.target import LOGIN
 from tests.support.limiters import fresh_permit
 from tests.support.patches import ANN, HEADERS, KEY
 from tests.support.private import write_private
@@ -52,7 +53,7 @@ async def open_client(
     base_url: str, *, rate_per_s: float | None = None, timeout_s: float = 5.0, **options: Any
 ) -> AsyncIterator[HttpClient]:
     """Open a client with a limiter of its own."""
-    credential = Credential.of_sandbox(TOKEN)
+    credential = Credential.of_sandbox(TOKEN, LOGIN)
     async with HttpClient(
         base_url, credential=credential, limiter=RateLimiter(rate_per_s), timeout_s=timeout_s, **options
     ) as http:
@@ -235,7 +236,7 @@ def test_cookies_are_not_sent_back(run: Run) -> None:
 def test_a_renewed_token_is_used_from_the_next_request_on(tmp_path: Path) -> None:
     async def scenario() -> None:
         write_private(tmp_path / "token", "first")
-        credential = Credential("file:token", tmp_path)
+        credential = Credential("file:token", tmp_path, LOGIN)
         async with (
             RawServer(lambda heard: http_answer()) as server,
             HttpClient(server.base_url, credential=credential, limiter=RateLimiter(None), timeout_s=5) as http,

@@ -18,6 +18,7 @@ from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.errors import CredentialError, Exit
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request, State
 from bulk_patch.sandbox import Sandbox
+from bulk_patch.targets.synctera.target import LOGIN
 from tests.support.limiters import count_beyond_rate, fail_with, fresh_permit
 from tests.support.patches import ANN, HEADERS
 from tests.support.raw_server import RawServer, Say, http_answer
@@ -55,7 +56,7 @@ async def open_client(
     base_url: str, ca_file: Path | None, *, limiter: RateLimiter | None = None, timeout_s: float = 5.0
 ) -> AsyncIterator[HttpClient]:
     """Open a client that trusts one authority."""
-    credential = Credential.of_sandbox("token")
+    credential = Credential.of_sandbox("token", LOGIN)
     async with HttpClient(
         base_url, credential=credential, limiter=limiter or RateLimiter(None), timeout_s=timeout_s, ca_file=ca_file
     ) as http:
@@ -145,7 +146,7 @@ def test_a_file_that_holds_no_authority_is_a_credential_error(text: str | None, 
     with pytest.raises(CredentialError) as caught:
         HttpClient(
             "https://localhost",
-            credential=Credential.of_sandbox("x"),
+            credential=Credential.of_sandbox("x", LOGIN),
             limiter=RateLimiter(None),
             timeout_s=1,
             ca_file=path,

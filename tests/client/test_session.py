@@ -19,6 +19,7 @@ from bulk_patch.job.settings import Retry
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from bulk_patch.sandbox import Fault
 from bulk_patch.sending.sender import Sender
+from bulk_patch.targets.synctera.target import LOGIN
 from tests.support.patches import ANN, history, make_reply, make_target
 from tests.support.raw_server import Heard, RawServer, Say, http_answer
 from tests.support.sending import PAGE, Bench, faults, make_id, make_row, on_bench, page, refusal
@@ -44,7 +45,7 @@ async def open_session(
     answer: Callable[[Heard], Say], *, attempts: int = 8, concurrency: int = 8
 ) -> AsyncIterator[tuple[ApiSession, RawServer]]:
     """Open a session with a server that says what a test wants."""
-    credential = Credential.of_sandbox("token")
+    credential = Credential.of_sandbox("token", LOGIN)
     retry = Retry(attempts=attempts, longest_delay_s=0.02)
     limiter = RateLimiter(None, longest_delay_s=0.02, streaks=make_target().streaks)
     async with (

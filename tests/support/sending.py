@@ -18,6 +18,7 @@ from bulk_patch.job.settings import Retry
 from bulk_patch.model import Outcome, Patch, encode_json, idempotency_key
 from bulk_patch.sandbox import Fault, Hook, Sandbox, Seen
 from bulk_patch.sending.sender import Sender
+from bulk_patch.targets.synctera.target import LOGIN
 from tests.support.patches import make_target
 
 SECRET = "6f1c1c9e-3a43-4d0f-9a3f-5f4b1f6d7a10"
@@ -136,7 +137,7 @@ async def open_bench(
 ) -> AsyncIterator[Bench]:
     """Open a sandbox and a session with it; no pause of our own is longer than 20 ms unless `retry` says so."""
     async with Sandbox(people(rows), fault=fault, **(sandbox or {})) as world:
-        credential = Credential(token, Path()) if token else Credential.of_sandbox(world.token)
+        credential = Credential(token, Path(), LOGIN) if token else Credential.of_sandbox(world.token, LOGIN)
         settings = Retry(**{"attempts": 8, "longest_delay_s": 0.02, "give_up_after_s": 60, **(retry or {})})
         target = make_target(resource)
         limiter = RateLimiter(

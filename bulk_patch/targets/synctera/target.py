@@ -27,6 +27,7 @@ ERROR_URI = re.compile(r"https?://(?:[\w-]+\.)*synctera\.com/errors/([\w-]+)")
 #: What the API's codes look like: an answer may contain anything, also what was sent to it.
 CODE, SLUG = re.compile(r"[A-Z][A-Z0-9_]{1,63}"), re.compile(r"[a-z][a-z0-9-]{1,63}")
 IDS_PER_READ = 100
+LOGIN: Mapping[str, str] = {"Authorization": "Bearer {token}"}
 
 #: Codes that mean the same whatever the status: the documentation says 409 for the first, the list of codes 422.
 MEANING_BY_CODE: Mapping[str, Meaning] = {
@@ -46,6 +47,7 @@ class Synctera:
     Settings = SyncteraSettings
     noun = "customer"
     ids = IdRule(ID_PATTERN, "a UUID", folds_case=True)
+    login: Mapping[str, str] = LOGIN
     keys = KeyRetention(safe_age_s=6 * 24 * 3600.0)  # the API forgets a key after seven days
     ids_per_read = IDS_PER_READ
     streaks = STREAKS
