@@ -1,7 +1,10 @@
 """A sealed plan that someone edited in the database: whatever relies on it refuses with 7, and sends nothing."""
 
+import json
+import random
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from tests.acceptance.commands import Workspace
 from tests.acceptance.small_job import FILE, NAME, id_of, new_emails, write_job
+from tests.ledgers.test_sqlite_edits import literal, other_value
 
 EDITS = {
     "the number of changes": "UPDATE runs SET details = json_set(details, '$.changes', 2)",
@@ -94,3 +98,88 @@ def test_an_edited_plan_is_neither_verified_nor_undone(ended: Path, tmp_path: Pa
     office = copied(ended, tmp_path)
     edit(office.root, EDITS["a before-image"])
     assert office.run(command, FILE, "--sandbox").code == 7
+
+
+# --- every column, one at a time
+
+SEALED = ("runs", "rows", "chunks", "customers")
+#: The index of customers is nothing that a plan says: who looks a customer up relies on it, and nobody else.
+RELY_ON_INDEX = {"lookup"}
+RUN = "RUN"  # stands for the id of the run
+PLANNED_COMMANDS = {
+    "approve": ("approve", RUN, "--operator", "another person"),
+    "run": ("run", FILE, "--sandbox"),
+    "report": ("report", FILE),
+    "export": ("export", FILE, "--to", "rows.csv"),
+    "show": ("show", FILE),
+    "lookup": ("lookup", id_of(1), "--output", "output"),
+}
+ENDED_COMMANDS = {
+    **{name: PLANNED_COMMANDS[name] for name in ("report", "export", "show", "lookup")},
+    "verify": ("verify", FILE, "--sandbox"),
+    "undo": ("undo", FILE, "--sandbox"),
+}
+
+
+def column_edits(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield an edit of every column of every sealed table, and of every part of what is kept as JSON."""
+    with closing(sqlite3.connect(root / "output" / NAME / "ledger.db")) as database:
+        for table in SEALED:
+            columns = [line[1] for line in database.execute(f"PRAGMA table_info({table})")]  # no generated ones
+            line = database.execute(f"SELECT {', '.join(columns)} FROM {table} LIMIT 1").fetchone()
+            kept_as = zip(columns, line, strict=True)
+            where = " AND ".join(f"{name} IS {literal(value)}" for name, value in kept_as)
+            for name, value in zip(columns, line, strict=True):
+                kept = _parts(value)
+                if not kept:
+                    other = literal(other_value(random.Random(0), value))
+                    yield f"{table}.{name}", f"UPDATE {table} SET {name} = {other} WHERE {where}"
+                for part in kept:
+                    changed = f"json_set({name}, '$.\"{part}\"', 'another')"
+                    yield f"{table}.{name}: {part}", f"UPDATE {table} SET {name} = {changed} WHERE {where}"
+
+
+def _parts(value: object) -> list[str]:
+    """Return the names of a JSON object that is kept as text."""
+    if not isinstance(value, str) or not value.startswith("{"):
+        return []
+    return list(json.loads(value))
+
+
+def find_silent(root: Path, folder: Path, words: tuple[str, ...]) -> Iterator[str]:
+    """Yield the edits that a command does not refuse with 7."""
+    run = Workspace(root).runs(NAME)[-1]["id"]
+    words = tuple(run if word == RUN else word for word in words)
+    for number, (name, statement) in enumerate(column_edits(root)):
+        if name.startswith("customers.") and words[0] not in RELY_ON_INDEX:
+            continue
+        office = copied(root, folder / str(number))
+        try:
+            edit(office.root, statement)
+        except sqlite3.IntegrityError:
+            continue  # what SQLite itself does not take
+        done = office.run(*words)
+        if done.code != 7:
+            yield f"{name}: {done.code}"
+        shutil.rmtree(office.root)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("command", PLANNED_COMMANDS)
+def test_an_edit_of_any_column_of_a_plan_is_refused(planned: Path, tmp_path: Path, command: str) -> None:
+    assert list(find_silent(planned, tmp_path, PLANNED_COMMANDS[command])) == []
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("command", ENDED_COMMANDS)
+def test_an_edit_of_any_column_of_a_run_that_was_sent_is_refused(ended: Path, tmp_path: Path, command: str) -> None:
+    assert list(find_silent(ended, tmp_path, ENDED_COMMANDS[command])) == []
+
+
+def test_a_row_that_has_moved_is_not_told_as_none(ended: Path, tmp_path: Path) -> None:
+    office = copied(ended, tmp_path)
+    edit(office.root, "UPDATE rows SET id = id + 7 WHERE row = 1")
+    told = office.run("lookup", id_of(1), "--output", "output")
+    assert told.code == 7, told.out

@@ -114,3 +114,11 @@ UPDATE progress SET state = :state, lane = :lane, requested = :requested, attemp
     event = :event
 WHERE id IN (SELECT value FROM json_each(:ids))
 """
+
+#: The run of an entry of the customers' index whose row is not there; 32 is ROW_BITS.
+DANGLING_ENTRY = """
+SELECT runs.number FROM customers AS c CROSS JOIN runs ON runs.number = c.id >> 32
+WHERE c.customer_id = :customer_id
+    AND (c.id NOT IN (SELECT id FROM rows) OR c.id NOT IN (SELECT id FROM progress))
+LIMIT 1
+"""

@@ -48,11 +48,16 @@ class CustomerIndex:
         self._checked: dict[int, int] = {}  # part -> the event at which it was compared
 
     def check(self, packed: bytes | str) -> None:
-        """Compare the part that a customer's entries are in.
+        """Compare the part that a customer's entries are in, and see that the rows are there that they name.
 
         Raises:
-            DamagedLedgerError: An entry is gone, was added, or is not as it was sealed.
+            DamagedLedgerError: An entry is gone, was added, or is not as it was sealed; or its row is gone.
         """
+        self._check_part(packed)
+        if line := self._chain.database.first(chain_queries.DANGLING_ENTRY, {"customer_id": packed}):
+            raise self._chain.damage("a row that its index of customers names", line[0])
+
+    def _check_part(self, packed: bytes | str) -> None:
         part = packed[0] if isinstance(packed, bytes) and packed else _OTHER
         if not self._chain.is_chained or self._checked.get(part) == self._chain.last()[0]:
             return
