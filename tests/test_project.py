@@ -103,6 +103,51 @@ def test_no_file_of_the_package_is_over_400_lines() -> None:
     assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
+#: What is above the sizes on purpose, and why.
+LARGE = {
+    "Target": "the contract of a target: one flat list of pure answers, which no caller takes apart",
+    "Synctera": "a Target and the Dialect of its answers",
+    "Sandbox": "another program: its parameters are the options of its command line, each with a default",
+}
+
+
+def test_no_class_has_more_than_12_public_methods_and_no_constructor_more_than_6_parameters() -> None:
+    large: dict[str, int] = {}
+    seen: set[str] = set()
+    for path in (ROOT / "bulk_patch").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                seen.add(node.name)
+                methods = [one for one in node.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+                public = {one.name for one in methods if one.name[0] != "_" and not is_attribute(one)}
+                made = max((len(parameters(one)) for one in methods if one.name == "__init__"), default=0)
+                if len(public) > 12 or made > 6:
+                    large[node.name] = max(len(public), made)
+    assert {"OpenJob", "Ledger", "RateLimiter"} <= seen
+    assert large.keys() == LARGE.keys(), large
+
+
+def test_no_function_has_more_than_7_parameters() -> None:
+    counts: dict[str, int] = {}
+    for path in (ROOT / "bulk_patch").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name != "__init__":
+                counts[f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"] = len(parameters(node))
+    assert max(counts.values()) > 3
+    assert {name: count for name, count in counts.items() if count > 7} == {}
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Return the names of a function's parameters, without the object or class that it is called on."""
+    of = function.args
+    return [one.arg for one in (*of.posonlyargs, *of.args, *of.kwonlyargs) if one.arg not in ("self", "cls")]
+
+
+def is_attribute(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Tell whether a method is read like an attribute."""
+    return any(isinstance(one, ast.Name) and one.id == "property" for one in function.decorator_list)
+
+
 def test_at_most_26_names_stand_directly_in_the_package() -> None:
     names = {path.name for path in (ROOT / "bulk_patch").iterdir()} - {"__pycache__"}
     assert "errors.py" in names

@@ -198,19 +198,7 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
             return
         for entry in entries:
             changes = changes_of(entry.row, entry.found.target(), reveal=reveal)
-            say(
-                history_screen(
-                    entry.run,
-                    entry.row,
-                    changes,
-                    approvers=entry.approvers,
-                    senders=entry.senders,
-                    reason=entry.reason,
-                    ticket=entry.ticket,
-                    drift=entry.drift,
-                    checked_at=entry.checked_at,
-                )
-            )
+            say(history_screen(entry, changes))
         if not entries:
             searched = look_where(customer_id, output=common.output)
             say(nowhere_screen(searched.root, jobs=searched.jobs, runs=searched.runs, is_id=searched.is_id))

@@ -181,17 +181,7 @@ def verify(common: Common, run_name: str, sandbox: bool, operator: str) -> None:
                 for text in drift_screen(ledger.drifts(done.check)):
                     say(text)
         if not (common.quiet or common.as_json):
-            say(
-                verification_screen(
-                    found.run,
-                    rows=done.rows,
-                    left=done.left,
-                    drifted=done.drifted,
-                    superseded=done.superseded,
-                    fields=done.fields,
-                    in_part=done.in_part,
-                )
-            )
+            say(verification_screen(found.run, done))
         commands = commands_of(found, run_name, common)
         _say_outdated(refresh_page(found, commands=commands), commands.for_run("report", found.run.id))
         _end(done, following=following)

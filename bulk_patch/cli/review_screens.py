@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bulk_patch.cli.screens import heading, kind_words, show_screen
 from bulk_patch.cli.text import join, numbered, safe, section, wrap
-from bulk_patch.ledgers.records import Actor, Drift, FieldDrift, LedgerRow, Run
+from bulk_patch.ledgers.records import Actor, Drift, FieldDrift, Run
 from bulk_patch.model import State
 from bulk_patch.reports.html.events import IN_PART
 from bulk_patch.reports.rows import FieldChange
 from bulk_patch.review.approvals import UNSIGNED, is_rehearsal, is_same_login
 from bulk_patch.words import amount, time_words
+
+if TYPE_CHECKING:
+    from bulk_patch.reports.customer_history import Entry
+    from bulk_patch.workflows.verify import Verification
 
 
 def approval_screen(run: Run, actor: Actor, detail: Mapping[str, Any], *, asked_for: bool) -> str:
@@ -61,77 +65,43 @@ def _drift_line(field: FieldDrift) -> str:
     return f"    {safe(field.name)}  sent {sent}, found {another}{found}{by}"
 
 
-def verification_screen(
-    run: Run,
-    *,
-    rows: int,
-    left: int,
-    drifted: int,
-    superseded: int,
-    fields: Mapping[str, int],
-    in_part: Mapping[str, int],
-) -> str:
-    """Return what reading back the applied rows of a run found.
-
-    Args:
-        run: The run.
-        rows: Applied rows that were read back.
-        left: Applied rows that were not read.
-        drifted: Rows that have drifted.
-        superseded: Rows changed by later runs of the job.
-        fields: Drifted fields, how often.
-        in_part: Fields that answers mask or never show: in how many rows.
-    """
+def verification_screen(run: Run, done: "Verification") -> str:
+    """Return what reading back the applied rows of a run found."""
     lines = [*heading(f"run {run.id}: read back", run), ""]
-    found = [("as sent", rows - drifted - superseded), ("changed by later runs of this job", superseded)]
-    found += [("drifted", drifted), ("not read yet", left)]
+    found = [
+        ("as sent", done.rows - done.drifted - done.superseded),
+        ("changed by later runs of this job", done.superseded),
+    ]
+    found += [("drifted", done.drifted), ("not read yet", done.left)]
     lines += [*numbered(found[:1] + [line for line in found[1:] if line[1]]), ""]
-    lines += section("what drifted, in how many rows", numbered(fields.items()))
-    lines += section(f"{IN_PART}: the API masks or never shows it", numbered(in_part.items()))
+    lines += section("what drifted, in how many rows", numbered(done.fields.items()))
+    lines += section(f"{IN_PART}: the API masks or never shows it", numbered(done.in_part.items()))
     return join(lines)
 
 
-def history_screen(
-    run: Run,
-    row: LedgerRow,
-    changes: Sequence[FieldChange],
-    *,
-    approvers: Sequence[str],
-    senders: Sequence[str],
-    reason: str = "",
-    ticket: str = "",
-    drift: Drift | None = None,
-    checked_at: float | None = None,
-) -> str:
-    """Return what one run did, or would have done, to one customer.
+def history_screen(entry: "Entry", changes: Sequence[FieldChange]) -> str:
+    """Return what one run did, or would have done, to one record.
 
     Args:
-        run: The run.
-        row: The customer's row in it.
+        entry: The record's row in the run, and who planned, approved and sent it.
         changes: Before and after, masked or not.
-        approvers: Operators who approved the run.
-        senders: Operators who sent it.
-        reason: Why, if that was said.
-        ticket: Of the run, if one was named.
-        drift: What the last verify found for this customer; None: nothing.
-        checked_at: When that verify started; None: it did not read this row.
     """
-    at = row.done_at or row.first_intent_at or run.created_at
+    run, row, drift = entry.run, entry.row, entry.drift
     what = f"run {run.id}" + ("" if run.kind == "run" else f"  {safe(kind_words(run))}")
-    lines = [f"{time_words(at)}  {safe(run.job)}  {what}  {safe(run.target)}"]
+    lines = [f"{time_words(entry.at)}  {safe(run.job)}  {what}  {safe(run.target)}"]
     people = [f"planned by {run.actor.operator}"]
     if row.state is State.INVALID:
         people.append("refused by a rule, so it was neither approved nor sent")
     else:
-        people += [f"approved by {', '.join(approvers)}"] if approvers else []
-        people += [f"sent by {', '.join(senders)}"] if row.key else ["not sent"]
+        people += [f"approved by {', '.join(entry.approvers)}"] if entry.approvers else []
+        people += [f"sent by {', '.join(entry.senders)}"] if row.key else ["not sent"]
     lines += wrap("; ".join(people), "  ")
-    why = (("reason", reason), ("ticket", ticket))
+    why = (("reason", entry.reason), ("ticket", entry.ticket))
     lines += [line for name, words in why if words for line in wrap(f"{name}: {words}", "  ")]
     (text,) = show_screen([(row, changes)])
     lines += [f"  {line}" for line in text.splitlines()]
-    if checked_at is not None:
-        lines += wrap(f"verified {time_words(checked_at)}: {_found_words(drift)}", "    ")
+    if entry.checked_at is not None:
+        lines += wrap(f"verified {time_words(entry.checked_at)}: {_found_words(drift)}", "    ")
     lines += [f"  {_drift_line(field)}" for field in drift.fields] if drift is not None else []
     return join(lines)
 

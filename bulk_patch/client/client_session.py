@@ -14,7 +14,7 @@ from yarl import URL
 
 from bulk_patch.client import transport as transports
 from bulk_patch.client.permits import Permit, Permits
-from bulk_patch.client.transport import HEADER_CAP, SAY_WHY, SWITCHED, Ends, NeverLeft, ServerAddress
+from bulk_patch.client.transport import HEADER_CAP, SAY_WHY, SWITCHED, Call, Ends, NeverLeft, ServerAddress
 from bulk_patch.model import Reply
 
 #: Headers that aiohttp adds where a request has none: this product says all that it sends.
@@ -80,11 +80,8 @@ class ReferenceTransport:
 
     async def exchange(
         self,
-        method: str,
-        path: str,
+        call: Call,
         *,
-        headers: str,
-        body: bytes | None,
         permit: Permit,
         timeout_s: float,
         fresh: bool = False,
@@ -99,10 +96,10 @@ class ReferenceTransport:
         try:
             async with timeout:
                 response = await session.request(
-                    method,
-                    URL(f"{self._origin}{path}", encoded=True),
-                    headers=dict(line.split(": ", 1) for line in headers.splitlines()),
-                    data=io.BytesIO(body) if body is not None and len(body) > _LARGE else body,
+                    call.method,
+                    URL(f"{self._origin}{call.path}", encoded=True),
+                    headers=dict(line.split(": ", 1) for line in call.headers.splitlines()),
+                    data=io.BytesIO(call.body) if call.body is not None and len(call.body) > _LARGE else call.body,
                     allow_redirects=False,
                     proxy=self._address.proxy,
                 )

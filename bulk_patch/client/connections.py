@@ -24,6 +24,7 @@ from bulk_patch.client.transport import (
     MOST_INTERIM,
     SAY_WHY,
     SWITCHED,
+    Call,
     ForeignPeer,
     NeverLeft,
     ServerAddress,
@@ -76,11 +77,8 @@ class Connections:
 
     async def exchange(
         self,
-        method: str,
-        path: str,
+        call: Call,
         *,
-        headers: str,
-        body: bytes | None,
         permit: Permit,
         timeout_s: float,
         fresh: bool = False,
@@ -99,7 +97,7 @@ class Connections:
                 raise NeverLeft("closed, or data came, before the request")
             protocol, transport = ends
             protocol.set_response_params(read_until_eof=True, max_line_size=HEADER_CAP, max_field_size=HEADER_CAP)
-            data = self._head(method, path, headers, body) + (body or b"")
+            data = self._head(call) + (call.body or b"")
             with Timeout(self._timeouts, transport, due_at):
                 self._limiter.leaves(permit)
                 transport.write(data)
@@ -154,7 +152,8 @@ class Connections:
             raise
         return connection
 
-    def _head(self, method: str, path: str, headers: str, body: bytes | None) -> bytes:
+    def _head(self, call: Call) -> bytes:
+        method, path, headers, body = call
         if body is not None:
             headers = f"{headers}Content-Length: {len(body)}\r\n"
         if self._is_relayed and (credentials := self._to.headers.get(PROXY_AUTHORIZATION)):

@@ -14,7 +14,7 @@ from bulk_patch.client.credential import Credential
 from bulk_patch.client.failures import translate
 from bulk_patch.client.permits import Permit
 from bulk_patch.client.rate_limiter import RateLimiter
-from bulk_patch.client.transport import ServerAddress, choose_transport
+from bulk_patch.client.transport import Call, ServerAddress, choose_transport
 from bulk_patch.errors import CredentialError
 from bulk_patch.model import NetworkFailure, Reply, Request
 
@@ -100,10 +100,7 @@ class HttpClient:
         started_at = time.monotonic()
         try:
             reply = await self._transport.exchange(
-                request.method,
-                path,
-                headers=headers,
-                body=request.body,
+                Call(request.method, path, headers, request.body),
                 permit=permit,
                 timeout_s=self._timeout_s,
                 fresh=fresh,

@@ -74,6 +74,22 @@ class ServerAddress:
     connect_timeout_s: float
 
 
+class Call(NamedTuple):
+    """One request as it is written.
+
+    Attributes:
+        method: The verb.
+        path: With query, percent-encoded.
+        headers: Complete lines, without Host and Content-Length.
+        body: The exact bytes.
+    """
+
+    method: str
+    path: str
+    headers: str
+    body: bytes | None
+
+
 class Transport(Protocol):
     """A pool of connections to one server, opened and closed as an async context manager.
 
@@ -87,11 +103,8 @@ class Transport(Protocol):
 
     async def exchange(
         self,
-        method: str,
-        path: str,
+        call: Call,
         *,
-        headers: str,
-        body: bytes | None,
         permit: Permit,
         timeout_s: float,
         fresh: bool = False,
@@ -99,10 +112,7 @@ class Transport(Protocol):
         """Send one request and read its answer, exactly once: nothing is repeated or followed.
 
         Args:
-            method: The verb.
-            path: With query, percent-encoded.
-            headers: Complete lines, without Host and Content-Length.
-            body: The exact bytes.
+            call: The request.
             permit: Of the limiter, for this request.
             timeout_s: For connecting, sending and reading together; waiting for a second permit is not counted.
             fresh: Over a new connection.

@@ -128,7 +128,26 @@ class RowReader(Protocol):
         """
 
 
-class RunReader(RowReader, Protocol):
+class EventReader(Protocol):
+    """The chain of events of a ledger, and what follows from it."""
+
+    def events(self, run_id: str | None = None) -> Iterator[Event]:
+        """Stream what happened in the ledger, or to one run, each event compared with its hash."""
+
+    def head(self) -> str:
+        """Return the hash of the last event as hex digits, "" where there is none."""
+
+    def must_read_first(self, run_id: str) -> bool:
+        """Tell whether rows of a run have to be read before they are sent: an older ledger was taken for it."""
+
+    def last_time(self) -> float:
+        """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one.
+
+        A clock that is behind this time was set back.
+        """
+
+
+class RunReader(RowReader, EventReader, Protocol):
     """A ledger to read, also while another process writes to it.
 
     * It takes no lock and writes nothing.
@@ -177,21 +196,6 @@ class RunReader(RowReader, Protocol):
 
     def drifts(self, check: int) -> Iterator[Drift]:
         """Stream what a check found, in row order and bounded memory."""
-
-    def events(self, run_id: str | None = None) -> Iterator[Event]:
-        """Stream what happened in the ledger, or to one run, each event compared with its hash."""
-
-    def head(self) -> str:
-        """Return the hash of the last event as hex digits, "" where there is none."""
-
-    def must_read_first(self, run_id: str) -> bool:
-        """Tell whether rows of a run have to be read before they are sent: an older ledger was taken for it."""
-
-    def last_time(self) -> float:
-        """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one.
-
-        A clock that is behind this time was set back.
-        """
 
 
 class PlanWriter(Protocol):
@@ -285,7 +289,53 @@ class CheckWriter(Protocol):
         """Remember that the check came to its end."""
 
 
-class Ledger(RunReader, Protocol):
+class RunFacts(Protocol):
+    """Single facts of a run, each durable when its method returns."""
+
+    def note(self, run_id: str, note: Note) -> None:
+        """Append a fact of the run for the auditor: continued, approved, revealed. No customer's value."""
+
+    def set_stop(self, run_id: str, guard: str, *, reason: str, hint: str) -> None:
+        """Keep the guard or fault that stopped a run, until a person waives it.
+
+        Args:
+            run_id: The run.
+            guard: Its name.
+            reason: What happened.
+            hint: What to do.
+        """
+
+    def waive(self, run_id: str) -> None:
+        """Lift the stop of a run: a person has looked, and the same stop does not stop it again."""
+
+    def finish(self, run_id: str, exit_code: int, *, now: float, reason: str | None, hint: str = "") -> None:
+        """Keep how the last command of a run ended.
+
+        Args:
+            run_id: The run.
+            exit_code: Its exit code.
+            now: Unix seconds.
+            reason: Why it stopped, "" when nothing did; None: what `set_stop` kept stays.
+            hint: What to do.
+        """
+
+    def reopen(self, run_id: str) -> None:
+        """Forget how the last command of a run ended: what it waited for has come."""
+
+    def save_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
+        """Keep what a run took so far: requests, times, latencies. JSON values."""
+
+    def keep_input_stamp(self, run_id: str, *, size: int, mtime_ns: int) -> None:
+        """Keep size and time of an input whose bytes are still those that were planned.
+
+        Args:
+            run_id: The run.
+            size: Bytes.
+            mtime_ns: Time of the last change, nanoseconds.
+        """
+
+
+class Ledger(RunReader, RunFacts, Protocol):
     """A ledger to write.
 
     One read-write connection, behind a lock that dies with the process; opening a second one raises `LockedError`
@@ -329,48 +379,4 @@ class Ledger(RunReader, Protocol):
 
         Rejected ones get the next generation; of unknown ones, those left `sending` by a kill included, it is
         forgotten that they spent their attempts or were final.
-        """
-
-    # --- single facts of a run
-
-    def note(self, run_id: str, note: Note) -> None:
-        """Append a fact of the run for the auditor: continued, approved, revealed. No customer's value."""
-
-    def set_stop(self, run_id: str, guard: str, *, reason: str, hint: str) -> None:
-        """Keep the guard or fault that stopped a run, until a person waives it.
-
-        Args:
-            run_id: The run.
-            guard: Its name.
-            reason: What happened.
-            hint: What to do.
-        """
-
-    def waive(self, run_id: str) -> None:
-        """Lift the stop of a run: a person has looked, and the same stop does not stop it again."""
-
-    def finish(self, run_id: str, exit_code: int, *, now: float, reason: str | None, hint: str = "") -> None:
-        """Keep how the last command of a run ended.
-
-        Args:
-            run_id: The run.
-            exit_code: Its exit code.
-            now: Unix seconds.
-            reason: Why it stopped, "" when nothing did; None: what `set_stop` kept stays.
-            hint: What to do.
-        """
-
-    def reopen(self, run_id: str) -> None:
-        """Forget how the last command of a run ended: what it waited for has come."""
-
-    def save_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
-        """Keep what a run took so far: requests, times, latencies. JSON values."""
-
-    def keep_input_stamp(self, run_id: str, *, size: int, mtime_ns: int) -> None:
-        """Keep size and time of an input whose bytes are still those that were planned.
-
-        Args:
-            run_id: The run.
-            size: Bytes.
-            mtime_ns: Time of the last change, nanoseconds.
         """

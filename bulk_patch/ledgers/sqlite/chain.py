@@ -138,7 +138,7 @@ class Chain:
             number, *_ = self.last()
             carried = self._carried(run, ALL_OF_RUN)
             if carried:
-                for part, found in self.small_parts(run).items():
+                for part, found in self._small_parts(run).items():
                     if carried[part] != found:
                         raise self.damage(PARTS[part], run)
             elif run > self.unchained_runs():
@@ -167,7 +167,7 @@ class Chain:
         self.load(used)
         return carried
 
-    def small_parts(self, run: int) -> dict[int, bytes]:
+    def _small_parts(self, run: int) -> dict[int, bytes]:
         """Return the digests of everything small of a run, as it is now."""
         values = {"run": run}
         facts = self.database.first(chain_queries.FACTS, values) or ()
@@ -177,10 +177,10 @@ class Chain:
             COUNTS: digest(self.database.all(chain_queries.COUNTS, values)),
             SESSIONS: digest(self.database.all(chain_queries.SESSIONS, values)),
             NOTES: digest(self.database.all(chain_queries.NOTES, values)),
-            CHECKS: digest([self.database.all(chain_queries.CHECKS, values), self.rolled_drifts(run)]),
+            CHECKS: digest([self.database.all(chain_queries.CHECKS, values), self._rolled_drifts(run)]),
         }
 
-    def rolled_drifts(self, run: int) -> bytes:
+    def _rolled_drifts(self, run: int) -> bytes:
         """Return the rolling hash of all that the checks of a run found."""
         return roll_drifts(self._drift_lines(run))
 

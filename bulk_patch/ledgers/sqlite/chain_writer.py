@@ -130,15 +130,15 @@ class ChainWriter(Chain):
             self._sums[run] = int.from_bytes(carried[ROWS]) if carried else 0
         return self._sums[run]
 
-    def rolled_drifts(self, run: int) -> bytes:
+    def _rolled_drifts(self, run: int) -> bytes:
         """Return the rolling hash of all that the checks of a run found."""
         if run not in self._rolled:
-            self._rolled[run] = super().rolled_drifts(run)
+            self._rolled[run] = super()._rolled_drifts(run)
         return self._rolled[run]
 
     def add_drifts(self, run: int, lines: Iterable[Line]) -> None:
         """Account for what the newest check of a run found, in row order."""
-        self._rolled[run] = roll_drifts(lines, self.rolled_drifts(run))
+        self._rolled[run] = roll_drifts(lines, self._rolled_drifts(run))
 
     def _is_trusted(self, event: int | None) -> bool:
         return event is None or event >= self._first_number
@@ -156,4 +156,4 @@ class ChainWriter(Chain):
             return {COUNTS: digest(self.database.all(chain_queries.COUNTS, {"run": run})), ROWS: total}
         self._since_full[run] = 0
         runs = digest(self.database.all(chain_queries.RUN_IDS))
-        return {**self.small_parts(run), RUNS: runs, ROWS: total}
+        return {**self._small_parts(run), RUNS: runs, ROWS: total}

@@ -54,7 +54,61 @@ from bulk_patch.ledgers.sqlite.sending import SendingSession, request_retry
 _LAST_RUN = (1 << 31) - 1  # what a row's id has room for
 
 
-class SqliteLedger(SqliteReader):
+class SqliteFacts(SqliteReader):
+    """`RunFacts` in one SQLite file; see the Protocol for what each method promises."""
+
+    _chain: ChainWriter
+
+    def note(self, run_id: str, note: Note) -> None:
+        """Append a fact of the run for the auditor."""
+        number = self._number(run_id)
+        values = {
+            "run": number,
+            "now": note.at,
+            "actor": to_text(asdict(note.actor)),
+            "action": note.action,
+            "detail": to_text(note.detail),
+        }
+        with self._chain.transaction(number):
+            noted = self._database.run(queries.INSERT_NOTE, values)
+            self._chain.append(number, note.action, now=note.at, detail={"note": noted.lastrowid})
+
+    def set_stop(self, run_id: str, guard: str, *, reason: str, hint: str) -> None:
+        """Keep what stopped a run, until a person waives it."""
+        self._update(GUARD, run_id, stopped_by=guard, stop_reason=reason, stop_hint=hint)
+
+    def waive(self, run_id: str) -> None:
+        """Lift the stop of a run, for good."""
+        run = self.run(run_id)
+        waived = (*run.waived, run.stopped_by) if run.stopped_by else run.waived
+        self._update(WAIVED, run_id, stopped_by="", stop_reason="", stop_hint="", waived=waived)
+
+    def finish(self, run_id: str, exit_code: int, *, now: float, reason: str | None, hint: str = "") -> None:
+        """Keep how the last command of a run ended."""
+        why = {} if reason is None else {"stop_reason": reason, "stop_hint": hint}
+        self._update(ENDED, run_id, exit_code=exit_code, finished_at=now, **why)
+
+    def reopen(self, run_id: str) -> None:
+        """Forget how the last command of a run ended."""
+        self._update(REOPENED, run_id, exit_code=None, stop_reason="", stop_hint="")
+
+    def save_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
+        """Keep what a run took so far."""
+        self._update(METRICS, run_id, stats=metrics)
+
+    def keep_input_stamp(self, run_id: str, *, size: int, mtime_ns: int) -> None:
+        """Keep size and time of an input whose bytes are still those that were planned."""
+        self._update(INPUT_SEEN, run_id, input_size=size, input_mtime_ns=mtime_ns)
+
+    def _update(self, kind: str, run_id: str, **changes: Any) -> None:
+        number = self._number(run_id)
+        with self._chain.transaction(number):
+            changed = replace(self.run(run_id), **changes)
+            self._database.run(queries.UPDATE_RUN, to_values(changed))
+            self._chain.append(number, kind, now=changes.get("finished_at", self._chain.last_time))
+
+
+class SqliteLedger(SqliteFacts):
     """A `Ledger` in one SQLite file; see the Protocol for what each method promises.
 
     Args:
@@ -62,8 +116,6 @@ class SqliteLedger(SqliteReader):
         lock: The right to write; released when the ledger is closed.
         draw_salts: Random bytes for the seal; fixed, the same plan gets the same hash.
     """
-
-    _chain: ChainWriter
 
     def __init__(self, database: Database, lock: Lock, *, draw_salts: DrawSalts = os.urandom) -> None:
         super().__init__(database)
@@ -198,56 +250,6 @@ class SqliteLedger(SqliteReader):
     def request_retry(self, run_id: str, *, now: float) -> int:
         """Ask for rejected and unknown rows again; return how many."""
         return request_retry(self._chain, self._number(run_id), now)
-
-    # --- single facts of a run
-
-    def note(self, run_id: str, note: Note) -> None:
-        """Append a fact of the run for the auditor."""
-        number = self._number(run_id)
-        values = {
-            "run": number,
-            "now": note.at,
-            "actor": to_text(asdict(note.actor)),
-            "action": note.action,
-            "detail": to_text(note.detail),
-        }
-        with self._chain.transaction(number):
-            noted = self._database.run(queries.INSERT_NOTE, values)
-            self._chain.append(number, note.action, now=note.at, detail={"note": noted.lastrowid})
-
-    def set_stop(self, run_id: str, guard: str, *, reason: str, hint: str) -> None:
-        """Keep what stopped a run, until a person waives it."""
-        self._update(GUARD, run_id, stopped_by=guard, stop_reason=reason, stop_hint=hint)
-
-    def waive(self, run_id: str) -> None:
-        """Lift the stop of a run, for good."""
-        run = self.run(run_id)
-        waived = (*run.waived, run.stopped_by) if run.stopped_by else run.waived
-        self._update(WAIVED, run_id, stopped_by="", stop_reason="", stop_hint="", waived=waived)
-
-    def finish(self, run_id: str, exit_code: int, *, now: float, reason: str | None, hint: str = "") -> None:
-        """Keep how the last command of a run ended."""
-        why = {} if reason is None else {"stop_reason": reason, "stop_hint": hint}
-        self._update(ENDED, run_id, exit_code=exit_code, finished_at=now, **why)
-
-    def reopen(self, run_id: str) -> None:
-        """Forget how the last command of a run ended."""
-        self._update(REOPENED, run_id, exit_code=None, stop_reason="", stop_hint="")
-
-    def save_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
-        """Keep what a run took so far."""
-        self._update(METRICS, run_id, stats=metrics)
-
-    def keep_input_stamp(self, run_id: str, *, size: int, mtime_ns: int) -> None:
-        """Keep size and time of an input whose bytes are still those that were planned."""
-        self._update(INPUT_SEEN, run_id, input_size=size, input_mtime_ns=mtime_ns)
-
-    def _update(self, kind: str, run_id: str, **changes: Any) -> None:
-        number = self._number(run_id)
-        with self._chain.transaction(number):
-            changed = replace(self.run(run_id), **changes)
-            self._database.run(queries.UPDATE_RUN, to_values(changed))
-            self._chain.append(number, kind, now=changes.get("finished_at", self._chain.last_time))
 
 
 def holder_of(path: Path) -> Holder | None:

@@ -84,7 +84,37 @@ class SqliteRows:
         return number
 
 
-class SqliteReader(SqliteRows):
+class SqliteEvents(SqliteRows):
+    """An `EventReader` over one SQLite file; see the Protocol for what each method promises."""
+
+    def events(self, run_id: str | None = None) -> Iterator[Event]:
+        """Stream what happened, each event compared with its hash."""
+        number = None if run_id is None else self._number(run_id)
+        ids: dict[int, str] = dict(self._database.all(chain_queries.RUN_IDS))
+        for loaded in self._chain.events(number) if self._chain.is_chained else ():
+            yield loaded.told(str(loaded.detail.get("run", ids.get(loaded.run, ""))))
+
+    def head(self) -> str:
+        """Return the hash of the last event."""
+        return self._chain.last()[2].hex()
+
+    def must_read_first(self, run_id: str) -> bool:
+        """Tell whether rows of a run have to be read before they are sent: an older ledger was taken for it."""
+        number = self._number(run_id)
+        if not self._chain.is_chained:
+            return False
+        told = (loaded for loaded in self._chain.events(0) if loaded.kind == RESTORED)
+        return any(number <= int(loaded.detail["last_run"]) + 1 for loaded in told)
+
+    def last_time(self) -> float:
+        """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one."""
+        if self._chain.is_chained:
+            return self._chain.checked_last_time()
+        line = self._database.first(queries.LAST_TIME)
+        return line[0] if line else 0.0
+
+
+class SqliteReader(SqliteEvents):
     """A `RunReader` over one SQLite file; see the Protocol for what each method promises."""
 
     @classmethod
@@ -187,29 +217,3 @@ class SqliteReader(SqliteRows):
         """Stream what a check found, in row order."""
         self._chain.check_all()
         return checks.drifts(self._database, check)
-
-    def events(self, run_id: str | None = None) -> Iterator[Event]:
-        """Stream what happened, each event compared with its hash."""
-        number = None if run_id is None else self._number(run_id)
-        ids: dict[int, str] = dict(self._database.all(chain_queries.RUN_IDS))
-        for loaded in self._chain.events(number) if self._chain.is_chained else ():
-            yield loaded.told(str(loaded.detail.get("run", ids.get(loaded.run, ""))))
-
-    def head(self) -> str:
-        """Return the hash of the last event."""
-        return self._chain.last()[2].hex()
-
-    def must_read_first(self, run_id: str) -> bool:
-        """Tell whether rows of a run have to be read before they are sent: an older ledger was taken for it."""
-        number = self._number(run_id)
-        if not self._chain.is_chained:
-            return False
-        told = (loaded for loaded in self._chain.events(0) if loaded.kind == RESTORED)
-        return any(number <= int(loaded.detail["last_run"]) + 1 for loaded in told)
-
-    def last_time(self) -> float:
-        """Return the latest time that the ledger holds, Unix seconds; 0.0 for a new one."""
-        if self._chain.is_chained:
-            return self._chain.checked_last_time()
-        line = self._database.first(queries.LAST_TIME)
-        return line[0] if line else 0.0
