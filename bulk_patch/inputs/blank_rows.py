@@ -3,6 +3,9 @@
 import re
 from functools import cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 _NO_BREAK_SPACE = b"\xc2\xa0"
 
 
@@ -27,7 +30,7 @@ def without_blank_rows(block: bytes, delimiter: bytes) -> bytes:
         block: Whole records.
         delimiter: One byte.
     """
-    if not _pattern(delimiter).search(block):
+    if not (_may_have_any(block, delimiter) and _pattern(delimiter).search(block)):
         return block
     if b'"' not in block:
         return _pattern(delimiter).sub(b"", block)
@@ -38,6 +41,21 @@ def without_blank_rows(block: bytes, delimiter: bytes) -> bytes:
             kept.append(line)
         inside ^= line.count(b'"') % 2 == 1
     return b"".join(kept)
+
+
+def _may_have_any(block: bytes, delimiter: bytes) -> bool:
+    """Tell, fast, whether a line begins as a blank row does: the pattern has to look at each byte."""
+    found = np.frombuffer(block, np.uint8)
+    starts = found[np.flatnonzero(found[:-1] == ord("\n")) + 1]
+    return bool(_begins_blank(delimiter)[starts].any() or _begins_blank(delimiter)[found[:1]].any())
+
+
+@cache
+def _begins_blank(delimiter: bytes) -> NDArray[np.bool_]:
+    """Return for each byte whether a blank row can begin with it."""
+    found = np.zeros(256, np.bool_)
+    found[list(b' \t"' + delimiter + _NO_BREAK_SPACE[:1])] = True
+    return found
 
 
 @cache

@@ -61,6 +61,7 @@ def check_ids(
         if not usable:
             texts = ids.to_pylist()
             usable = any(rule.matches(text or "") for text in texts)
+        if not usable:
             padded += sum(1 for text in texts if text and rule.matches(text.strip()))
             mangled += sum(1 for text in texts if _MANGLED.fullmatch(text or ""))
     if rows < 2 or usable:

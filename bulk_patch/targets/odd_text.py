@@ -79,11 +79,21 @@ def _matching(texts: pa.LargeStringArray, pattern: str) -> Mask:
 
 
 def _has(texts: pa.LargeStringArray, sign: str) -> bool:
-    return bool(pc.any(pc.match_substring(texts, sign)).as_py())
+    return bool((_bytes_of(texts) == ord(sign)).any())
 
 
 def _is_ascii(texts: pa.LargeStringArray) -> bool:
-    return pc.all(pc.string_is_ascii(texts)).as_py() is not False
+    return not bool((_bytes_of(texts) >= 0x80).any())
+
+
+def _bytes_of(texts: pa.LargeStringArray) -> NDArray[np.uint8]:
+    """Return the bytes of all values, one after another; those of missing ones may be among them."""
+    buffers: Any = texts.buffers()
+    _, offsets, data = buffers
+    if not len(texts) or data is None:
+        return np.empty(0, np.uint8)
+    ends = np.frombuffer(offsets, np.int64)
+    return np.frombuffer(data, np.uint8)[ends[texts.offset] : ends[texts.offset + len(texts)]]
 
 
 def _confirmed(texts: pa.LargeStringArray, suspects: Mask) -> Mask:

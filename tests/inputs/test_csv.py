@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bulk_patch.inputs import csv
+from bulk_patch.inputs import blank_rows, csv
 from bulk_patch.inputs.source import frames
 from tests.support.source_calls import ANN, BOB, HEADER, cells, inspect, refuse
 
@@ -227,3 +229,16 @@ def test_a_last_line_without_a_line_break_is_whole_when_its_last_cell_is_quoted(
     assert cells(file) == [[ANN, "San Antonio"]]
     file.write_text("customer_id,first_name")
     assert inspect(file).rows == 0
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"a,b", b",", b' ,""', b"\xc2\xa0,", b"\xc3\xa9,", b'"a', b'",', b"", b"\t"]), max_size=6
+    ),
+    st.sampled_from([b"\n", b"\r\n"]),
+)
+@settings(deadline=None)
+def test_the_fast_look_for_blank_rows_overlooks_none(lines: list[bytes], end: bytes) -> None:
+    block = end.join(lines) + end
+    found = blank_rows._pattern(b",").search(block) is not None
+    assert blank_rows._may_have_any(block, b",") or not found

@@ -3,9 +3,13 @@
 import string
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from email_validator import EmailNotValidError, validate_email
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bulk_patch.targets import email_address
 from bulk_patch.targets.email_address import is_email_address
 
 GOOD = (
@@ -67,3 +71,10 @@ def test_the_pattern_says_what_email_validator_says() -> None:
 @pytest.mark.parametrize(("addresses", "fine"), [(GOOD, True), (BAD, False)])
 def test_addresses_are_taken_and_what_clings_to_them_is_not(addresses: list[str], fine: bool) -> None:
     assert [address for address, ours in zip(addresses, verdicts(addresses), strict=True) if ours is not fine] == []
+
+
+@given(st.lists(st.from_regex(email_address._COMMON.replace("$", r"\Z"), fullmatch=True), min_size=1, max_size=20))
+@settings(deadline=None)
+def test_what_the_fast_pass_accepts_is_what_the_whole_rule_accepts(texts: list[str]) -> None:
+    short = [text for text in texts if len(text) <= email_address._SHORT]
+    assert email_address._judge(pa.array(short, pa.large_string())).to_pylist() == [True] * len(short)
