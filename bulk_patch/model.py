@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulk_patch.errors import Exit
 
@@ -262,6 +262,20 @@ class Verdict:
     status: int | None = None
 
 
+class Answer(NamedTuple):
+    """How one request ended: what the figures of a run are made of.
+
+    Attributes:
+        status: Of HTTP; 0: there was no answer.
+        patch_s: How long a PATCH took to be answered, seconds; None: a read, or no answer.
+        at: When, on the monotonic clock of the process that sent it, seconds.
+    """
+
+    status: int
+    patch_s: float | None
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one handed-out row."""
@@ -279,7 +293,7 @@ class Outcome:
     api_code: str = ""
     stop: Stop | None = None
     watched: Mapping[str, str] = field(default_factory=dict)  # guarded fields as the last answer showed them
-    elapsed_s: tuple[float, ...] = ()  # of each PATCH that was answered
+    answers: tuple[Answer, ...] = ()  # to all requests that were made for it, reads included
 
 
 Counts = dict[State, int]

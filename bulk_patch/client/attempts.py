@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from bulk_patch.model import Meaning, NetworkFailure, Reply, Request, Verdict
+from bulk_patch.model import Answer, Meaning, NetworkFailure, Reply, Request, Verdict
 
 
 @dataclass(slots=True, kw_only=True)
@@ -16,11 +16,13 @@ class Exchange:
         is_out: It may have left and was not answered.
         unconfirmed: It was refused, and that may have been the answer to another request: it is sent once more, over a
             new connection. A true refusal is kept by the API and comes again.
+        answers: How each time ended, added to whatever is in the list.
     """
 
     request: Request
     is_out: bool = False
     unconfirmed: bool = False
+    answers: list[Answer] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)

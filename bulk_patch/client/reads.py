@@ -9,7 +9,7 @@ from bulk_patch.client.attempts import Attempts
 from bulk_patch.client.permits import LimiterClosed
 from bulk_patch.client.session import ApiSession, RunHalted
 from bulk_patch.errors import CredentialError, IncompleteError, InputError, error_with
-from bulk_patch.model import Action, History, Meaning, NetworkFailure, Reply, Request, Verdict
+from bulk_patch.model import Action, Answer, History, Meaning, NetworkFailure, Reply, Request, Verdict
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Record
 from bulk_patch.targets.answers import http_date
@@ -44,15 +44,15 @@ class Unreadable(Exception):  # noqa: N818 - a finding
         self.verdict = verdict
 
 
-async def read_one(session: ApiSession, record_id: str) -> Read:
-    """Read one customer.
+async def read_one(session: ApiSession, record_id: str, *, answers: list[Answer] | None = None) -> Read:
+    """Read one record; how each request ended is added to `answers`.
 
     Raises:
         Unreadable: Not within the attempts.
         RunHalted: The run must stop.
         LimiterClosed: The run is stopping already.
     """
-    reply, verdict = await _ask(session, session.target.read_one(record_id))
+    reply, verdict = await _ask(session, session.target.read_one(record_id), answers=answers)
     record = session.target.record(reply, record_id) if verdict.act is Action.APPLIED else None
     if record is None and verdict.meaning is not Meaning.NOT_FOUND:  # refused, or not an answer to this question
         raise Unreadable(verdict)
@@ -62,13 +62,15 @@ async def read_one(session: ApiSession, record_id: str) -> Read:
     return Read(record, sent.timestamp() - time.time() if sent is not None else 0.0)
 
 
-async def read_many(session: ApiSession, ids: Sequence[str]) -> Found:
-    """Read customers by their ids, unknown ones left out; a batch is halved where the API finds it too long.
+async def read_many(session: ApiSession, ids: Sequence[str], *, answers: list[Answer] | None = None) -> Found:
+    """Read records by their ids, unknown ones left out; a batch is halved where the API finds it too long.
+
+    How each request ended is added to `answers`.
 
     Raises:
         Unreadable, RunHalted, LimiterClosed: As `read_one`.
     """
-    batches = [_read_batch(session, batch) for batch in _batches(ids, session.ids_per_read)]
+    batches = [_read_batch(session, batch, answers) for batch in _batches(ids, session.ids_per_read)]
     tasks = [asyncio.ensure_future(batch) for batch in batches]
     try:
         read = [record for records in await asyncio.gather(*tasks) for record in records]
@@ -155,15 +157,19 @@ def _is_settled(reply: Reply | NetworkFailure, verdict: Verdict) -> bool:
     return verdict.act in (Action.APPLIED, Action.REJECTED) and isinstance(reply, Reply)
 
 
-async def _ask(session: ApiSession, request: Request, *, gives_way_to: Collection[int] = ()) -> tuple[Reply, Verdict]:
+async def _ask(
+    session: ApiSession, request: Request, *, answers: list[Answer] | None, gives_way_to: Collection[int] = ()
+) -> tuple[Reply, Verdict]:
     """Ask until the answer can be used or is a refusal.
 
     Args:
         session: With the API.
         request: A GET.
+        answers: How each time ended is added to it, if it is given.
         gives_way_to: Statuses, of the API or of anything before it, that make it unreadable at once.
     """
-    attempts = ReadAttempts(request=request, session=session, gives_way_to=gives_way_to)
+    answers = [] if answers is None else answers
+    attempts = ReadAttempts(request=request, session=session, gives_way_to=gives_way_to, answers=answers)
     reply, verdict, stop = await session.ask(attempts)
     if stop is not None:
         raise RunHalted(stop)
@@ -174,10 +180,10 @@ async def _ask(session: ApiSession, request: Request, *, gives_way_to: Collectio
     return reply, verdict
 
 
-async def _read_batch(session: ApiSession, ids: Sequence[str]) -> list[Record]:
+async def _read_batch(session: ApiSession, ids: Sequence[str], answers: list[Answer] | None) -> list[Record]:
     """Read a batch, in halves where it is too long."""
     try:
-        records = await _read_pages(session, ids)
+        records = await _read_pages(session, ids, answers)
         session.on_read(len(ids))
         return records
     except Unreadable as failure:
@@ -185,10 +191,10 @@ async def _read_batch(session: ApiSession, ids: Sequence[str]) -> list[Record]:
             raise
     half = (len(ids) + 1) // 2
     session.ids_per_read = min(session.ids_per_read, half)
-    return [record for batch in _batches(ids, half) for record in await _read_batch(session, batch)]
+    return [record for batch in _batches(ids, half) for record in await _read_batch(session, batch, answers)]
 
 
-async def _read_pages(session: ApiSession, ids: Sequence[str]) -> list[Record]:
+async def _read_pages(session: ApiSession, ids: Sequence[str], answers: list[Answer] | None) -> list[Record]:
     """Read the pages of a batch until all customers are found, or the list ends.
 
     A list proves that a customer does not exist only where it held what was asked for and nothing else.
@@ -201,7 +207,8 @@ async def _read_pages(session: ApiSession, ids: Sequence[str]) -> list[Record]:
     is_proof = True
     gives_way_to = TOO_MANY_IDS if len(ids) > 1 else frozenset()
     while True:
-        reply, verdict = await _ask(session, session.target.read(ids, token), gives_way_to=gives_way_to)
+        request = session.target.read(ids, token)
+        reply, verdict = await _ask(session, request, answers=answers, gives_way_to=gives_way_to)
         if verdict.act is not Action.APPLIED:
             raise Unreadable(verdict)
         page = session.target.page(reply)

@@ -1,6 +1,7 @@
 """A session with one API: the credential, the limiter, the streaks, the stop; and one loop that makes requests."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -15,7 +16,19 @@ from bulk_patch.client.send_spec import SendSpec
 from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job.settings import Retry
-from bulk_patch.model import NEVER_LEFT, Action, History, Meaning, NetworkFailure, Reply, Request, Stop, Verdict, Wait
+from bulk_patch.model import (
+    NEVER_LEFT,
+    Action,
+    Answer,
+    History,
+    Meaning,
+    NetworkFailure,
+    Reply,
+    Request,
+    Stop,
+    Verdict,
+    Wait,
+)
 from bulk_patch.observe import get_logger
 from bulk_patch.targets import Target
 from bulk_patch.targets.answers import UNKNOWN_CODE, repeats_a_value
@@ -63,7 +76,6 @@ class ApiSession:
         self.said: set[str] = set()  # reasons for reading again
         self.reads_made = 0  # requests without a body
         self.on_read: Callable[[int], None] = lambda customers: None
-        self.on_answer: Callable[[int, float | None], None] = lambda status, patch_s: None  # of every request
         self._credential = credential
         self._renewing = asyncio.Lock()
         self._refused: Stop | None = None  # why a renewed credential does not help
@@ -121,7 +133,7 @@ class ApiSession:
                 return reply, verdict, stop
             attempts.repeats(verdict)
             if verdict.act is Action.RENEW:
-                await self._renew(version, attempts.probe())
+                await self._renew(version, Exchange(request=attempts.probe(), answers=attempts.answers))
                 attempts.renewed = True
                 if attempts.tried >= budget:
                     return reply, verdict, None
@@ -152,10 +164,9 @@ class ApiSession:
             exchange.is_out = False
         if request.body is None and not (isinstance(reply, NetworkFailure) and reply.lost in NEVER_LEFT):
             self.reads_made += 1
-        if isinstance(reply, Reply):
-            self.on_answer(reply.status, None if request.body is None else reply.elapsed_s)
-        else:
-            self.on_answer(0, None)
+        is_answered = isinstance(reply, Reply)
+        patch_s = reply.elapsed_s if is_answered and request.body is not None else None
+        exchange.answers.append(Answer(reply.status if isinstance(reply, Reply) else 0, patch_s, time.monotonic()))
         return reply, permit, version
 
     # --- what answers do to all requests
@@ -183,7 +194,7 @@ class ApiSession:
         elif verdict.wait is Wait.STEPS:
             await wait_or(self.stopping, min(steps_s(times), self.retry.longest_delay_s))
 
-    async def _renew(self, version: int, probe: Request) -> None:
+    async def _renew(self, version: int, probe: Exchange) -> None:
         """Renew the credential once, while all requests wait, and probe it.
 
         Args:
@@ -206,7 +217,7 @@ class ApiSession:
             if self._refused is not None:
                 raise RunHalted(self._refused)
 
-    async def _try_new_credential(self, probe: Request) -> Stop | None:
+    async def _try_new_credential(self, probe: Exchange) -> Stop | None:
         """Renew and probe; return the stop when that does not help.
 
         Raises:
@@ -216,7 +227,7 @@ class ApiSession:
             await asyncio.to_thread(self._credential.renew)
         except BulkPatchError as error:
             return Stop(Exit.CREDENTIAL, error.message, error.hint)
-        reply, permit, _ = await self._exchange(Exchange(request=probe), probe=True)
+        reply, permit, _ = await self._exchange(probe, probe=True)
         verdict = self.target.judge_read(reply, History())
         signal = _signal(verdict) if verdict.meaning is Meaning.THROTTLED else NOTHING
         if (stop := self.limiter.settle(permit, signal)) is not None:

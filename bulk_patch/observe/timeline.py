@@ -69,7 +69,9 @@ class Timeline:
     slices: dict[int, Slice] = field(default_factory=dict)  # number -> slice; empty ones are left out
     sessions: list[tuple[float, float]] = field(default_factory=list)  # seconds of sending, Unix seconds
     pauses: list[Pause] = field(default_factory=list)
-    _clock: Callable[[], float] = field(default=time.monotonic, repr=False, compare=False)
+    _clock: Callable[[], float] = field(
+        default=lambda: time.monotonic(), repr=False, compare=False
+    )  # as it is when it is asked
     _started_at: float = field(default=0.0, repr=False, compare=False)  # on the clock: second 0 of sending
     _until: float = field(default=-math.inf, repr=False, compare=False)  # on the clock: end of the present slice
     _classes: list[int] = field(default_factory=list, repr=False, compare=False)  # of the present slice
@@ -117,15 +119,16 @@ class Timeline:
         self._started_at, self._until = self._clock() - sent_for_s, -math.inf
         self.sessions = [*self.sessions, (round(sent_for_s, 3), now)][-MOST_SESSIONS:]
 
-    def answered(self, status: int, patch_s: float | None) -> None:
+    def answered(self, status: int, patch_s: float | None, *, at: float | None = None) -> None:
         """Count one request that ended. This is the hot path: under half a microsecond.
 
         Args:
             status: HTTP status; 0: there was no answer.
             patch_s: How long a PATCH took to be answered; None: a read, or no answer.
+            at: When that was, on the clock; None: now. What is older than the present slice belongs to its own.
         """
-        now = self._clock()
-        if now >= self._until:
+        now = self._clock() if at is None else at
+        if now >= self._until or now < self._until - self.width_s:
             self._turn(now)
         if patch_s is not None:
             self._fresh.append(patch_s)
@@ -152,7 +155,7 @@ class Timeline:
     def _turn(self, now: float) -> None:
         """Turn to the present slice; make all slices wider when it would be one too many."""
         self._fold()
-        at_s = now - self._started_at
+        at_s = max(0.0, now - self._started_at)  # an earlier session's answer belongs to the start of this one
         while at_s >= self.width_s * SLICES:
             self._widen()
         self._number = int(at_s / self.width_s)

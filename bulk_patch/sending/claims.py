@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bulk_patch.client.session import ApiSession
 from bulk_patch.job.settings import Job
-from bulk_patch.model import Patch, Precheck
+from bulk_patch.model import Answer, Patch, Precheck
 from bulk_patch.sending.drift_check import DriftCheck, is_stale
 from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.targets import KeyRetention
@@ -88,6 +88,11 @@ class Claims:
     def abort(self) -> None:
         """Do not wait for a read any longer."""
         self._drift.abort()
+
+    def take_answers(self) -> list[Answer]:
+        """Return how the requests of the drift check ended since this was asked last."""
+        taken, self._drift.answers[:] = list(self._drift.answers), []
+        return taken
 
     def is_limit_reached(self, handed_out: int) -> bool:
         """Tell whether the session has handed out as many rows as it may."""

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +18,7 @@ from bulk_patch.client.reads import Unreadable
 from bulk_patch.client.session import ApiSession, RunHalted
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Job
-from bulk_patch.model import Outcome, Patch, State, Stop
+from bulk_patch.model import Answer, Outcome, Patch, State, Stop
 from bulk_patch.observe.totals import Totals
 from bulk_patch.sending.claims import Claims, SendScope
 from bulk_patch.sending.engine import Engine
@@ -98,7 +98,6 @@ class Dispatcher:
         before_s, slowed_s, cpu_s = self.stats.send_s, self.stats.slowed_s, self.stats.cpu_s - time.process_time()
         series = self.stats.series
         series.start(before_s, now=time.time())
-        self._session.on_answer = series.answered
 
         def paused(seconds: float, reason: str) -> None:
             series.paused(seconds, reason, now=time.time())
@@ -116,6 +115,7 @@ class Dispatcher:
             self.stats.send_s = before_s + time.monotonic() - started_at
             self.stats.slowed_s = slowed_s + self.limiter.slowed_s
             self.stats.cpu_s = cpu_s + time.process_time()
+            self._count(self._claims.take_answers())
 
         async with aclosing(self._engine.run(self._batches())) as lists:
             try:
@@ -181,9 +181,15 @@ class Dispatcher:
             self._saved_at, self._saving = time.monotonic(), None
             await self._ledger.save_stats(self.stats.to_json())
 
+    def _count(self, answers: Sequence[Answer]) -> None:
+        """Let answers count in the figures of the run."""
+        for answer in answers:
+            self.stats.series.answered(answer.status, answer.patch_s, at=answer.at)
+        self.stats.add(answer.patch_s for answer in answers if answer.patch_s is not None)
+
     def _note(self, outcome: Outcome) -> None:
         """Let a recorded outcome count."""
-        self.stats.add(outcome.elapsed_s)
+        self._count(outcome.answers)
         if outcome.state in (State.APPLIED, State.REJECTED, State.MISMATCH, State.UNKNOWN):
             self.progress.done += 1
             self.progress.ok += outcome.state is State.APPLIED

@@ -9,7 +9,7 @@ from bulk_patch.client.reads import Found, read_many
 from bulk_patch.client.session import ApiSession
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
-from bulk_patch.model import Outcome, Patch, State
+from bulk_patch.model import Answer, Outcome, Patch, State
 from bulk_patch.sending.run_ledger import RunLedger
 
 
@@ -37,6 +37,7 @@ class DriftCheck:
         self._only_requested = only_requested
         self._reading: asyncio.Future[Found] | None = None
         self._aborted = False
+        self.answers: list[Answer] = []  # of its reads, until somebody takes them
 
     def abort(self) -> None:
         """Cut off a read that is under way."""
@@ -88,7 +89,7 @@ class DriftCheck:
         return drifted
 
     async def _read(self, ids: Sequence[str]) -> Found:
-        self._reading = asyncio.ensure_future(read_many(self._session, ids))
+        self._reading = asyncio.ensure_future(read_many(self._session, ids, answers=self.answers))
         try:
             return await self._reading
         except asyncio.CancelledError:

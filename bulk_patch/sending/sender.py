@@ -48,7 +48,6 @@ class RowAttempt(Attempts):
         ambiguous: An attempt may have executed.
         attempts: PATCHes that may have left.
         answered: The verdict on the last answer, if any came.
-        elapsed_s: How long each answer took.
         watched: Watched fields as the last answer showed them.
     """
 
@@ -58,7 +57,6 @@ class RowAttempt(Attempts):
     attempts: int = 0
     last: Verdict | None = None  # on the last attempt, answered or not
     answered: Verdict | None = None
-    elapsed_s: list[float] = field(default_factory=list)
     watched: dict[str, str] = field(default_factory=dict)
 
     def judge(self, reply: Reply | NetworkFailure) -> Verdict:
@@ -100,7 +98,6 @@ class RowAttempt(Attempts):
         self.last = verdict
         if isinstance(reply, Reply):
             self.answered = verdict
-            self.elapsed_s.append(reply.elapsed_s)
         if not (isinstance(reply, NetworkFailure) and reply.lost in NEVER_LEFT):
             self.attempts += 1
 
@@ -131,7 +128,7 @@ class RowAttempt(Attempts):
             api_code=answered.api_code if answered is not None else "",
             stop=stop,
             watched=self.watched,
-            elapsed_s=tuple(self.elapsed_s),
+            answers=tuple(self.answers),
         )
 
     def stays_open(self, reason: str, stop: Stop | None = None, *, spent: bool = False) -> Outcome:
@@ -216,7 +213,7 @@ class Sender:
         patch = attempt.patch
         attempt.ambiguous = True  # it may have executed: a read that is cut off leaves the row unknown
         try:
-            read = await read_one(self._session, patch.customer_id)
+            read = await read_one(self._session, patch.customer_id, answers=attempt.answers)
         except (Unreadable, LimiterClosed) as failure:
             if verdict.meaning is Meaning.CONFIRMED:  # the API said so itself; only the second look failed
                 return attempt.ends(State.APPLIED, "confirmed by the answer; the read-back failed")
@@ -238,7 +235,7 @@ class Sender:
         patch = attempt.patch
         expired = patch.first is Precheck.READ_EXPIRED
         try:
-            read = await read_one(self._session, patch.customer_id)
+            read = await read_one(self._session, patch.customer_id, answers=attempt.answers)
         except Unreadable as failure:
             return self._undecided(attempt, f"it could not be read: {failure.verdict.reason}")
         age_s = time.time() + max(0.0, read.skew_s) - patch.intent_at  # the server's clock counts where it is ahead

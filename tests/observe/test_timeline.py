@@ -128,3 +128,18 @@ def test_pauses_and_sessions_are_bounded() -> None:
     assert len(series.pauses) == MOST_PAUSES
     assert sum(pause.times for pause in series.pauses) == MOST_PAUSES + 5
     assert len(series.sessions) == MOST_SESSIONS
+
+
+def test_an_answer_that_is_told_late_counts_where_it_came() -> None:
+    now_s = 100.0
+    series = Timeline(_clock=lambda: now_s)
+    series.start(0.0, now=0.0)
+    series.answered(200, 0.1, at=103.1)
+    series.answered(500, 0.2, at=100.1)
+    series.answered(200, 0.1, at=103.2)
+    points = series.points()
+    assert [(at, slice_.classes[2], slice_.classes[5]) for at, _, slice_ in points if slice_.requests] == [
+        (0.0, 0, 1),
+        (3.0, 2, 0),
+    ]
+    assert sum(slice_.latency.total() for _, _, slice_ in points) == 3

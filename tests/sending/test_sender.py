@@ -235,7 +235,11 @@ def test_a_row_ends_as_its_answers_promise(line: Line) -> None:
         assert held is bool(line.executed)
         assert outcome.state is not APPLIED or held
         assert outcome.state is not REJECTED or not held
-        assert len(outcome.elapsed_s) <= line.patches
+        patches, reads, _ = bench.count()
+        assert len(outcome.answers) == patches + reads  # all that was asked for this row
+        timed = [answer for answer in outcome.answers if answer.patch_s is not None]
+        assert len(timed) <= patches
+        assert outcome.http_status is None or outcome.http_status in {answer.status for answer in timed}
 
     on_bench(scenario, line.fault, rows=2, **line.options)
 
