@@ -1,6 +1,5 @@
 """Commands for the second person: approve a plan before it is sent, and verify it afterwards."""
 
-import re
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,7 +18,7 @@ from bulk_patch.cli.entry import (
     watched_by_terminal,
 )
 from bulk_patch.cli.options import Common, common, json_flag, operator_flag, run_argument, sandbox_flag
-from bulk_patch.errors import Exit, RefusedError, UsageError
+from bulk_patch.errors import Exit, UsageError
 from bulk_patch.reports.next_command import NOTHING_NEXT, NextCommand
 
 if TYPE_CHECKING:
@@ -62,14 +61,14 @@ def approve(
         from bulk_patch.cli.printing import say
         from bulk_patch.cli.review_screens import approval_screen, rejection_screen
         from bulk_patch.reports.runs import locate_run
-        from bulk_patch.workflows.approve import approve_run, reject_run
+        from bulk_patch.workflows.approve import approve_run, refuse_other_plan, reject_run
 
         if reject != bool(reason.strip()):
             raise UsageError("--reject and --reason TEXT go together", "say why the plan is refused")
         found = locate_run(run_name, output=common.output)
         job, _ = job_of_run(found, run_name, common, sends=False)
         commands = commands_of(found, run_name, common)
-        _check_plan_hash(found.run, plan_hash)
+        refuse_other_plan(found.run, plan_hash)
         asks = not plan_hash and _is_job_file(run_name)
         if asks and (sys.stdin is None or not sys.stdin.isatty()):
             by_id = commands.for_run("approve", found.run.id, "--plan", found.run.plan_sha256[:12])
@@ -96,23 +95,6 @@ def approve(
 
 def _is_job_file(run_name: str) -> bool:
     return run_name.endswith(".toml") or Path(run_name).is_file()
-
-
-def _check_plan_hash(run: "Run", plan_hash: str) -> None:
-    """Refuse another plan than the one that is named.
-
-    Raises:
-        UsageError: It is not the beginning of a hash.
-        RefusedError: The run has another plan.
-    """
-    wanted = plan_hash.strip().lower()
-    if not plan_hash:
-        return
-    if not re.fullmatch(r"[0-9a-f]{8,64}", wanted):
-        raise UsageError("--plan is not the beginning of a plan's hash", "give 8 to 64 of its hexadecimal digits")
-    if not run.plan_sha256.startswith(wanted):
-        hint = f"look at the plan that is there now: bulk-patch status {run.id}"
-        raise RefusedError(f"the plan of run {run.id} is {run.plan_sha256[:12]}, not {wanted[:12]}", hint)
 
 
 def _show_plan(found: "LocatedRun", job: "Job") -> None:

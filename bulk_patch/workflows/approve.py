@@ -1,11 +1,12 @@
 """Approve: record a second person's approval of a sealed plan, and say what comes next."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bulk_patch.errors import LedgerError
+from bulk_patch.errors import LedgerError, RefusedError, UsageError
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.operator import current_actor
 from bulk_patch.ledgers.records import Actor, Run
@@ -72,6 +73,27 @@ def approve_run(
         next=following,
         outdated_page=refresh_page(found, commands=commands),
     )
+
+
+def refuse_other_plan(run: Run, plan_hash: str) -> None:
+    """Refuse a run whose plan is another one than a person has named.
+
+    Args:
+        run: The run.
+        plan_hash: The first 8 digits of the hash, or more; "": no plan is named.
+
+    Raises:
+        UsageError: It is not the beginning of a hash.
+        RefusedError: The run has another plan.
+    """
+    wanted = plan_hash.strip().lower()
+    if not plan_hash:
+        return
+    if not re.fullmatch(r"[0-9a-f]{8,64}", wanted):
+        raise UsageError("--plan is not the beginning of a plan's hash", "give 8 to 64 of its hexadecimal digits")
+    if not run.plan_sha256.startswith(wanted):
+        hint = f"look at the plan that is there now: bulk-patch status {run.id}"
+        raise RefusedError(f"the plan of run {run.id} is {run.plan_sha256[:12]}, not {wanted[:12]}", hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 import asyncio
+import datetime as dt
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 
@@ -12,14 +13,14 @@ from bulk_patch.client.credential import Credential
 from bulk_patch.client.http import HttpClient
 from bulk_patch.client.permits import LimiterClosed, Permit
 from bulk_patch.client.rate_limiter import RateLimiter
-from bulk_patch.client.reads import Unreadable, read_many, read_one
+from bulk_patch.client.reads import ReadAttempts, Unreadable, read_many, read_one
 from bulk_patch.client.session import ApiSession, RunHalted
 from bulk_patch.errors import Exit
 from bulk_patch.job.settings import Retry
 from bulk_patch.model import FailureKind, NetworkFailure, Reply, Request
 from bulk_patch.sandbox import Fault
 from bulk_patch.sending.sender import Sender
-from bulk_patch.targets.synctera.target import LOGIN
+from bulk_patch.targets.synctera.target import LOGIN, Synctera
 from tests.support.patches import ANN, history, make_reply, make_target
 from tests.support.raw_server import Heard, RawServer, Say, http_answer
 from tests.support.sending import PAGE, Bench, faults, make_id, make_row, on_bench, page, refusal
@@ -562,3 +563,27 @@ def test_a_wait_of_days_ago_or_of_a_wrong_clock_or_that_is_over_holds_nobody_up(
         await asyncio.wait_for(read_one(bench.session, FIVE[0]), 2)
 
     on_bench(scenario, rows=5)
+
+
+def test_a_session_that_is_aimed_at_another_target_shows_the_token_as_that_one_says() -> None:
+    class Other(Synctera):
+        login: Mapping[str, str] = {"X-Api-Key": "{token}"}
+
+    heard: list[Heard] = []
+
+    def answer(request: Heard) -> Say:
+        heard.append(request)
+        return http_answer(200, listing(asked_for(request)))
+
+    async def scenario() -> None:
+        async with open_session(answer) as (session, _):
+            await read_many(session, [make_id(1)])
+            session.aim(Other("persons", today=dt.date(2030, 1, 1)))
+            await session.ask(ReadAttempts(request=session.target.read([make_id(2)]), session=session))
+
+    asyncio.run(scenario())
+    first, second = heard
+    assert first.headers["authorization"] == "Bearer token"
+    assert "authorization" not in second.headers
+    assert second.headers["x-api-key"] == "token"
+    assert "/persons?" in second.line
