@@ -159,12 +159,7 @@ class OpenJob:
 
     def aim_at(self, run: Run | None) -> None:
         """Use the target that a run was planned with, whatever the job says by now; None: the one of the job."""
-        if run is None:
-            target = target_of_job(self.job)
-        elif run.target_spec:
-            target = target_of_run(run.id, run.target_spec, run.target)
-        else:  # of version 0.1, which had one target, and its name says all of it
-            return
+        target = target_of_job(self.job) if run is None else target_of_run(run.id, run.target_spec, run.target)
         if dict(target.spec) == dict(self.target.spec):
             return
         self.target = target

@@ -40,6 +40,10 @@ class Trouble:
         """Let everything pass from now on."""
         self._fault = None
 
+    def spoil(self, fault: Fault) -> None:
+        """Spoil the customer's PATCHes from now on."""
+        self._fault = fault
+
 
 def keys_of(api: Sandbox, customer: int) -> list[str]:
     """Return the keys under which a customer's PATCHes came, in order."""
@@ -273,3 +277,22 @@ def test_a_run_that_a_changed_job_does_not_continue_is_named(office: Workspace, 
     finished = office.run("run", FILE, *aimed_at(api))
     assert finished.code == 0, finished.err
     assert sent_ids(api) == [id_of(1), id_of(2)]
+
+
+def test_an_undo_that_was_interrupted_is_finished_though_the_job_has_changed(office: Workspace) -> None:
+    trouble = Trouble(Fault(status=500), customer=2)
+    trouble.mend()
+    with Sandbox(people(12), token=TOKEN, fault=trouble) as calm:
+        write_job(office, new_emails(1, 2))
+        assert office.run("run", FILE, *aimed_at(calm)).code == 0
+        run = office.runs(NAME)[0]["id"]
+        trouble.spoil(Fault(status=500))
+        assert office.run("undo", run, *aimed_at(calm), *TWICE).code == 4
+        file = office.root / FILE
+        file.write_text(file.read_text(encoding="utf-8").replace("[target]", '[target]\nresource = "persons"'))
+        trouble.mend()
+        finished = office.run("undo", run, *aimed_at(calm))
+        assert finished.code == 0, finished.err
+        assert [calm.customer(id_of(number))["email"] for number in (1, 2)] == ["ann1@example.com", "ann2@example.com"]
+        assert len(office.runs(NAME)) == 2
+        assert {entry["path"].split("/")[2] for entry in patches(calm)} == {"customers"}

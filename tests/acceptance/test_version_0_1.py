@@ -141,3 +141,15 @@ def test_an_approved_plan_and_an_undo_are_listed(workspace: Workspace) -> None:
     listed = workspace.run("status", "--output", str(workspace.root / "output"))
     assert listed.code == 0
     assert all(job in listed.out for job in ("half", "done", "approved", "stopped", "nightly", "undone"))
+
+
+def test_a_run_is_read_back_as_what_it_was_though_the_job_has_changed(workspace: Workspace) -> None:
+    file = workspace.root / "jobs" / "done.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("[target]", '[target]\nresource = "persons"'))
+    before = len(read_requests(workspace, "done"))
+    (run,) = [run["id"] for run in workspace.runs("done")]
+    verified = workspace.run("verify", run, "--sandbox")
+    assert verified.code == 0, verified.err
+    paths = [str(request["path"]) for request in read_requests(workspace, "done")[before:]]
+    assert paths
+    assert all("/customers?" in path or path.endswith("/customers") for path in paths), paths
