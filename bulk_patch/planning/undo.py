@@ -36,7 +36,7 @@ def columns_of(ledger: Ledger, undone: Run, job: Job) -> tuple[str, ...]:
 
 
 async def write_undo(
-    job: Job, run: Run, *, undone: Run, target: Target, session: ApiSession, ledger: Ledger, page_rows: int = LIVE_PAGE
+    job: Job, run: Run, *, undone: Run, session: ApiSession, ledger: Ledger, page_rows: int = LIVE_PAGE
 ) -> Run:
     """Read every customer that a run changed, build the inverse changes, and seal them.
 
@@ -44,8 +44,7 @@ async def write_undo(
         job: The job of both runs.
         run: The undo as it is before its plan, with the columns of `columns_of`.
         undone: The run to undo.
-        target: Knows fields and bodies.
-        session: Reads the customers.
+        session: Reads the records, of the target that knows their fields and bodies.
         ledger: Holds the undone run; the rows are added to it.
         page_rows: Rows that are read at a time.
 
@@ -55,7 +54,7 @@ async def write_undo(
     Raises:
         BulkPatchError: The customers cannot be read.
     """
-    started = time.monotonic()
+    started, target = time.monotonic(), session.target
     writer = ledger.plan(run)
     builder, copies, absent = SummaryBuilder(), Counter[str](), set[str]()
     rows, reads_before = 0, session.reads_made

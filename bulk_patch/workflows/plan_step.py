@@ -77,7 +77,7 @@ async def plan_undo(opened: OpenJob, undone: Run) -> Run:
     rows = ledger.counts(undone.id)[State.APPLIED]
     _begin(opened, run, rows=rows, reads=-(-rows // opened.target.ids_per_read))
     with _keeping_wait(opened, run), _keeping_failure(opened, run):
-        run = await write_undo(job, run, undone=undone, target=opened.target, session=session, ledger=ledger)
+        run = await write_undo(job, run, undone=undone, session=session, ledger=ledger)
     return _planned(opened, run)
 
 

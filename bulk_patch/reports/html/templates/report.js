@@ -6,7 +6,7 @@
   const { rows, texts } = JSON.parse(document.getElementById("data").textContent);
   const by = (id) => document.getElementById(id);
   const search = by("search"), status = by("status"), body = by("rows"), told = by("told");
-  const labels = ["Row", "Customer", "Status", "Changes", "Why, and what to do", "Sent"];
+  const labels = Array.from(document.querySelectorAll("[data-column]"), (button) => button.textContent);
   const lowered = texts.map((text) => text.toLowerCase());
   const haystacks = new Array(rows.length);
   let found = rows.map((_, at) => at), page = 0, sorted = { column: null, down: false };
