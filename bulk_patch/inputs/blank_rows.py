@@ -1,10 +1,14 @@
 """Rows without any content, as spreadsheets save them: lines of nothing but delimiters, blanks and empty quotes."""
 
+from __future__ import annotations  # numpy is loaded when blocks are read: the start of an input is read without it
+
 import re
 from functools import cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _NO_BREAK_SPACE = b"\xc2\xa0"
 
@@ -45,6 +49,8 @@ def without_blank_rows(block: bytes, delimiter: bytes) -> bytes:
 
 def _may_have_any(block: bytes, delimiter: bytes) -> bool:
     """Tell, fast, whether a line begins as a blank row does: the pattern has to look at each byte."""
+    import numpy as np
+
     found = np.frombuffer(block, np.uint8)
     starts = found[np.flatnonzero(found[:-1] == ord("\n")) + 1]
     return bool(_begins_blank(delimiter)[starts].any() or _begins_blank(delimiter)[found[:1]].any())
@@ -53,6 +59,8 @@ def _may_have_any(block: bytes, delimiter: bytes) -> bool:
 @cache
 def _begins_blank(delimiter: bytes) -> NDArray[np.bool_]:
     """Return for each byte whether a blank row can begin with it."""
+    import numpy as np
+
     found = np.zeros(256, np.bool_)
     found[list(b' \t"' + delimiter + _NO_BREAK_SPACE[:1])] = True
     return found
