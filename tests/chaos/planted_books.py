@@ -155,7 +155,7 @@ def _() -> None:
     setattr(sending, "asked_again", again)  # noqa: B010
 
 
-@planted("a refused row is sent again without being asked", "faults/refused: 409 own/once/middle/1")
+@planted("a refused row is sent again without being asked", "faults/refused: 409 own kept/once/middle/1")
 def _() -> None:
     def make(recorded: Any) -> Any:
         def changed(was: Progress, *args: Any, **how: Any) -> Progress:
