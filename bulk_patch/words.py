@@ -1,5 +1,6 @@
 """Numbers, times and durations in words. Pure."""
 
+import math
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -38,7 +39,11 @@ def utc_text(time_s: float | None) -> str | None:
     """Return Unix seconds as RFC 3339 text in UTC."""
     if time_s is None:
         return None
-    second, thousandths = divmod(round(time_s * 1e6) // 1000, 1000)
+    second = math.floor(time_s)
+    micros = round(
+        (time_s - second) * 1e6
+    )  # of the fraction, as `datetime` does it: the product of the whole has no room
+    second, thousandths = divmod(second * 1000 + micros // 1000, 1000)
     return f"{_second_text(second)}.{thousandths:03d}Z"
 
 

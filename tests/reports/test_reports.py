@@ -3,6 +3,7 @@ import tracemalloc
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from bulk_patch.reports.rows import COLUMNS, find_causes, reason_on
 from bulk_patch.reports.summary import exit_code_of, summarise
 from bulk_patch.targets.synctera.target import Synctera
 from bulk_patch.testing import ledger_calls as calls
+from bulk_patch.words import utc_text
 from tests.support.report_runs import (
     NOON,
     applied,
@@ -397,3 +399,9 @@ def test_every_row_that_did_not_reach_its_goal_has_a_reason(
     (row,) = list(ledger.rows(run.id))
     assert reason in reason_on(replace(row, state=state, reason=""), replace(run, stop_reason=stop))
     assert reason_on(replace(row, reason="said"), run) == "said"
+
+
+@pytest.mark.parametrize("time_s", [1799533893.4609995, 1799096373.6819994, 1795360000.0, 1795360000.9999999])
+def test_a_time_is_written_as_the_standard_library_writes_it(time_s: float) -> None:
+    expected = datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert utc_text(time_s) == expected
