@@ -55,6 +55,7 @@ def status_document(status: "RunStatus") -> dict[str, Any]:
     return status.summary.as_json() | {
         "kind": status.run.kind,
         "to_do": status.to_do,
+        "shares_rate_with": [asdict(one) for one in status.sharing],
         "holder": None if holder is None else {**asdict(holder), "started_at": utc_text(holder.started_at)},
     }
 

@@ -108,8 +108,7 @@ def _show_plan(found: "LocatedRun", job: "Job") -> None:
         refuse_undecidable(run)
         ledger.check_seal(run.id)
         counts = ledger.counts(run.id)
-    rate = job.limits.rate_per_s if not isinstance(job.limits.rate_per_s, str) else None
-    say(plan_screen(run, counts, rate_per_s=rate, canary=job.guards.canary))
+    say(plan_screen(run, counts, rate_per_s=job.limits.kept_per_s, canary=job.guards.canary))
 
 
 def ask_about(run: "Run", word: str) -> bool:

@@ -203,6 +203,9 @@ def status_screen(status: RunStatus) -> str:
         who = f"process {holder.pid} on {holder.host}" if holder.pid else "a process"
         since = f" since {time_words(holder.started_at)}" if holder.pid else ""
         lines.append(f"  {'sent' if running else 'ledger held'} by {safe(who)}{since}")
+        if status.sharing:
+            others = ", ".join(f"{safe(one.job)} (process {one.pid})" for one in status.sharing)
+            lines += wrap(f"shares the rate {safe(run.terms['limits']['share'])!r} with {others}", "  ")
     elif run.finished_at is not None and run.started_at is not None:
         lines.append(f"  no process is sending it; the last one ended {time_words(run.finished_at)}")
     else:

@@ -79,7 +79,7 @@ class Terminal:
         self._progress: ProgressBar | None = None
         self._read = 0
         self.plan_shown = ""  # of which run
-        self._rate = job.limits.rate_per_s if not isinstance(job.limits.rate_per_s, str) else None
+        self._rate = job.limits.kept_per_s
 
     def planned(self, run: Run, counts: Counts) -> None:
         """Show the plan."""

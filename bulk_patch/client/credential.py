@@ -1,11 +1,13 @@
 """The token: fetched when it is needed, held in memory only, fetched again when the API refuses it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from yarl import URL
 
+from bulk_patch.client.token_users import TokenUser, using_token
 from bulk_patch.errors import CredentialError
 from bulk_patch.job.secrets import read_secret
 
@@ -58,6 +60,12 @@ class Credential:
     def is_in(self, text: str) -> bool:
         """Tell whether a text repeats the token, in whatever case."""
         return self._token.casefold() in text.casefold()
+
+    @contextmanager
+    def noted(self, host: str, *, job: str, share: str | None) -> Iterator[tuple[TokenUser, ...]]:
+        """Let other processes know that this one uses the token; see `using_token`."""
+        with using_token(self._token, host, job=job, share=share) as others:
+            yield others
 
     def renew(self) -> None:
         """Fetch the token again: a file or command may give another one by now."""

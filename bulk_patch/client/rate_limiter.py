@@ -19,6 +19,7 @@ from dataclasses import replace
 from bulk_patch.client.backoff import backoff_s
 from bulk_patch.client.outage import Outage
 from bulk_patch.client.permits import LimiterClosed, Permit, Signal, SignalKind
+from bulk_patch.client.shared_rate import SharedRate
 from bulk_patch.client.streaks import Streaks
 from bulk_patch.client.throttling import FLOOR_PER_S, Throttling
 from bulk_patch.concurrency import wait_or
@@ -66,6 +67,8 @@ class RateLimiter:
         self._give_up_after_s = give_up_after_s
         self._clock = clock
         self._draw = draw
+        self._share: SharedRate | None = None
+        self._telling: set[asyncio.Task[None]] = set()  # others of a pause
         self._turn = asyncio.Lock()
         self._next_at = clock() + (1 / limit)  # empty at start
         self._paused_until = -math.inf
@@ -86,6 +89,10 @@ class RateLimiter:
         self.asked_to_wait = (0.0, 0.0)  # when the API asked for the wait that ends last, and until when; Unix seconds
         self.on_pause: Callable[[float, str], None] = lambda seconds, reason: None
 
+    def share_with(self, share: SharedRate) -> None:
+        """Keep the rate together with other processes; before the first permit."""
+        self._share = share
+
     @property
     def limit_per_s(self) -> float:
         """Return the job's rate; infinite when there is none."""
@@ -93,8 +100,9 @@ class RateLimiter:
 
     @property
     def rate_per_s(self) -> float:
-        """Return the rate that holds now."""
-        return self._throttling.rate_per_s
+        """Return the rate that holds now, for all who share it."""
+        rate = self._throttling.rate_per_s
+        return rate if self._share is None else min(rate, self._share.rate_per_s)
 
     @property
     def slowed_s(self) -> float:
@@ -155,6 +163,8 @@ class RateLimiter:
         held_up_s = self._clock() - permit.granted_at - CONNECT_LATE_S
         if held_up_s > 0 and self.rate_per_s < math.inf:
             self._next_at += held_up_s
+            if self._share is not None:
+                self._share.delay(held_up_s)
 
     def _grant(self) -> Permit:
         now = self._clock()
@@ -173,23 +183,40 @@ class RateLimiter:
             self._next_at = max(self._next_at, now - (LATE_S - CONNECT_LATE_S)) + 1 / self.rate_per_s
 
     async def _until_free(self, *, heeds_hold: bool = True, heeds_brake: bool = True) -> None:
+        def is_blocked() -> bool:
+            return bool(heeds_hold and self._held) or (heeds_brake and self._outage.probing)
+
         while not self._closed:
-            if (heeds_hold and self._held) or (heeds_brake and self._outage.probing):
+            if is_blocked():
                 self._woken.clear()
                 await self._woken.wait()
                 continue
             due_at = max(self._paused_until, self._outage.probe_at if heeds_brake else -math.inf)
-            if self.rate_per_s < math.inf:
+            if self._share is not None:
+                due_at = max(due_at, self._share.paused_until)
+            elif self.rate_per_s < math.inf:
                 due_at = max(due_at, self._next_at)
             wait_s = due_at - self._clock()
-            if wait_s <= 0:
+            if wait_s > 0:
+                await self._sleep(wait_s)
+            elif self._share is None or (await self._reach_slot(self._share) and not is_blocked()):
                 return
-            if wait_s < SHORT_S:
-                await asyncio.sleep(wait_s)
-            else:  # long enough for something to change
-                self._woken.clear()
-                await wait_or(self._woken, wait_s)
         raise LimiterClosed
+
+    async def _reach_slot(self, share: SharedRate) -> bool:
+        """Take a shared slot and wait for it; tell whether it can be used: a pause may have come, or we are late."""
+        slot = await share.take(self._throttling.rate_per_s)
+        while not self._closed and (wait_s := slot - self._clock()) > 0:
+            await self._sleep(wait_s)
+        paused_until = max(self._paused_until, share.paused_until)
+        return not (self._closed or paused_until > self._clock() or share.is_void(slot))
+
+    async def _sleep(self, wait_s: float) -> None:
+        if wait_s < SHORT_S:
+            await asyncio.sleep(wait_s)
+        else:  # long enough for something to change
+            self._woken.clear()
+            await wait_or(self._woken, wait_s)
 
     def close(self) -> None:
         """Grant nothing any more; all who wait get `LimiterClosed`."""
@@ -300,6 +327,10 @@ class RateLimiter:
             self._paused_until = until
             self.pause_reason = reason
             self.on_pause(seconds, reason)
+            if self._share is not None:
+                telling = asyncio.ensure_future(self._share.pause(until))
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
 
     def hold(self) -> None:
         """Make all requests wait until `release`: the credential is being renewed."""

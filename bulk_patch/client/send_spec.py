@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from bulk_patch.client.share_file import Share
 from bulk_patch.job.settings import Job, Retry
 from bulk_patch.targets import Target, TargetSpec
 
@@ -16,6 +17,7 @@ class SendSpec:
 
     Attributes:
         target: What the target is made from again.
+        job: Name of the job.
         base_url: Of the API.
         token: Reference of the token.
         proxy: URL of the proxy, without user and password; None: none.
@@ -23,6 +25,7 @@ class SendSpec:
         ca_file: PEM bundle of a private certificate authority.
         folder: Where references and relative paths count from.
         rate_per_s: Never exceeded by all who send together; None: unlimited.
+        share: Of the rate with other processes of this host; None: it is this run's alone.
         concurrency: Requests under way at once.
         timeout_s: For a whole exchange.
         retry: Budget and delays.
@@ -30,6 +33,7 @@ class SendSpec:
     """
 
     target: TargetSpec
+    job: str
     base_url: str
     token: str
     proxy: str | None
@@ -37,6 +41,7 @@ class SendSpec:
     ca_file: Path | None
     folder: Path
     rate_per_s: float | None
+    share: Share | None
     concurrency: int
     timeout_s: float
     retry: Retry
@@ -45,16 +50,19 @@ class SendSpec:
     @classmethod
     def of(cls, job: Job, target: Target) -> "SendSpec":
         """Return how the rows of a job are sent."""
-        rate = job.limits.rate_per_s
+        rate = job.limits.kept_per_s
+        shares = job.limits.share is not None and rate is not None
         return cls(
             target=dict(target.spec),
+            job=job.name,
             base_url=job.target.base_url,
             token=job.target.token,
             proxy=job.target.proxy,
             proxy_auth=job.target.proxy_auth,
             ca_file=job.target.ca_file,
             folder=job.file.parent,
-            rate_per_s=None if isinstance(rate, str) else float(rate),
+            rate_per_s=rate,
+            share=Share(job.limits.share or "", job.limits.share_dir, rate or 0.0, job.name) if shares else None,
             concurrency=job.limits.concurrency,
             timeout_s=job.limits.timeout_s,
             retry=job.retry,

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from bulk_patch.client.attempts import Attempts, Exchange
 from bulk_patch.client.backoff import backoff_s, steps_s
@@ -13,6 +14,7 @@ from bulk_patch.client.credential import Credential, with_login
 from bulk_patch.client.permits import NOTHING, LimiterClosed, Permit, Signal, SignalKind
 from bulk_patch.client.rate_limiter import RateLimiter
 from bulk_patch.client.send_spec import SendSpec
+from bulk_patch.client.shared_rate import FileRate
 from bulk_patch.concurrency import wait_or
 from bulk_patch.errors import BulkPatchError, Exit
 from bulk_patch.job.settings import Retry
@@ -281,21 +283,48 @@ async def open_session(
 
     Raises:
         CredentialError: The token cannot be had.
+        UsageError: Another job shares its rate with another limit.
+        StorageError: The rate cannot be shared.
     """
-    from bulk_patch.client.http import HttpClient  # here, so that a plan that asks no API does without aiohttp
-
     credential = (
         Credential.of_sandbox(sandbox_token, target.login)
         if sandbox_token
         else Credential(spec.token, spec.folder, target.login)
     )
+    with ExitStack() as stack:
+        share = None if sandbox_token else stack.enter_context(_sharing(spec, credential))
+        async with _open_client(spec, target, credential, share) as http:
+            yield ApiSession(target, http, credential=credential, retry=spec.retry, concurrency=spec.concurrency)
+
+
+@contextmanager
+def _sharing(spec: SendSpec, credential: Credential) -> Iterator[FileRate | None]:
+    """Share the rate as the job says, and say who uses the same token without sharing. Not in a rehearsal."""
+    share = FileRate(spec.share) if spec.share is not None else None
+    try:
+        name = spec.share.name if spec.share is not None else None
+        with credential.noted(urlsplit(spec.base_url).netloc, job=spec.job, share=name) as others:
+            for other in others:
+                hint = "together they may exceed the API's limit; give both jobs one limits.share"
+                log.warning("token_in_use", other_job=other.job, process=other.pid, hint=hint)
+            yield share
+    finally:
+        if share is not None:
+            share.close()
+
+
+def _open_client(spec: SendSpec, target: Target, credential: Credential, share: FileRate | None) -> "HttpClient":
+    from bulk_patch.client.http import HttpClient  # here, so that a plan that asks no API does without aiohttp
+
     limiter = RateLimiter(
         spec.rate_per_s,
         longest_delay_s=spec.retry.longest_delay_s,
         give_up_after_s=spec.retry.give_up_after_s,
         streaks=target.streaks,
     )
-    http = HttpClient(
+    if share is not None:
+        limiter.share_with(share)
+    return HttpClient(
         spec.base_url,
         credential=credential,
         limiter=limiter,
@@ -303,5 +332,3 @@ async def open_session(
         proxy=with_login(spec.proxy, spec.proxy_auth, spec.folder),
         ca_file=spec.ca_file,
     )
-    async with http:
-        yield ApiSession(target, http, credential=credential, retry=spec.retry, concurrency=spec.concurrency)

@@ -149,6 +149,22 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Seconds for one request; longer than the API's own timeout, so that its answer comes first",
         "timeout_s = 30",
     ),
+    "limits.share": (
+        "Runs that say the same name keep one rate together, however many processes; all need the same `rate_per_s`",
+        'share = "synctera-prod"',
+    ),
+    "limits.share_at": (
+        "Where those who share a rate meet: a file of this host, or the ledger's database",
+        'share_at = "host"',
+    ),
+    "limits.share_dir": (
+        "Folder of this host for the file of a shared rate, for several logins; not set: one of this login's own",
+        'share_dir = "/run/lock/synctera"',
+    ),
+    "limits.reserve": (
+        "Part of the rate that is left to others who use the same API key, from 0 to below 1",
+        "reserve = 0.2",
+    ),
     "retry.attempts": (
         "Attempts per row and run; a 429 and a pause do not count",
         "attempts = 5",

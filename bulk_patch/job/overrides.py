@@ -10,7 +10,13 @@ from typing import Any
 from bulk_patch.errors import JobError
 from bulk_patch.job.plugin_sections import GROUPS, path_keys
 
-_PATHS = (("input", "path"), ("target", "ca_file"), ("guards", "allowed_signers"), ("sandbox", "customers"))
+_PATHS = (
+    ("input", "path"),
+    ("target", "ca_file"),
+    ("limits", "share_dir"),
+    ("guards", "allowed_signers"),
+    ("sandbox", "customers"),
+)
 
 _SECRETS, _FILE = (("target", "token"), ("target", "proxy_auth")), "file:"
 

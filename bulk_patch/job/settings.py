@@ -8,7 +8,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -110,6 +110,21 @@ class Limits(Section):
     rate_per_s: float | int | Literal["unlimited"] = 20
     concurrency: int = Field(default=16, ge=1, le=1000)
     timeout_s: float = Field(default=75, gt=0, allow_inf_nan=False, strict=False)
+    share: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    share_at: Literal["host", "ledger"] = "host"
+    share_dir: Path | None = Field(default=None, strict=False)
+    reserve: float = Field(default=0, ge=0, lt=1, allow_inf_nan=False, strict=False)
+
+    @property
+    def kept_per_s(self) -> float | None:
+        """Return the rate that is kept: what `reserve` leaves of the limit; None: there is no limit."""
+        return None if isinstance(self.rate_per_s, str) else self.rate_per_s * (1 - self.reserve)
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        if isinstance(self.rate_per_s, str) and (self.share is not None or self.reserve):
+            raise ValueError("share and reserve need a rate: set rate_per_s to what the API key allows")
+        return self
 
     @field_validator("rate_per_s")
     @classmethod
@@ -226,6 +241,12 @@ class Job(Section):
         if self.guards.drift == "check" and not self.baseline.capabilities.compares:
             kind = self.baseline.kind
             raise ValueError(f'guards.drift = "check" compares with a baseline, and baseline.kind is "{kind}"')
+        return self
+
+    @model_validator(mode="after")
+    def _shares_where_all_can_meet(self) -> "Job":
+        if self.limits.share_at == "ledger" and self.ledger.kind == "sqlite":
+            raise ValueError('limits.share_at = "ledger" needs a ledger that other hosts can reach; this one is a file')
         return self
 
     @property

@@ -94,6 +94,10 @@ def _drifts_more(then: str, now: str) -> bool:
     return now not in order or order.index(now) < order.index(then)
 
 
+def _left(then: Any, now: Any) -> bool:
+    return then is not None
+
+
 _RULES: Mapping[str, Looser] = {
     "guards.fields": _never,  # the plan fixes them
     "guards.taken_back": _never,
@@ -110,4 +114,6 @@ _RULES: Mapping[str, Looser] = {
     "limits.rate_per_s": _more,
     "limits.concurrency": _more,
     "limits.timeout_s": _never,
+    "limits.share": _left,  # what all who share it may send together no longer holds
+    "limits.reserve": _fewer,
 }

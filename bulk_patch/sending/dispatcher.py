@@ -80,8 +80,7 @@ class Dispatcher:
         self._saved_at = 0.0
         self._saving: asyncio.Future[None] | None = None
         self.stats = Totals.from_json(ledger.run.stats)
-        rate = job.limits.rate_per_s
-        self.stats.limit_per_s = None if isinstance(rate, str) else float(rate)
+        self.stats.limit_per_s = job.limits.kept_per_s
         self.stats.concurrency = job.limits.concurrency
         self.limiter = session.limiter
         self.progress = Progress()

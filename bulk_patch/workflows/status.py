@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bulk_patch.client.share_file import Member, members_of
 from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Holder, Run
 from bulk_patch.model import Counts
@@ -22,6 +23,7 @@ class RunStatus:
         counts: Rows per state, those in flight included.
         to_do: Rows still to be tried.
         holder: The process that holds the ledger, if any.
+        sharing: Other processes that keep one rate with it now.
     """
 
     summary: RunSummary
@@ -29,6 +31,7 @@ class RunStatus:
     counts: Counts
     to_do: int
     holder: Holder | None
+    sharing: tuple[Member, ...] = ()
 
 
 def list_statuses(output: Path | None) -> list[tuple[Run, Counts]]:
@@ -72,7 +75,17 @@ def status_in(ledger: RunReader, found: LocatedRun, *, commands: Commands) -> Ru
     running = holder is not None and bool(ledger.to_do(run.id))
     following = NOTHING_NEXT if running else next_of_run(ledger, run.id, commands=commands)
     summary = summarise(ledger, run, running=running, next_command=following)
-    return RunStatus(summary, ledger.run(run.id), ledger.counts(run.id), ledger.to_do(run.id), holder)
+    sharing = _sharing(run, holder) if running and holder is not None else ()
+    return RunStatus(summary, ledger.run(run.id), ledger.counts(run.id), ledger.to_do(run.id), holder, sharing)
+
+
+def _sharing(run: Run, holder: Holder) -> tuple[Member, ...]:
+    """Return who shares the rate of a run that is being sent, as its sealed terms name the share."""
+    limits = run.terms.get("limits", {})
+    if not limits.get("share"):
+        return ()
+    folder = Path(limits["share_dir"]) if limits.get("share_dir") else None
+    return tuple(one for one in members_of(limits["share"], folder) if one.pid != holder.pid)
 
 
 def next_of_run(ledger: RunReader, run_id: str, *, commands: Commands) -> NextCommand:
