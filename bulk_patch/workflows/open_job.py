@@ -100,6 +100,7 @@ class OpenJob:
     thread: LedgerThread
     dispatcher: Dispatcher | None = None  # while rows are sent, until all of their session is recorded
     task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
+    begins_session: bool = False  # its beginning may be recorded already, and there is no dispatcher yet
     signal: Exit | None = None
     handed_out: int = 0  # rows, in all sessions of this command
     shown: set[str] = field(default_factory=set)  # runs whose plan this command has shown
@@ -110,7 +111,7 @@ class OpenJob:
         if self.dispatcher is not None:
             log.warning("draining", reason="no new rows are sent; requests in flight are finished and recorded")
             self.dispatcher.signalled(code)
-        elif self.task is not None:
+        elif self.task is not None and not self.begins_session:
             self.task.cancel()
 
     @property
@@ -216,3 +217,10 @@ class OpenJob:
         why = {name: text for name, text in (("why", self.options.reason), ("ticket", self.options.ticket)) if text}
         note = Note(time.time(), current_actor(self.options.operator), action, {**detail, **why})
         self.ledger.note(run.id, note)
+
+
+def hand_over(opened: OpenJob, dispatcher: Dispatcher) -> None:
+    """Let a dispatcher hear the signals from now on, and the one that came while its session began."""
+    opened.dispatcher, opened.begins_session = dispatcher, False
+    if opened.signal is not None:
+        dispatcher.signalled(opened.signal)

@@ -20,7 +20,7 @@ from bulk_patch.sending.claims import SendScope
 from bulk_patch.sending.dispatcher import Dispatcher, SessionResult
 from bulk_patch.sending.run_ledger import RunLedger
 from bulk_patch.sending.sender import Sender
-from bulk_patch.workflows.open_job import OpenJob
+from bulk_patch.workflows.open_job import OpenJob, hand_over
 from bulk_patch.workflows.options import always
 from bulk_patch.workflows.plan_step import tripped_guard
 from bulk_patch.workflows.report_step import (
@@ -115,6 +115,7 @@ async def _dispatch(
     call = opened.thread.call  # the ledger has one thread from here to the end of the session
     clock_went_back = now < await call(ledger.last_time) - 1
     await call(_note_other_host, opened, run)
+    opened.begins_session = True  # cancelled from here on, it would never be recorded as ended
     sending = await call(ledger.send, run.id, current_actor(opened.options.operator), now=now, settings=terms_of(job))
     if sending.recovered:
         log.warning("recovered", run=run.id, rows=sending.recovered, reason="left in flight by a kill")
@@ -133,14 +134,15 @@ async def _dispatch(
         read_first=await call(ledger.must_read_first, run.id),
     )
     run_ledger = RunLedger(ledger, sending, run, thread=opened.thread)
-    opened.dispatcher = Dispatcher(job, run_ledger, engine=engine, session=session, scope=scope)
-    rate_per_s = opened.dispatcher.stats.limit_per_s
+    dispatcher = Dispatcher(job, run_ledger, engine=engine, session=session, scope=scope)
+    hand_over(opened, dispatcher)
+    rate_per_s = dispatcher.stats.limit_per_s
     log.info("sending", run=run.id, target=run.target, rows=to_do, rate_per_s=rate_per_s)
     opened.options.observer.sending(run, to_do)
-    ticks = asyncio.create_task(_tick(opened, opened.dispatcher), name="ticks")
+    ticks = asyncio.create_task(_tick(opened, dispatcher), name="ticks")
     try:
-        with ending(validity, partial(opened.dispatcher.stop, missing_approval(run, "the approval expired"))):
-            ended = await opened.dispatcher.dispatch(
+        with ending(validity, partial(dispatcher.stop, missing_approval(run, "the approval expired"))):
+            ended = await dispatcher.dispatch(
                 lambda dispatcher: opened.options.observer.progress(_progress(dispatcher))
             )
     finally:
@@ -149,7 +151,7 @@ async def _dispatch(
     await run_ledger.end(now=time.time(), by_itself=ended.by_itself)
     remember = plugins.find("baseline", job.baseline.kind).remember
     await call(remember, run.target, opened.target, folder=opened.folder, ledger=ledger)
-    opened.handed_out += opened.dispatcher.progress.handed_out
+    opened.handed_out += dispatcher.progress.handed_out
     opened.dispatcher = None  # only now: until all is recorded, a signal has to find it
     return ended
 

@@ -61,7 +61,10 @@ def _falsehood(
             was_out = any(_record(other, run, row).get("state") == "sending" for other in _killed(evidence, span))
             customer_id = record["customer_id"]
             reads = [line for line in evidence.log if line.method == "GET" and line.customer_id == customer_id]
-            if not was_out and not any(is_doubtful(line) for line in lines) and not any(line.fault for line in reads):
+            # A refusal that the API kept asks for a new key only once it has come again: until then it is in doubt.
+            is_unconfirmed = bool(lines) and lines[-1].status == 401 and bool(lines[-1].replayed)
+            is_in_doubt = was_out or is_unconfirmed or any(is_doubtful(line) for line in lines)
+            if not is_in_doubt and not any(line.fault for line in reads):
                 return "no attempt ended in doubt, and no reading failed"
         case "sending" if not span.was_killed and _drove(span, run):
             return "a process that ended by itself left it in flight"

@@ -207,7 +207,9 @@ def check_settling(evidence: Evidence) -> Iterator[Violation]:
                     continue
                 found = evidence.patches.get((run.id, row), ())
                 current = [(at, line) for at, line in found if line.key == run.key(row, record["generation"])]
-                in_doubt = [at for at, line in current if is_doubtful(line)]
+                # A refusal that was kept settles its key, however late the one comes that confirms it.
+                kept = next((at for at, line in current if _is_kept_refusal(line)), len(evidence.log))
+                in_doubt = [at for at, line in current if is_doubtful(line) and not (line.replayed and at > kept)]
                 reads = [
                     at
                     for at, line in enumerate(evidence.log)
@@ -224,6 +226,10 @@ def is_doubtful(line: Line) -> bool:
     if line.fault is None:  # a key that is in use: the other attempt decides
         return line.status in (409, 422) and not line.replayed
     return line.fault.startswith(("processing", "reused")) or "own" not in line.fault.split()
+
+
+def _is_kept_refusal(line: Line) -> bool:
+    return line.status is not None and 400 <= line.status < 500 and not is_doubtful(line) and not line.executed
 
 
 def _lines_of(evidence: Evidence, span: Span) -> Iterator[Line]:

@@ -217,7 +217,7 @@ def _is_fine(name: str, text: str, country: str) -> bool | None:
     if all(category.startswith("M") for category in categories):  # marks that stand on no letter
         return False
     odd = {letter for letter in text if unicodedata.category(letter)[0] in "CZ" and letter != " "}
-    if odd & HIDING:
+    if set(text) & HIDING:
         return False
     return None if odd else True
 
@@ -225,7 +225,10 @@ def _is_fine(name: str, text: str, country: str) -> bool | None:
 #: What a spreadsheet writes for a fault, and a database for no value, of what the generator writes.
 NO_VALUES = frozenset({"#N/A", "#REF!", "########", "\\N"})
 #: What must never get into a name or an address, of what the generator writes.
-HIDING = frozenset("\u00ad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2028\u2029\u2060\u2066\u2069\ufeff")
+HIDING = frozenset(
+    "\u00ad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2028\u2029\u2060\u2066\u2069\ufeff"
+    "\u2800\u3164\u115f\u1160\uffa0"  # letters and signs by their category, and nobody sees them
+)
 
 
 def _judge(its_id: str | None, given: Texts, fine: bool | None, settings: Settings) -> Expected:

@@ -53,7 +53,11 @@ def _is_cut_off(evidence: Evidence, complaint: str) -> bool:
     """Tell whether a row is only unknown because a second signal cut it off, maybe before a byte had left."""
     copies = [span.copy for span in evidence.spans if span.copy is not None]
     rows = [row for copy in copies for run in copy.runs.values() for row in run.rows.values()]
-    cut = {f"row {row['row']}," for row in rows if (row["reason"] or "").startswith("cut off")}
+    cut = {
+        f"row {row['row']},"
+        for row in rows
+        if (row["reason"] or "").startswith(("cut off", "stopped before an answer that proves"))
+    }
     return "no attempt ended in doubt" in complaint and any(row in complaint for row in cut)
 
 

@@ -160,12 +160,13 @@ def _damage(form: Form, trial: str, stage: Stage, number: int) -> Findings:
     before = read_ledger(stage.folder / "spans" / "00" / "ledger.db")
     code = stage.play()
     found = [] if code in (*ENDS, LEDGER, 4, 5) else [f"[exit] a damaged ledger, and the process ended with {code}"]
-    for one in stage.output.glob("ledger.*"):  # with its head: a ledger alone that is older is refused
-        if one.suffix != ".lock":
-            one.unlink()
-    for one, saved in whole.items():
-        one.write_bytes(saved)
-    code = finish(stage, "run", None)
+    if code not in ENDS:  # else nothing relied on what was damaged, and what was restored would be older than the runs
+        for one in stage.output.glob("ledger.*"):  # with its head: a ledger alone that is older is refused
+            if one.suffix != ".lock":
+                one.unlink()
+        for one, saved in whole.items():
+            one.write_bytes(saved)
+        code = finish(stage, "run", None)
     if code not in ENDS:
         found.append(f"[settled] the ledger was restored, and the job ended with {code}")
     stage.close(settled=False)
