@@ -1,8 +1,9 @@
 """What `check` found, as plain text. Pure, like `screens`."""
 
 from bulk_patch.cli.text import join, safe, wrap
-from bulk_patch.words import amount
+from bulk_patch.words import amount, duration_words
 from bulk_patch.workflows.check import Checkup, Finding
+from bulk_patch.workflows.last_night import Night
 
 
 def check_screen(found: Checkup, job_file: str) -> str:
@@ -30,3 +31,25 @@ def _finding_lines(finding: Finding, width: int) -> list[str]:
     lines = wrap(finding.fault.message, lead.format("wrong"))
     hint = finding.fault.hint
     return lines + (wrap(f"hint: {hint}", " " * len(lead.format(""))) if hint else [])
+
+
+def night_screen(night: Night) -> str:
+    """Return whether the last night was good, and else why not."""
+    if night.problems:
+        return join([line for problem in night.problems for line in wrap(problem, f"{safe(night.job)}: ")])
+    ago = "" if night.age_s is None else f", {duration_words(night.age_s)} ago"
+    return join([f"{safe(night.job)}: run {night.run} ended with 0{ago}"])
+
+
+def nagios_line(state: str, name: str, problems: tuple[str, ...], *, age_s: float | None = None) -> str:
+    """Return the one line of a Nagios plug-in.
+
+    Args:
+        state: OK, WARNING, CRITICAL or UNKNOWN.
+        name: Of the job, or its file.
+        problems: What is wrong; the character that begins the performance data is replaced in it.
+        age_s: Seconds since the last good run; None: there is none.
+    """
+    words = "; ".join(problems) or "the last night was good"
+    data = "" if age_s is None else f" | age={age_s:.0f}s"
+    return safe(f"BULK_PATCH {state} - {name}: {words}".replace("|", "/")) + data + "\n"

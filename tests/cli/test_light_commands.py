@@ -18,6 +18,8 @@ finally:
     print("loaded:", *sys.modules, file=sys.stderr)
 """
 
+_HEAVY = {"aiohttp", "numpy", "pandas", "pyarrow", "structlog", "uvloop", "jinja2", "asyncio"}
+
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
@@ -28,11 +30,11 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return place
 
 
-def loaded_by(folder: Path, *words: str) -> set[str]:
+def loaded_by(folder: Path, *words: str, code: int = 0) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     line = next(line for line in done.stderr.splitlines() if line.startswith("loaded: "))
     return {name.partition(".")[0] for name in line.split()}
 
@@ -54,5 +56,9 @@ def test_a_command_that_shows_something_loads_nothing_heavy(
     office: Workspace, words: tuple[str, ...], needed: set[str]
 ) -> None:
     assert (office.root / "output" / NAME).is_dir()
-    heavy = {"aiohttp", "numpy", "pandas", "pyarrow", "structlog", "uvloop", "jinja2", "asyncio"} - needed
-    assert loaded_by(office.root, *words) & heavy == set()
+    assert loaded_by(office.root, *words) & _HEAVY - needed == set()
+
+
+def test_a_look_at_the_last_night_loads_nothing_heavy(office: Workspace) -> None:
+    words = ("check", FILE, "--within", "26h", "--set", "target.token=cmd:none")
+    assert loaded_by(office.root, *words, code=4) & _HEAVY == set()  # a rehearsal is not a night
