@@ -5,10 +5,12 @@ spreadsheet runs no formulas; failures.csv is an input again, so its cells stay 
 """
 
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from bulk_patch.files.atomic import make_private_folder, replacing
+from bulk_patch.files.atomic import explaining, make_private_folder, replacing
 from bulk_patch.files.rows import BYTE_ORDER_MARK, csv_line_writer, escape
 from bulk_patch.ledgers import RunReader
 from bulk_patch.ledgers.records import Run
@@ -21,6 +23,7 @@ from bulk_patch.reports.summary import RunSummary, fold_counts, summarise, unbal
 RESULTS = "results.csv"
 SUMMARY = "summary.json"
 PAGE = "report.html"
+LATEST = "latest"  # a link to the folder of the newest run
 
 
 def write_reports(
@@ -68,7 +71,27 @@ def write_reports(
     if page is not None:
         page(summary)
     write_summary(summary, folder)
+    point_to_latest(folder)
     return summary
+
+
+def point_to_latest(folder: Path) -> None:
+    """Let `output/<job>/latest` lead to a run's folder, unless it leads to that of a later run.
+
+    What is in its place and is no link is left alone.
+
+    Raises:
+        LedgerError: When the disk fails.
+    """
+    link = folder.parent / LATEST
+    with explaining(link):
+        if os.path.lexists(link) and (not link.is_symlink() or os.readlink(link) >= folder.name):
+            return
+        draft = folder.parent / f".{LATEST}-{os.getpid()}"
+        with suppress(FileNotFoundError):
+            draft.unlink()
+        draft.symlink_to(folder.name)
+        draft.replace(link)
 
 
 def write_summary(summary: RunSummary, folder: Path) -> None:
