@@ -96,7 +96,7 @@ def test_an_input_that_cannot_be_looked_at_stops_no_open_run(office: Workspace, 
 
 
 @needs_permissions
-@pytest.mark.parametrize("closed", ["the file", "its folder"])
+@pytest.mark.parametrize("closed", ["the file", pytest.param("its folder", marks=pytest.mark.chaos)])
 def test_an_input_that_may_not_be_read_stops_no_open_run(office: Workspace, api: Sandbox, closed: str) -> None:
     write_job(office, new_emails(1, 2))
     path: Path = input_path(office)

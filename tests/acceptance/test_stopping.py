@@ -44,7 +44,7 @@ def executed(api: Sandbox) -> set[str]:
     return {entry["customer_id"] for entry in patches(api) if entry["executed"]}
 
 
-@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.chaos)])
 def test_a_signal_drains_what_is_out_and_tells_the_command_that_goes_on(
     office: Workspace, number: signal.Signals
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_signal_while_the_new_input_is_planned_tells_what_was_sent_and_what_go
 # --- an approval that expires
 
 
+@pytest.mark.chaos  # it waits for an approval to expire
 def test_an_approval_that_expires_over_the_last_rows_ends_the_command_before_the_new_input(office: Workspace) -> None:
     expires_at: list[float] = []
 

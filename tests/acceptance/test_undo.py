@@ -146,7 +146,7 @@ def test_an_undo_can_be_undone(office: Workspace, api: Sandbox) -> None:
     assert len({entry["key"] for entry in patches(api)}) == 8
 
 
-@pytest.mark.parametrize("by", ["run", "undo"])
+@pytest.mark.parametrize("by", [pytest.param("run", marks=pytest.mark.chaos), "undo"])
 def test_an_undo_that_was_killed_goes_on_with_the_same_keys(office: Workspace, by: str) -> None:
     with Sandbox(people(12), token=TOKEN, latency_ms=150) as api:
         write_job(office, new_emails(*range(1, 13)))

@@ -119,7 +119,7 @@ def plan(job: Job, folder: Path, *, whole_rows: int) -> tuple[Run, list[dict[str
         return sealed, [asdict(row) for row in ledger.rows(run.id)]
 
 
-@pytest.mark.parametrize("whole_rows", [0, 1000])
+@pytest.mark.parametrize("whole_rows", [0, pytest.param(1000, marks=pytest.mark.chaos)])
 @pytest.mark.parametrize("column", ["email", "first_name"])
 def test_a_damaged_column_is_refused_where_it_is_compared(tmp_path: Path, column: str, whole_rows: int) -> None:
     job = write_files(tmp_path, duplicates="last")
@@ -139,7 +139,7 @@ def test_a_damaged_column_is_refused_where_it_is_compared(tmp_path: Path, column
     ("most_parts", "duplicates"),
     [
         (3, "last"),
-        (200, "reject"),
+        pytest.param(200, "reject", marks=pytest.mark.chaos),
         pytest.param(3, "reject", marks=pytest.mark.chaos),
         pytest.param(200, "last", marks=pytest.mark.chaos),
     ],
