@@ -6,7 +6,7 @@ All values are masked by the caller, and no text from a cell or an API can steer
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bulk_patch.cli.text import digits, join, next_lines, numbered, safe, section, table, wrap
+from bulk_patch.cli.text import digits, join, must_fit, next_lines, numbered, safe, section, table, wrap
 from bulk_patch.errors import Exit
 from bulk_patch.ledgers.records import LedgerRow, PlanSummary, Run, Sample
 from bulk_patch.ledgers.undos import Undone
@@ -256,18 +256,31 @@ def runs_screen(runs: Sequence[tuple[Run, Counts]]) -> str:
     """Return a table of runs, in the order given: their rows, and what became of them."""
     if not runs:
         return "no runs yet\n"
-    lines = [("run", "job", "rows", "applied", "no change", "unsettled", "for a person", "state", "target", "kind")]
+    lines: list[tuple[str, ...]] = [("run", "job", "rows", *_told({}), "state", "target", "kind")]
     for run, counts in runs:
-        unchanged = counts.get(State.UNCHANGED, 0) + counts.get(State.DUPLICATE, 0)
-        unsettled = sum(counts.get(state, 0) for state in _UNSETTLED)
-        failed = sum(counts.get(state, 0) for state in _FOR_A_PERSON)
-        lines.append(
-            (
-                *(run.id, run.job, f"{run.input_rows:,}", f"{counts.get(State.APPLIED, 0):,}", f"{unchanged:,}"),
-                *(f"{unsettled:,}", f"{failed:,}", _short_state(run, counts), run.target, kind_words(run)),
-            )
-        )
-    return join(table(lines, right=range(2, 7)))
+        numbers = (f"{number:,}" for number in (run.input_rows, *_told(counts).values()))
+        lines.append((run.id, run.job, *numbers, _short_state(run, counts), run.target, kind_words(run)))
+    as_table = table(lines, right=range(2, 7))
+    return join([line for run, counts in runs for line in _run_lines(run, counts)] if must_fit(as_table) else as_table)
+
+
+def _told(counts: Counts) -> dict[str, int]:
+    """Return what became of the rows of a run, in the words of the table."""
+    return {
+        "applied": counts.get(State.APPLIED, 0),
+        "no change": counts.get(State.UNCHANGED, 0) + counts.get(State.DUPLICATE, 0),
+        "unsettled": sum(counts.get(state, 0) for state in _UNSETTLED),
+        "for a person": sum(counts.get(state, 0) for state in _FOR_A_PERSON),
+    }
+
+
+def _run_lines(run: Run, counts: Counts) -> list[str]:
+    """Return a run on a narrow terminal: a line with its state, and two below it."""
+    said = ", ".join(f"{number:,} {what}" for what, number in _told(counts).items() if number) or "nothing yet"
+    lines = wrap(f"{run.id}  {run.job}  {_short_state(run, counts)}")
+    lines += wrap(f"{amount(run.input_rows, 'row')}: {said}", "  ")
+    kind = f", {kind_words(run)}" if run.kind == "undo" else ""
+    return lines + wrap(f"{run.target}{kind}", "  ")
 
 
 def kind_words(run: Run) -> str:

@@ -10,19 +10,26 @@ WIDTH = 100
 
 _NARROWEST, _WIDEST = 40, 120  # longer lines are hard to read
 _width = WIDTH
+_is_terminal = False
 
 
 def fit_terminal() -> None:
     """Wrap to the width of the terminal from now on, if stdout is one."""
-    global _width
+    global _width, _is_terminal
     _width = WIDTH
-    if sys.stdout is not None and sys.stdout.isatty():
+    _is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    if _is_terminal:
         _width = min(max(shutil.get_terminal_size((WIDTH, 24)).columns, _NARROWEST), _WIDEST)
 
 
 def line_width() -> int:
     """Return how many characters a line may have."""
     return _width
+
+
+def must_fit(lines: Iterable[str]) -> bool:
+    """Tell whether lines are too long for the terminal that they are for; a file or a pipe takes any length."""
+    return _is_terminal and any(len(line) > _width for line in lines)
 
 
 def safe(text: object) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bulk_patch.cli import text
 from bulk_patch.cli.screens import end_screen, last_lines, plan_screen, runs_screen, show_screen, status_screen
 from bulk_patch.cli.text import WIDTH
 from bulk_patch.errors import Exit
@@ -276,6 +277,20 @@ def test_runs_are_a_table_of_what_became_of_their_rows() -> None:
 def test_numbers_of_the_table_of_runs_end_below_each_other() -> None:
     first, second, third = runs_screen([(RUN, PLANNED), (replace(RUN, input_rows=7), {})]).splitlines()
     assert first.index(" rows") + 5 == second.index("1,234") + 5 == third.index("    7 ") + 5
+
+
+def test_on_a_narrow_terminal_a_run_takes_three_lines_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "_width", 80)
+    monkeypatch.setattr(text, "_is_terminal", True)
+    undo = replace(SENT, kind="undo", summary=PlanSummary.from_json({"undoes": SENT.id}))
+    lines = runs_screen([(undo, COUNTS), (RUN, PLANNED)]).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[:2] == [
+        f"{SENT.id}  moves  exit 4",
+        "  1,234 rows: 900 applied, 204 no change, 95 unsettled, 35 for a person",
+    ]
+    assert f"undo of {SENT.id}" in " ".join(lines)
+    assert f"{RUN.id}  moves  planned" in lines
 
 
 def test_no_runs_are_said_to_be_none() -> None:
