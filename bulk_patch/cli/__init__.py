@@ -2,7 +2,7 @@
 
 import click
 
-from bulk_patch.cli import backup, check, cron, inspect, plan_and_send, review, setup
+from bulk_patch.cli import backup, check, cron, inspect, plan_and_send, prune, review, setup
 from bulk_patch.cli.groups import GroupedCommands
 
 _LIBRARIES = ("aiohttp", "pandas", "pyarrow", "pydantic", "structlog", "click", "jinja2", "tqdm", "uvloop")
@@ -45,6 +45,7 @@ for _command in (
     check.check,
     backup.backup,
     cron.cron,
+    prune.prune,
     *(plan_and_send.plan, plan_and_send.run, plan_and_send.retry, plan_and_send.undo),
     *(review.approve, review.verify),
     *(inspect.status, inspect.show, inspect.export, inspect.report, inspect.lookup),

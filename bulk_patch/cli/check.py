@@ -1,16 +1,14 @@
 """The command `check`: what is wrong with a job, said at once and before anything is planned."""
 
-import re
 import sys
 from typing import NoReturn
 
 import click
 
+from bulk_patch.cli.durations import seconds_of
 from bulk_patch.cli.entry import error_boundary, same_words, say_next
 from bulk_patch.cli.options import Common, common, job_argument
 from bulk_patch.errors import BulkPatchError, Exit, UsageError
-
-_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @click.command()
@@ -73,7 +71,7 @@ def _end_with_night(common: Common, job_file: str, within: str, *, nagios: bool)
     from bulk_patch.workflows.last_night import last_night
 
     try:
-        within_s = seconds_of(within)
+        within_s = seconds_of(within, "--within", "90m, 26h or 2d")
         job = load_job(job_file, common.sets)
         folder = output_root(job.file, given=common.output) / job.name
         night = last_night(job, folder, within_s=within_s)
@@ -95,15 +93,3 @@ def _end_with_night(common: Common, job_file: str, within: str, *, nagios: bool)
             called = Invocation(job_file, output=None if common.output is None else str(common.output))
             say_next(NextCommand(CommandLines(called, folder).for_run("status", night.run)))
     sys.exit(code)
-
-
-def seconds_of(text: str) -> float:
-    """Return a time such as `26h` in seconds.
-
-    Raises:
-        UsageError: It is no such time.
-    """
-    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text.strip())
-    if found is None or not int(found[1]):
-        raise UsageError(f"--within: {text!r} is not a time", "write 90m, 26h or 2d")
-    return int(found[1]) * _SECONDS[found[2]]

@@ -187,6 +187,8 @@ def lookup(common: Common, customer_id: str, reveal: bool, operator: str) -> Non
         from bulk_patch.reports.customer_history import find_history, look_where
         from bulk_patch.reports.rows import changes_of
 
+        if not customer_id.strip():
+            raise UsageError("the id is empty", "name the customer by the id that the API knows")
         entries = find_history(customer_id, output=common.output)
         for found in {entry.found.run_folder: entry.found for entry in entries if reveal}.values():
             found.note_reveal(operator, command="lookup")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_patch.cli.check import seconds_of
+from bulk_patch.cli.durations import seconds_of
 from bulk_patch.errors import UsageError
 from bulk_patch.ledgers.records import Actor, Run
 from bulk_patch.sandbox import Sandbox
@@ -66,10 +66,10 @@ def test_rows_for_a_person_are_told_apart_from_a_failed_night() -> None:
 
 
 def test_times_are_read_or_refused() -> None:
-    assert [seconds_of(text) for text in ("90m", "26h", "2d")] == [5400, 26 * HOUR, 48 * HOUR]
+    assert [seconds_of(text, "--within", "26h") for text in ("90m", "26h", "2d")] == [5400, 26 * HOUR, 48 * HOUR]
     for text in ("", "26", "h", "0h", "-1h", "1.5h", "1w"):
         with pytest.raises(UsageError):
-            seconds_of(text)
+            seconds_of(text, "--within", "26h")
 
 
 def test_the_morning_after(office: Workspace, api: Sandbox) -> None:
