@@ -188,7 +188,7 @@ def watched_by_terminal(
 ) -> "RunOptions":
     """Return the options of a command at a terminal: its screens, its question, and the commands that it names."""
     from bulk_patch.cli.command_lines import CommandLines
-    from bulk_patch.cli.terminal import Terminal, ask_to_send
+    from bulk_patch.cli.terminal import Terminal, ask_to_send, place_of
     from bulk_patch.job.load import output_root
     from bulk_patch.workflows.options import RunOptions, always
 
@@ -196,7 +196,7 @@ def watched_by_terminal(
     bar = False if common.no_progress or common.quiet else None
     return RunOptions(
         output=common.output,
-        confirm=partial(ask_to_send, limit=limit) if asks else always,
+        confirm=partial(ask_to_send, limit=limit, place=place_of(job)) if asks else always,
         commands=CommandLines(_invocation(job_file, common, sandbox=sandbox), folder),
         observer=Terminal(job, quiet=common.quiet or common.as_json, bar=bar),
     )

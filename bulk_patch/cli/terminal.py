@@ -3,10 +3,12 @@
 import math
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bulk_patch.cli.command_lines import from_here
 from bulk_patch.cli.printing import say
 from bulk_patch.cli.screens import end_screen, last_lines, plan_screen
+from bulk_patch.job.addresses import is_loopback
 from bulk_patch.job.load import output_root
 from bulk_patch.job.settings import Job
 from bulk_patch.ledgers.records import Run
@@ -41,26 +43,47 @@ def show_end(summary: RunSummary, job: Job, *, output: Path | None, quiet: bool,
         say(last_lines(summary), stream=sys.stderr)
 
 
-def ask_to_send(run: Run, counts: Counts, *, limit: int | None = None) -> bool:
-    """Ask on stderr, read the answer from stdin; only a plain yes sends.
+PRODUCTION = "PRODUCTION"
+MOST_BY_YES = 1_000  # changes to production: more are sent only to somebody who typed the job's name
+
+
+def place_of(job: Job) -> str:
+    """Say in words what a job is aimed at."""
+    if job.sandbox_token:
+        return "the built-in sandbox"
+    host = urlsplit(job.target.base_url).hostname or ""
+    return "this machine" if is_loopback(host) else job.target.test_hosts.get(host, PRODUCTION)
+
+
+def ask_to_send(run: Run, counts: Counts, *, limit: int | None = None, place: str = PRODUCTION) -> bool:
+    """Ask on stderr, read the answer from stdin; only a plain yes sends, or the job's name where much would change.
 
     Args:
         run: The run.
         counts: Rows per state.
         limit: How many changes this command sends at most (`--limit`).
+        place: What it is aimed at, from `place_of`.
     """
     to_send = counts.get(State.PENDING, 0) + counts.get(State.UNKNOWN, 0)
     what = amount(to_send, "change")
     if limit is not None and limit < to_send:
         what = f"{limit:,} of {what}"
-    return ask(f"send {what} to {run.target}? [y/N] ")
+    aim = f"{what} to {run.target} ({place})"
+    if place == PRODUCTION and (to_send if limit is None else min(to_send, limit)) > MOST_BY_YES:
+        return read_answer(f"to send {aim}, type the job's name, {run.job}: ") == run.job
+    return ask(f"send {aim}? [y/N] ")
 
 
 def ask(question: str) -> bool:
     """Ask on stderr, read the answer from stdin; only a plain yes is one."""
+    return read_answer(question).lower() in ("y", "yes")
+
+
+def read_answer(question: str) -> str:
+    """Ask on stderr; return what is typed."""
     with interruptible():  # before anyone can answer it with Ctrl-C
         say(question, stream=sys.stderr, end="")
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return sys.stdin.readline().strip()
 
 
 class Terminal:

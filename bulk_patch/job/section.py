@@ -15,7 +15,13 @@ class Section(BaseModel):
 
 
 class TargetOptions(Section):
-    """What a kind of target reads of `[target]` besides what every target takes."""
+    """What a kind of target reads of `[target]` besides what every target takes.
+
+    Attributes:
+        test_hosts: Hosts of the API's own test systems, each with what people call it; any other host is production.
+    """
+
+    test_hosts: ClassVar[Mapping[str, str]] = {}
 
     def scope(self) -> str:
         """Return what the name of the target says besides kind and base URL: runs of two scopes are kept apart."""

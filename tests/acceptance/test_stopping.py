@@ -258,7 +258,7 @@ def test_on_a_terminal_no_is_an_answer_that_sends_nothing_and_the_plan_is_kept(o
     write_job(office, new_emails(1, 2))
     with at_a_terminal(office, "run", FILE, *planned_at(api)) as (terminal, ended):
         terminal.wait_for("[y/N]")
-        assert f"send 2 changes to synctera {api.base_url} customers?" in terminal.said
+        assert f"send 2 changes to synctera {api.base_url} customers (this machine)?" in terminal.said
         assert "to send" in terminal.said.partition("[y/N]")[0]  # the plan comes first
         terminal.type("n\n")
         assert ended() == 4

@@ -1,12 +1,15 @@
 """Synctera's part of `[target]`."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from bulk_patch.job.section import TargetOptions
 
 
 class SyncteraSettings(TargetOptions):
     """What `[target]` may hold besides what every target takes."""
+
+    test_hosts: ClassVar[Mapping[str, str]] = {"api-sandbox.synctera.com": "Synctera's sandbox"}
 
     resource: Literal["customers", "persons"] = "customers"
 
