@@ -65,7 +65,7 @@ def test_every_command_did_what_it_is_for(evening: tuple[Workspace, dict[str, En
     codes = {name: its.code for name, its in ended.items()}
     three = {"run": 3, "retry": 3, "verify": 3, "undo": 3}
     assert codes == {name: three.get(name, 0) for name in codes}, [its.err for its in ended.values()]
-    beside = {"backup", "check", "init", "settings", "sandbox", "completion", "audit"}  # they show no customer
+    beside = {"backup", "check", "cron", "prune", "init", "settings", "sandbox", "completion"}  # they show no customer
     assert set(main.commands) - beside == set(ended)
 
 
