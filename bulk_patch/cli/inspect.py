@@ -136,6 +136,7 @@ def export(common: Common, run_name: str, to: Path, reveal: bool, force: bool, o
         with found.read() as ledger:
             ledger.check_seal(found.run.id)
             count = export_rows(ledger, found.run, to, target=found.target(), reveal=reveal)
+        found.note_export(operator, rows=count, form=to.suffix)
         say(f"{count:,} rows written to {to}")
 
 

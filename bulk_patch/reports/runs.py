@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
-from bulk_patch.errors import LedgerError, OutdatedLedgerError, RefusedError, UsageError
+from bulk_patch.errors import LedgerError, LockedError, OutdatedLedgerError, RefusedError, StorageError, UsageError
 from bulk_patch.files.atomic import check_reachable
 from bulk_patch.job.base_urls import same_target
 from bulk_patch.job.load import load_job, output_root
@@ -71,6 +71,21 @@ class LocatedRun:
         """Record that whole values are revealed; waits as `record` does."""
         with self.record() as ledger:
             ledger.note(self.run.id, Note(time.time(), current_actor(operator), "revealed", {"command": command}))
+
+    def note_export(self, operator: str, *, rows: int, form: str) -> None:
+        """Record that rows were exported; where another process holds the ledger, say that it is not on record.
+
+        Args:
+            operator: Who exports.
+            rows: How many.
+            form: Suffix of the file.
+        """
+        note = Note(time.time(), current_actor(operator), "exported", {"rows": rows, "form": form})
+        try:
+            with find_store(self.folder.name, self.folder.parent).write(self.folder.name) as ledger:
+                ledger.note(self.run.id, note)
+        except (LockedError, StorageError) as error:
+            log.warning("export_not_recorded", run=self.run.id, reason=error.message)
 
 
 def locate_run(name: str, *, output: Path | None) -> LocatedRun:

@@ -1,6 +1,7 @@
 """status, show and export: what a person sees of a run, while it goes on and afterwards."""
 
 import csv
+import fcntl
 import json
 import re
 from pathlib import Path
@@ -161,7 +162,21 @@ def test_export_has_the_columns_of_results_and_masked_before_and_after(done: Wor
     again = done.run("export", FILE, "--to", target)
     assert (again.code, target.read_text()) == (2, "mine")
     assert "--force" in again.err
-    assert done.run("export", FILE, "--to", target, "--force").code == 0
+    assert done.run("export", FILE, "--to", target, "--force", "--operator", "Alex").code == 0
+    noted = [note for note in done.notes(NAME) if note["action"] == "exported"]
+    assert noted[-1]["detail"] == {"rows": 4, "form": f".{suffix}"}
+    assert noted[-1]["actor"]["operator"] == "Alex"
+
+
+def test_an_export_beside_a_process_that_holds_the_ledger_says_that_it_is_not_on_record(done: Workspace) -> None:
+    target = done.root / "held.csv"
+    noted = len(done.notes(NAME))
+    with (done.job_folder(NAME) / "ledger.lock").open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = done.run("export", FILE, "--to", target)
+    assert ended.code == 0, ended.err
+    assert "export_not_recorded" in ended.err
+    assert (target.is_file(), len(done.notes(NAME))) == (True, noted)
 
 
 def test_export_to_an_unknown_format_is_refused(done: Workspace) -> None:

@@ -113,6 +113,7 @@ _DESCRIPTIONS: Mapping[str, _Describe] = {
     ),
     "closed": lambda detail, _: ("closed by --new", f"{amount(detail.get('rows', 0), 'row')} never sent", ""),
     "retry": lambda detail, _: ("retry requested", f"{amount(detail.get('rows', 0), 'row')}{_why(detail, '; ')}", ""),
+    "exported": lambda detail, _: (f"{amount(detail.get('rows', 0), 'row')} exported", str(detail.get("form", "")), ""),
     "revealed": lambda detail, _: (f"whole values shown by `{detail.get('command', '?')}`", "", "guard"),
 }
 
