@@ -11,6 +11,7 @@ from bulk_patch.job.overrides import last_of_each
 from bulk_patch.job.stored_overrides import holds_secret, name_of, to_type_again
 from bulk_patch.ledgers.records import Run
 from bulk_patch.model import Counts, State
+from bulk_patch.reports.files import PAGE
 from bulk_patch.reports.next_command import FIX_FIRST, NOTHING_NEXT, NextCommand
 from bulk_patch.review.approvals import REPLACED, approval_words, waits_for_approval
 
@@ -80,7 +81,9 @@ def next_command(run: Run, counts: Counts, to_do: int, *, prefix: Invocation, fa
     if run.stopped_by and (to_do or (run.kind == "run" and run.state != "closed")):  # else the stop holds nothing back
         closed = run.state == "closed"  # `run` never sends it
         again = prefix.command("retry" if closed else "run", "--continue", run=run.id if closed else None)
-        return NextCommand(again, _LOOK_FIRST.get(run.stopped_by, f"first: look at {failures}"))
+        # Too many changes are no failures: the page shows them.
+        page = Path(failures).with_name(PAGE) if run.stopped_by == "max_changes" else failures
+        return NextCommand(again, _LOOK_FIRST.get(run.stopped_by, f"first: look at {page}"))
     if waits_for_approval(run):
         return NextCommand(prefix.command("approve", run=run.id), approval_words(run))
     if run.state == "closed" and to_do:

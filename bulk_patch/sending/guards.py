@@ -89,7 +89,9 @@ def check_plan(
     """
     if guards.max_changes is not None and changes > guards.max_changes and "max_changes" not in waived:
         reason = f"guard max_changes: the plan would change {changes:,} {noun}s, {guards.max_changes:,} are allowed"
-        return "max_changes", Stop(Exit.STOPPED, reason, "look at the plan: is it the right file, the right baseline?")
+        return "max_changes", Stop(
+            Exit.STOPPED, reason, "report.html shows the plan: is it the right file, the right baseline?"
+        )
     invalid = counts.get(State.INVALID, 0)
     if invalid > share_of(guards.max_invalid, input_rows) and "max_invalid" not in waived:
         reason = f"guard max_invalid: {invalid:,} of {input_rows:,} rows are invalid, {guards.max_invalid} are allowed"

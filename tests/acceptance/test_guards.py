@@ -64,7 +64,8 @@ def assert_stopped(office: Workspace, ended: Ended, guard: str, reason: str, hin
     assert STOPPED in ended.err.splitlines()
     folder = office.root / "output" / NAME / office.runs(NAME)[-1]["id"]
     words = shlex.split(ended.next)
-    assert ended.before == f"first: look at {folder.relative_to(office.root)}/failures.csv"
+    look_at = "report.html" if guard == "max_changes" else "failures.csv"
+    assert ended.before == f"first: look at {folder.relative_to(office.root)}/{look_at}"
     assert words[:3] == ["bulk-patch", "run", FILE]
     assert "--continue" in words
     run = office.runs(NAME)[-1]
@@ -109,7 +110,7 @@ def test_too_many_changes_stop_before_the_first_and_yes_is_no_waiver(office: Wor
     assert "exit_code=5" in planned.err
     stopped = office.run("run", FILE, *flags, "--new")
     reason = "guard max_changes: the plan would change 3 customers, 2 are allowed"
-    hint = "look at the plan: is it the right file, the right baseline?"
+    hint = "report.html shows the plan: is it the right file, the right baseline?"
     assert_stopped(office, stopped, "max_changes", reason, hint)
     assert [line["_row"] for line in office.failures(NAME)] == ["1", "2", "3"]
 
