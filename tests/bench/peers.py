@@ -82,7 +82,7 @@ class Peer:
 
 
 def _said_by_us(rows: list[Row], folder: Path) -> dict[int, bool]:
-    (results,) = folder.glob("output/peers/*/results.csv")
+    (results,) = folder.glob("output/peers/2*/results.csv")  # not those of the link to the latest
     with results.open(newline="") as file:
         told = {int(line["row"]): line["status"] in ("applied", "duplicate") for line in csv.DictReader(file)}
     return {row.number: told.get(row.number, True) for row in rows}  # unchanged rows have no line

@@ -182,7 +182,7 @@ def _plan(folder: Path, path: Path, settings: Settings, *, baseline: Path | None
             code = error.exit_code
     out = folder / "output" / JOB
     ledger = out / "ledger.db"
-    runs = (file for file in sorted(out.glob("*/*")) if file.suffix in (".log", ".json"))
+    runs = (file for file in sorted(out.glob("[0-9]*/*")) if file.suffix in (".log", ".json"))
     texts = {file.name: file.read_text(encoding="utf-8") for file in runs}
     return Planned(code, said.getvalue(), read_ledger(ledger) if ledger.exists() else None, texts)
 

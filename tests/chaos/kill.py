@@ -70,7 +70,7 @@ def take_what_is_left(output: Path, left: Path, *, since: float) -> None:
     for name in ("ledger.db", "ledger.db-wal"):
         if (output / name).exists():
             shutil.copyfile(output / name, left / name)
-    logs = sorted(output.glob("*/run.log"), key=lambda log: log.stat().st_mtime_ns)
+    logs = sorted(output.glob("[0-9]*/run.log"), key=lambda log: log.stat().st_mtime_ns)
     for log in logs:
         older = "" if log is logs[-1] else f".{log.parent.name}"
         for file in log.parent.iterdir():

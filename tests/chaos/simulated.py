@@ -335,7 +335,7 @@ class Simulation:
 
     def _note_span(self, life: _Life, command: str, code: int | None) -> None:
         number = len(self.spans)
-        reports = next(iter(life.output.glob("*/summary.json")), None)
+        reports = next(iter(life.output.glob("[0-9]*/summary.json")), None)
         summary = json.loads(reports.read_text()) if reports is not None else None
         results = (reports.parent / "results.csv").read_text() if reports is not None else ""
         copied = self._folder / "copy"
